@@ -1,0 +1,1 @@
+"""Diffusion denoiser: forward process, U-Net, samplers, and fine-tuning for denoising."""

@@ -1,0 +1,32 @@
+"""Settings of the diffusion model and of its fine-tuning, with units and reasons."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trainer_modules.common.config import require
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionConfig:
+    """The denoiser's size and training."""
+
+    seed: int = 1
+    epochs: int = 4  # passes over the train split
+    batch_size: int = 128  # images per step
+    learning_rate: float = 2e-3  # peak of AdamW, after a warm-up of 5 % of the steps
+    weight_decay: float = 1e-4  # per step, decoupled
+    ema_momentum: float = 0.995  # of the served weights; horizon of 200 steps
+    channels: int = 48  # at 14x14; twice as many at 7x7
+    mixers: int = 2  # global mixing blocks at 7x7
+    sample_steps: int = 20  # network calls of the sample grids drawn in training
+
+    def __post_init__(self):
+        require(self.epochs >= 1, "epochs must be at least 1.")
+        require(self.batch_size >= 2, "batch_size must be at least 2.")
+        require(0 < self.learning_rate < 1, "learning_rate must be between 0 and 1.")
+        require(0 <= self.weight_decay < 1, "weight_decay must be in [0, 1).")
+        require(0 <= self.ema_momentum < 1, "ema_momentum must be in [0, 1).")
+        require(self.channels >= 4 and self.channels % 4 == 0, "channels must be a multiple of 4.")
+        require(self.mixers >= 0, "mixers must not be negative.")
+        require(self.sample_steps >= 1, "sample_steps must be at least 1.")

@@ -1,0 +1,66 @@
+"""The forward process: a variance-preserving diffusion with the cosine noise schedule.
+
+Symbols follow Ho et al. 2020 (DDPM): ``alpha_bar`` in (0, 1) is the share of signal variance left
+at time ``t`` in [0, 1], so that q(x_t | x_0) = N(sqrt(alpha_bar) x_0, (1 - alpha_bar) I), their
+eq. 4. Images are standardised first (zero mean, unit deviation), which keeps x_t at unit variance
+for every t. Plain ``keras.ops``; the same code runs in training, sampling and serving.
+"""
+
+from __future__ import annotations
+
+import math
+
+from keras import ops
+
+STEPS = 1000  # Integer step k of the served `forward` signature is t = k / STEPS.
+_OFFSET = 0.008  # s of Nichol & Dhariwal 2021, section 3.2: keeps the first steps from vanishing.
+_FLOOR = 1e-5  # alpha_bar at t = 1; exactly 0 would leave nothing to divide by in the samplers.
+
+
+def _angle(t):
+    return (t + _OFFSET) / (1.0 + _OFFSET) * (math.pi / 2)
+
+
+def alpha_bar(t):
+    """Signal variance left at time ``t`` in [0, 1] (Nichol & Dhariwal 2021, eq. 17)."""
+    start = math.cos(_OFFSET / (1.0 + _OFFSET) * math.pi / 2) ** 2
+    return ops.clip(ops.square(ops.cos(_angle(t))) / start, _FLOOR, 1.0)
+
+
+def diffuse(x_0, eps, t):
+    """Draws x_t ~ q(x_t | x_0) in closed form for noise ``eps`` ~ N(0, I) (DDPM, eq. 14).
+
+    Args:
+        x_0: [B, 28, 28, 1] standardised images.
+        eps: Standard normal noise of the same shape.
+        t: [B] times in [0, 1].
+    """
+    a = ops.reshape(alpha_bar(t), (-1, 1, 1, 1))
+    return ops.sqrt(a) * x_0 + ops.sqrt(1.0 - a) * eps
+
+
+def velocity(x_0, eps, t):
+    """The regression target v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0.
+
+    Salimans & Ho 2022, section 4: unit variance at every t, so no loss weights are needed.
+    """
+    a = ops.reshape(alpha_bar(t), (-1, 1, 1, 1))
+    return ops.sqrt(a) * eps - ops.sqrt(1.0 - a) * x_0
+
+
+def split_velocity(x_t, v, t):
+    """Solves x_t and v for the pair (x_0, eps): the inverse of ``diffuse`` and ``velocity``."""
+    a = ops.reshape(alpha_bar(t), (-1, 1, 1, 1))
+    signal, noise = ops.sqrt(a), ops.sqrt(1.0 - a)
+    return signal * x_t - noise * v, noise * x_t + signal * v
+
+
+def time_of_noise(sigma):
+    """The time at which x_t / sqrt(alpha_bar) is the image plus noise of deviation ``sigma``.
+
+    ``sigma`` [B] is in units of standardised images: alpha_bar = 1 / (1 + sigma^2).
+    """
+    start = math.cos(_OFFSET / (1.0 + _OFFSET) * math.pi / 2) ** 2
+    cosine = ops.sqrt(ops.minimum(start / (1.0 + ops.square(sigma)), 1.0))
+    t = ops.arccos(cosine) * (2 / math.pi) * (1.0 + _OFFSET) - _OFFSET
+    return ops.clip(t, 0.0, 1.0)

@@ -1,0 +1,1 @@
+"""GAN: generator, discriminator, the alternating training loop and its balance monitor."""

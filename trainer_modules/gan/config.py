@@ -1,0 +1,36 @@
+"""Settings of the GAN, with units and reasons."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trainer_modules.common.config import require
+
+
+@dataclasses.dataclass(frozen=True)
+class GanConfig:
+    """Sizes and training of generator and discriminator."""
+
+    seed: int = 1
+    epochs: int = 8  # passes over the train split; one step each of discriminator and generator
+    batch_size: int = 64  # real images per step
+    latent_size: int = 64  # dimensions of the standard normal latent
+    channels: int = 32  # at 14x14; twice as many at 7x7
+    generator_learning_rate: float = 1e-3  # peak of Adam
+    discriminator_learning_rate: float = 1e-3  # peak of Adam
+    gradient_penalty: float = 1.0  # weight gamma of R1 and R2
+    penalty_noise: float = 0.05  # deviation of the finite difference that measures the slope
+    ema_momentum: float = 0.995  # of the served generator; horizon of 200 steps
+    sample_every: int = 500  # steps between sample grids at the fixed latents
+
+    def __post_init__(self):
+        require(self.epochs >= 1, "epochs must be at least 1.")
+        require(self.batch_size >= 2, "batch_size must be at least 2.")
+        require(self.latent_size >= 1, "latent_size must be at least 1.")
+        require(self.channels >= 4 and self.channels % 4 == 0, "channels must be a multiple of 4.")
+        for name in ("generator_learning_rate", "discriminator_learning_rate"):
+            require(0 < getattr(self, name) < 1, f"{name} must be between 0 and 1.")
+        require(self.gradient_penalty >= 0, "gradient_penalty must not be negative.")
+        require(0 < self.penalty_noise < 1, "penalty_noise must be between 0 and 1.")
+        require(0 <= self.ema_momentum < 1, "ema_momentum must be in [0, 1).")
+        require(self.sample_every >= 1, "sample_every must be at least 1.")

@@ -1,0 +1,118 @@
+"""Generator, discriminator, and one Keras trainer for each side of the game.
+
+The loss is the relativistic pairing with zero-centred gradient penalties on reals and fakes
+(Huang et al. 2024, "The GAN is dead; long live the GAN!", eq. 2-3), which reaches every mode
+without normalisation layers. The penalties are taken as finite differences, so no second
+derivative is needed and the code runs on every Keras backend.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
+from trainer_modules.gan.config import GanConfig
+
+IMAGE_SHAPE = (28, 28, 1)
+
+
+def build_generator(config: GanConfig) -> keras.Model:
+    """Latent [B, latent_size] ~ N(0, I) -> images [B, 28, 28, 1] in [0, 1]."""
+    narrow, wide = config.channels, 2 * config.channels
+    latent = keras.Input((config.latent_size,), name="latent")
+    x = layers.Dense(256, activation="relu", name="mlp")(latent)
+    x = layers.Dense(7 * 7 * wide, activation="relu", name="seed")(x)
+    x = layers.Reshape((7, 7, wide))(x)
+    x = layers.Conv2D(wide, 3, padding="same", activation="relu", name="conv7")(x)
+    x = DepthToSpace()(layers.Dense(4 * narrow, activation="relu", name="up14")(x))
+    x = layers.Conv2D(narrow, 3, padding="same", activation="relu", name="conv14a")(x)
+    x = layers.Conv2D(narrow, 3, padding="same", activation="relu", name="conv14b")(x)
+    x = layers.Conv2D(4, 3, padding="same", name="head")(x)
+    return keras.Model(latent, layers.Activation("sigmoid")(DepthToSpace()(x)), name="generator")
+
+
+def build_discriminator(config: GanConfig) -> keras.Model:
+    """Images [B, 28, 28, 1] in [0, 1] -> critic scores [B]; only differences have a meaning."""
+    narrow, wide = config.channels, 2 * config.channels
+    image = keras.Input(IMAGE_SHAPE, name="image")
+
+    def activation():
+        return layers.LeakyReLU(negative_slope=0.2)
+
+    x = layers.Conv2D(narrow, 3, padding="same", name="conv14a")(SpaceToDepth()(image))
+    x = layers.Conv2D(narrow, 3, padding="same", name="conv14b")(activation()(x))
+    x = layers.Dense(wide, name="down7")(SpaceToDepth()(activation()(x)))
+    x = layers.Conv2D(wide, 3, padding="same", name="conv7")(activation()(x))
+    x = layers.Flatten()(activation()(x))
+    x = activation()(layers.Dense(256, name="mlp")(x))
+    return keras.Model(image, layers.Reshape(())(layers.Dense(1, name="score")(x)), name="critic")
+
+
+class _Side(keras.Model):
+    """One side of the game: both networks take part, only ``trained`` is updated."""
+
+    def __init__(self, generator, discriminator, trained, name):
+        super().__init__(name=name)
+        self.generator = generator
+        self.discriminator = discriminator
+        self._trained_name = trained.name
+        self.accuracy = keras.metrics.Mean(name="accuracy")
+
+    @property
+    def trainable_variables(self):
+        return self._trained().trainable_variables
+
+    @property
+    def non_trainable_variables(self):
+        trained = {id(v) for v in self.trainable_variables}
+        return [v for v in super().variables if id(v) not in trained]
+
+    def _trained(self):
+        same = self.generator.name == self._trained_name
+        return self.generator if same else self.discriminator
+
+
+class DiscriminatorTrainer(_Side):
+    """Raises D(x) over D(G(z)) on pairs, and keeps D flat around both."""
+
+    def __init__(self, generator, discriminator, config: GanConfig):
+        super().__init__(generator, discriminator, discriminator, "discriminator_trainer")
+        self.gamma = config.gradient_penalty
+        self.noise = config.penalty_noise
+        self.seed_generator = keras.random.SeedGenerator(config.seed)
+
+    def call(self, inputs, training=False):
+        """(images [B, 28, 28, 1], latents [B, Z]) -> scores [4, B]: real, fake, both shifted."""
+        images, latents = inputs
+        fakes = ops.stop_gradient(self.generator(latents, training=False))
+        x = ops.concatenate([images, fakes], axis=0)
+        eps = keras.random.normal(ops.shape(x), seed=self.seed_generator)
+        scores = self.discriminator(ops.concatenate([x, x + self.noise * eps], axis=0))
+        return ops.reshape(scores, (4, -1))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        real, fake, real_shifted, fake_shifted = (y_pred[i] for i in range(4))
+        self.accuracy.update_state(ops.cast(real > fake, "float32"))
+        # E_eps[(D(x + s eps) - D(x))^2] / s^2 -> |grad D(x)|^2 as s -> 0: R1 on reals, R2 on fakes.
+        r1 = ops.mean(ops.square((real_shifted - real) / self.noise))
+        r2 = ops.mean(ops.square((fake_shifted - fake) / self.noise))
+        return ops.mean(ops.softplus(fake - real)) + 0.5 * self.gamma * (r1 + r2)
+
+
+class GeneratorTrainer(_Side):
+    """Raises D(G(z)) over D(x) on pairs."""
+
+    def __init__(self, generator, discriminator, config: GanConfig):
+        super().__init__(generator, discriminator, generator, "generator_trainer")
+
+    def call(self, inputs, training=False):
+        """(images [B, 28, 28, 1], latents [B, Z]) -> scores [2, B]: real, fake."""
+        images, latents = inputs
+        x = ops.concatenate([images, self.generator(latents, training=training)], axis=0)
+        return ops.reshape(self.discriminator(x), (2, -1))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        real, fake = y_pred[0], y_pred[1]
+        self.accuracy.update_state(ops.cast(fake > real, "float32"))
+        return ops.mean(ops.softplus(real - fake))

@@ -1,0 +1,1 @@
+"""Judge: the classifier whose features measure every generative model."""

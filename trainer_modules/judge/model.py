@@ -1,0 +1,30 @@
+"""A small CNN classifier; its last hidden layer (128 features) is where distances are measured.
+
+Inception-v3 on digits is advised against by FID's own authors, so the domain has its own judge.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from trainer_modules.judge.config import JudgeConfig
+
+IMAGE_SHAPE = (28, 28, 1)
+FEATURES = 128
+
+
+def build_model(config: JudgeConfig, num_classes: int) -> keras.Model:
+    """Images [B, 28, 28, 1] in [0, 1] -> logits [B, num_classes]; layer ``features`` [B, 128]."""
+    narrow, wide = config.channels, 2 * config.channels
+    image = keras.Input(IMAGE_SHAPE, name="image")
+    x = layers.Conv2D(narrow, 3, padding="same", name="conv28")(image)
+    x = layers.MaxPooling2D()(layers.Activation("relu")(x))
+    x = layers.Conv2D(wide, 3, padding="same", name="conv14")(x)
+    x = layers.MaxPooling2D()(layers.Activation("relu")(x))
+    x = layers.Conv2D(wide, 3, padding="same", name="conv7")(x)
+    x = layers.Flatten()(layers.Activation("relu")(x))
+    x = layers.Dropout(config.dropout, seed=config.seed)(x)
+    x = layers.Dense(FEATURES, activation="relu", name="features")(x)
+    x = layers.Dropout(config.dropout, seed=config.seed + 1)(x)
+    return keras.Model(image, layers.Dense(num_classes, name="logits")(x), name="judge")
