@@ -1,0 +1,53 @@
+"""Fixtures that every test may use: the real MNIST files, and a small cut of them.
+
+The environment is set here, before any test module can import TensorFlow or TFX: both read it at
+import time, and tensorflow_transform would otherwise switch Keras to its legacy version.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+os.environ["TF_USE_LEGACY_KERAS"] = "0"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL_TRAIN, SMALL_TEST = 3000, 600
+
+
+def cut_idx(source: Path, target: Path, count: int) -> None:
+    """Writes the first ``count`` records of the IDX file ``source`` to ``target``, both gzip."""
+    with gzip.open(source, "rb") as stream:
+        magic, total = struct.unpack(">II", stream.read(8))
+        inner = stream.read(4 * ((magic & 0xFF) - 1))  # the sizes of the inner dimensions
+        record = 1
+        for (size,) in struct.iter_unpack(">I", inner):
+            record *= size
+        if count > total:
+            raise ValueError(f"{source.name} holds {total} records, not {count}")
+        body = stream.read(count * record)
+    # mtime 0: the same cut is the same bytes, so caches that hash the file stay valid.
+    with open(target, "wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as stream:
+        stream.write(struct.pack(">II", magic, count) + inner + body)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The four real MNIST files of the checkout."""
+    return ROOT / "data" / "mnist"
+
+
+@pytest.fixture(scope="session")
+def small_mnist_dir(mnist_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real MNIST images and labels: the first 3,000 of train and the first 600 of test."""
+    directory = tmp_path_factory.mktemp("small_mnist")
+    for prefix, count in (("train", SMALL_TRAIN), ("t10k", SMALL_TEST)):
+        for kind in ("images-idx3", "labels-idx1"):
+            name = f"{prefix}-{kind}-ubyte.gz"
+            cut_idx(mnist_dir / name, directory / name, count)
+    return directory
