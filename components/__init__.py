@@ -1,0 +1,1 @@
+"""Pipeline components beyond TFX's own: each folder is one node, its logic in plain functions."""

@@ -1,0 +1,169 @@
+"""Line and bar charts as inline SVG: sharp on any screen, a few kilobytes, no library, no script.
+
+Contract: pure functions from numbers to an SVG string that is safe to embed. Colours are CSS
+classes of the page (``c0`` to ``c5``), so light and dark themes need no second picture. Values
+that are missing or not finite leave a gap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+_WIDTH, _HEIGHT = 460, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 14, 40
+_MAX_POINTS = 240  # per line: more cannot be seen at this width
+_COLOURS = 6
+_LOG_FROM = 50.0  # a range this many times its smallest value is drawn on a logarithmic axis
+
+Number = float | int | None
+
+
+def line_chart(
+    x: Sequence[Number], series: Mapping[str, Sequence[Number]], x_title: str, title: str
+) -> str:
+    """Draws every list of ``series`` over ``x``; an empty string if nothing can be drawn.
+
+    Args:
+        x: Positions, ascending, as many as each series has values.
+        series: Name to values; None, NaN and infinities leave a gap.
+        x_title: Words under the x axis.
+        title: What the chart shows, for readers who cannot see it.
+    """
+    lines = {
+        name: [(float(a), float(b)) if _is_finite(a) and _is_finite(b) else None
+               for a, b in zip(x, values, strict=False)]
+        for name, values in series.items()
+    }  # fmt: skip
+    points = [point for line in lines.values() for point in line if point]
+    if not points:
+        return ""
+    low, high = min(p[1] for p in points), max(p[1] for p in points)
+    logarithmic = low > 0 and high / low > _LOG_FROM
+    to_x = _scale(min(p[0] for p in points), max(p[0] for p in points), _LEFT, _WIDTH - _RIGHT)
+    ticks = _log_ticks(low, high) if logarithmic else _ticks(low, high)
+    low, high = min([low, *ticks]), max([high, *ticks])
+    if logarithmic:
+        linear = _scale(math.log(low), math.log(high), _HEIGHT - _BOTTOM, _TOP)
+
+        def to_y(value: float) -> float:
+            return linear(math.log(value))
+    else:
+        to_y = _scale(low, high, _HEIGHT - _BOTTOM, _TOP)
+    parts = [_frame(title)]
+    parts += [_y_tick(tick, to_y(tick)) for tick in ticks]
+    parts += [_x_tick(tick, to_x(tick)) for tick in _ends(points)]
+    parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_title, "middle"))
+    for i, line in enumerate(lines.values()):
+        path = _path(_thin(line), to_x, to_y)
+        parts.append(f'<path class="line c{i % _COLOURS}" d="{path}"/>')
+    return "".join(parts) + "</svg>" + _legend(list(lines))
+
+
+def bar_chart(labels: Sequence[str], groups: Mapping[str, Sequence[Number]], title: str) -> str:
+    """Draws one bar per label and group, from zero; an empty string if there is nothing."""
+    values = [float(v) for group in groups.values() for v in group if _is_finite(v)]
+    if not labels or not values:
+        return ""
+    ticks = [tick for tick in _ticks(0.0, max(values)) if tick >= 0]
+    to_y = _scale(0.0, max([*values, *ticks]) or 1.0, _HEIGHT - _BOTTOM, _TOP)
+    parts = [_frame(title)] + [_y_tick(tick, to_y(tick)) for tick in ticks]
+    slot = (_WIDTH - _LEFT - _RIGHT) / len(labels)
+    width = slot * 0.8 / len(groups)
+    for i, label in enumerate(labels):
+        left = _LEFT + slot * (i + 0.1)
+        for j, group in enumerate(groups.values()):
+            if i < len(group) and _is_finite(group[i]):
+                top = to_y(max(float(group[i]), 0.0))
+                parts.append(
+                    f'<rect class="bar c{j % _COLOURS}" x="{left + j * width:.1f}" y="{top:.1f}" '
+                    f'width="{max(width - 1, 1):.1f}" height="{_HEIGHT - _BOTTOM - top:.1f}"/>'
+                )
+        parts.append(_text(left + slot * 0.4, _HEIGHT - _BOTTOM + 16, label, "middle"))
+    return "".join(parts) + "</svg>" + _legend(list(groups))
+
+
+def _is_finite(value: Number) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _scale(low: float, high: float, start: float, end: float):
+    span = (high - low) or 1.0
+    return lambda value: start + (value - low) / span * (end - start)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Three to six round numbers that cover the range."""
+    if high == low:
+        high, low = high + (abs(high) or 1.0) * 0.5, low - (abs(low) or 1.0) * 0.5
+    raw = (high - low) / 4
+    unit = 10 ** math.floor(math.log10(raw))
+    step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= raw)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [i * step for i in range(first, last + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    stride = max(1, (last - first) // 5)
+    return [10.0**i for i in range(first, last + 1, stride)]
+
+
+def _ends(points: list[tuple[float, float]]) -> list[float]:
+    low, high = min(p[0] for p in points), max(p[0] for p in points)
+    return [low] if low == high else [low, (low + high) / 2, high]
+
+
+def _thin(line: list) -> list:
+    stride = math.ceil(len(line) / _MAX_POINTS)
+    thinned = line[::stride]
+    return thinned if (len(line) - 1) % stride == 0 else [*thinned, line[-1]]
+
+
+def _path(line: list, to_x, to_y) -> str:
+    steps, pen_is_up = [], True
+    for point in line:
+        if point is None:
+            pen_is_up = True
+            continue
+        steps.append(f"{'M' if pen_is_up else 'L'}{to_x(point[0]):.1f} {to_y(point[1]):.1f}")
+        pen_is_up = False
+    return "".join(steps)
+
+
+def _frame(title: str) -> str:
+    return (
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{escape(title, quote=True)}">'
+    )
+
+
+def _y_tick(value: float, y: float) -> str:
+    return (
+        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        + _text(_LEFT - 6, y + 4, _short(value), "end")
+    )
+
+
+def _x_tick(value: float, x: float) -> str:
+    anchor = "start" if x <= _LEFT else "end" if x >= _WIDTH - _RIGHT else "middle"
+    return _text(x, _HEIGHT - _BOTTOM + 16, _short(value), anchor)
+
+
+def _text(x: float, y: float, words: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _short(value: float) -> str:
+    if abs(value) >= 10_000:
+        return f"{value / 1000:.4g}k"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _legend(names: list[str]) -> str:
+    items = "".join(
+        f'<span class="key"><span class="swatch c{i % _COLOURS}"></span>{escape(name)}</span>'
+        for i, name in enumerate(names)
+    )
+    return f'<div class="legend">{items}</div>'
