@@ -1,0 +1,1 @@
+"""Node serving-check-*: a real model server answers for the candidate before it may be pushed."""
