@@ -37,7 +37,9 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     prefix = f"{where}." if where else ""
     for key in mapping:
         if key not in fields:
-            raise InputError(f"Unknown setting {prefix}{key}; known are {', '.join(sorted(fields))}.")
+            raise InputError(
+                f"Unknown setting {prefix}{key}; known are {', '.join(sorted(fields))}."
+            )
     values = {k: _convert(hints[k], v, f"{prefix}{k}") for k, v in mapping.items()}
     for name, f in fields.items():
         no_default = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
@@ -79,3 +81,20 @@ def require(condition: bool, sentence: str) -> None:
     """Raises ``InputError(sentence)`` unless ``condition`` holds."""
     if not condition:
         raise InputError(sentence)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tuning of a trained model: every layer is frozen but those named here."""
+
+    layers: tuple[str, ...]  # beginnings of the names of the layers that are trained
+    seed: int = 1
+    epochs: int = 1  # passes over the train split
+    batch_size: int = 128  # images per step
+    learning_rate: float = 3e-4  # peak; a tenth or so of the first training's
+
+    def __post_init__(self):
+        require(len(self.layers) > 0, "layers must name at least one layer.")
+        require(self.epochs >= 1, "epochs must be at least 1.")
+        require(self.batch_size >= 2, "batch_size must be at least 2.")
+        require(0 < self.learning_rate < 1, "learning_rate must be between 0 and 1.")

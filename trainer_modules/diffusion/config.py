@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainer_modules.common.config import require
+from trainer_modules.common.config import FinetuneConfig, require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class DiffusionConfig:
     weight_decay: float = 1e-4  # per step, decoupled
     ema_momentum: float = 0.995  # of the served weights; horizon of 200 steps
     channels: int = 48  # at 14x14; twice as many at 7x7
-    mixers: int = 2  # global mixing blocks at 7x7
+    global_width: int = 1024  # hidden units of the dense block that sees the whole image
     sample_steps: int = 20  # network calls of the sample grids drawn in training
 
     def __post_init__(self):
@@ -28,5 +28,20 @@ class DiffusionConfig:
         require(0 <= self.weight_decay < 1, "weight_decay must be in [0, 1).")
         require(0 <= self.ema_momentum < 1, "ema_momentum must be in [0, 1).")
         require(self.channels >= 4 and self.channels % 4 == 0, "channels must be a multiple of 4.")
-        require(self.mixers >= 0, "mixers must not be negative.")
+        require(self.global_width >= 1, "global_width must be at least 1.")
         require(self.sample_steps >= 1, "sample_steps must be at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionFinetuneConfig(FinetuneConfig):
+    """Fine-tuning of the last layers for denoising pictures that were clipped to [0, 1]."""
+
+    layers: tuple[str, ...] = ("decode14", "head")  # the block at 14x14 and the output
+    noise_low: float = 0.05  # smallest noise trained on, in [0, 1] pixel units
+    noise_high: float = 1.0  # largest
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(
+            0 < self.noise_low < self.noise_high, "noise_low must be above 0, below noise_high."
+        )

@@ -49,18 +49,21 @@ def _residual_block(x, time, name):
     return x + h
 
 
-def _mixer_block(x, time, name):
-    """Mixes over all places, then over channels (Tolstikhin et al. 2021, eq. 1)."""
-    height, width, channels = x.shape[1:]
-    places = height * width
-    h = layers.Reshape((places, channels))(_modulate(RMSNorm()(x), time, channels, name))
-    h = layers.Permute((2, 1))(h)
-    h = layers.Dense(2 * places, activation="relu", name=f"{name}_places1")(h)
-    h = layers.Dense(places, kernel_initializer="zeros", name=f"{name}_places2")(h)
-    x = x + layers.Reshape((height, width, channels))(layers.Permute((2, 1))(h))
-    h = layers.Dense(2 * channels, activation="relu", name=f"{name}_channels1")(RMSNorm()(x))
-    h = layers.Dense(channels, kernel_initializer="zeros", name=f"{name}_channels2")(h)
-    return x + h
+def _global_block(x, time, width, name):
+    """Lets every place see every other: a residual dense network over the flattened map.
+
+    Per image it costs a tenth of a 3x3 convolution at this size and is what makes strokes add up
+    to one digit; local convolutions alone draw crisp pieces of several.
+    """
+    height, width_px, channels = x.shape[1:]
+    h = layers.Dense(16, name=f"{name}_squeeze")(RMSNorm()(x))
+    h = layers.Dense(width, name=f"{name}_in")(layers.Flatten()(h))
+    h = layers.Activation("relu")(h + layers.Dense(width, name=f"{name}_time1")(time))
+    h = layers.Dense(width, name=f"{name}_hidden")(h)
+    h = layers.Activation("relu")(h + layers.Dense(width, name=f"{name}_time2")(time))
+    h = layers.Dense(height * width_px * 16, name=f"{name}_out")(h)
+    h = layers.Reshape((height, width_px, 16))(h)
+    return x + layers.Dense(channels, kernel_initializer="zeros", name=f"{name}_expand")(h)
 
 
 def build_network(config: DiffusionConfig) -> keras.Model:
@@ -75,8 +78,7 @@ def build_network(config: DiffusionConfig) -> keras.Model:
     skip = _residual_block(x, time, "encode14")  # [B, 14, 14, channels]
     x = layers.Dense(wide, name="down")(SpaceToDepth()(skip))
     x = _residual_block(x, time, "encode7")  # [B, 7, 7, wide]
-    for i in range(config.mixers):
-        x = _mixer_block(x, time, f"mixer{i + 1}")
+    x = _global_block(x, time, config.global_width, "global7")
     x = _residual_block(x, time, "decode7")
     x = DepthToSpace()(layers.Dense(4 * config.channels, name="up")(x))
     x = _residual_block(x + skip, time, "decode14")
@@ -109,6 +111,40 @@ class DiffusionTrainer(keras.Model):
         eps = keras.random.normal(ops.shape(x_0), seed=self.seed_generator)
         x_t = schedule.diffuse(x_0, eps, t)
         return self.network([x_t, t], training=training) - schedule.velocity(x_0, eps, t)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return ops.mean(ops.square(y_pred))
+
+
+class DenoisingTrainer(keras.Model):
+    """Fits the trainable layers to E |x_0 - x_theta(y, sigma)|^2 on pictures y clipped to [0, 1].
+
+    The diffusion objective never shows clipped noise, yet every stored picture is clipped: its
+    noise is not Gaussian any more where the digit is black or white. sigma is drawn
+    log-uniformly; the error is in units of standardised images.
+    """
+
+    def __init__(self, network, pixel_mean: float, pixel_std: float, config):
+        super().__init__(name="denoising_trainer")
+        self.network = network
+        self.pixel_mean = pixel_mean
+        self.pixel_std = pixel_std
+        self.log_noise = (math.log(config.noise_low), math.log(config.noise_high))
+        self.seed_generator = keras.random.SeedGenerator(config.seed)
+
+    def call(self, images, training=False):
+        """Images [B, 28, 28, 1] in [0, 1] -> residual x_theta - x_0 of the same shape."""
+        low, high = self.log_noise
+        sigma = ops.exp(
+            keras.random.uniform((ops.shape(images)[0],), low, high, seed=self.seed_generator)
+        )
+        noise = keras.random.normal(ops.shape(images), seed=self.seed_generator)
+        y = ops.clip(images + ops.reshape(sigma, (-1, 1, 1, 1)) * noise, 0.0, 1.0)
+        t = schedule.time_of_noise(sigma / self.pixel_std)
+        signal = ops.sqrt(ops.reshape(schedule.alpha_bar(t), (-1, 1, 1, 1)))
+        x_t = signal * (y - self.pixel_mean) / self.pixel_std
+        x_0, _ = schedule.split_velocity(x_t, self.network([x_t, t], training=training), t)
+        return x_0 - (images - self.pixel_mean) / self.pixel_std
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return ops.mean(ops.square(y_pred))

@@ -59,6 +59,11 @@ class _Side(keras.Model):
         self._trained_name = trained.name
         self.accuracy = keras.metrics.Mean(name="accuracy")
 
+    # Keras' training steps read these two; the trained side must be all that is trainable.
+    @property
+    def trainable_weights(self):
+        return self._trained().trainable_weights
+
     @property
     def trainable_variables(self):
         return self._trained().trainable_variables
@@ -66,7 +71,7 @@ class _Side(keras.Model):
     @property
     def non_trainable_variables(self):
         trained = {id(v) for v in self.trainable_variables}
-        return [v for v in super().variables if id(v) not in trained]
+        return [v for v in self.variables if id(v) not in trained]
 
     def _trained(self):
         same = self.generator.name == self._trained_name

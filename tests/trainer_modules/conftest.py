@@ -1,0 +1,72 @@
+"""Digits, as a trainer reads them: the first real images, no TFX in between."""
+
+from __future__ import annotations
+
+import gzip
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer_modules.common.data import Digits
+
+MNIST = Path(__file__).resolve().parents[2] / "data" / "mnist"
+COUNT = 256
+
+
+@pytest.fixture(scope="session")
+def digits() -> Digits:
+    """The first 256 train images."""
+    with gzip.open(MNIST / "train-images-idx3-ubyte.gz") as file:
+        pixels = np.frombuffer(file.read(16 + COUNT * 784)[16:], np.uint8)
+    with gzip.open(MNIST / "train-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(8 + COUNT)[8:], np.uint8)
+    images = (pixels.reshape(-1, 28, 28, 1) / 255).astype("float32")
+    mean, std = float(images.mean()), float(images.std())
+    return Digits(images, labels.astype("int64"), mean, std, 10)
+
+
+@pytest.fixture(scope="session")
+def example_files(digits, tmp_path_factory) -> str:
+    """The same digits as one gzip TFRecord file, as Transform writes it; a glob pattern."""
+    import tensorflow as tf
+
+    def floats(values):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+    def ints(value):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
+
+    folder = tmp_path_factory.mktemp("examples")
+    options = tf.io.TFRecordOptions(compression_type="GZIP")
+    with tf.io.TFRecordWriter(str(folder / "part-0.gz"), options) as writer:
+        for image, label in zip(digits.images, digits.labels, strict=True):
+            features = {
+                "image": floats(image.ravel()),
+                "label": ints(label),
+                "pixel_mean": floats([digits.pixel_mean]),
+                "pixel_std": floats([digits.pixel_std]),
+                "num_classes": ints(10),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+    return str(folder / "part-*")
+
+
+@pytest.fixture
+def fn_args(example_files, tmp_path):
+    """Builds the part of TFX's FnArgs that a trainer reads."""
+
+    def build(name: str, config: dict, base=None):
+        folder = tmp_path / name
+        return types.SimpleNamespace(
+            train_files=[example_files],
+            eval_files=[example_files],
+            serving_model_dir=str(folder / "Format-Serving"),
+            model_run_dir=str(folder / "logs"),
+            base_model=None if base is None else base.serving_model_dir,
+            custom_config={"config": config},
+        )
+
+    return build

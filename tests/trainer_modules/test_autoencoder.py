@@ -1,0 +1,125 @@
+"""Bottleneck, objective, fine-tuning of the final layers, signatures."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from trainer_modules.autoencoder import train
+from trainer_modules.autoencoder.config import AutoencoderConfig
+from trainer_modules.autoencoder.model import (
+    AutoencoderTrainer,
+    build_decoder,
+    build_encoder,
+    pixel_cross_entropy,
+    pixel_entropy,
+)
+
+SMALL = dict(channels=8, batch_size=64, epochs=2)
+
+
+def to_numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def test_bottleneck_is_32_wide():
+    config = AutoencoderConfig()
+    encoder, decoder = build_encoder(config), build_decoder(config)
+    assert encoder.output_shape == (None, 32)
+    assert decoder.output_shape == (None, 28, 28, 1)
+
+
+def test_cross_entropy_matches_its_definition(digits):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4, 28, 28, 1)).astype("float32")
+    target = digits.images[:4]
+    p = 1 / (1 + np.exp(-logits.astype("float64")))
+    expected = -(target * np.log(p) + (1 - target) * np.log(1 - p)).mean((1, 2, 3))
+    np.testing.assert_allclose(to_numpy(pixel_cross_entropy(logits, target)), expected, rtol=1e-5)
+
+
+def test_entropy_is_the_least_cross_entropy(digits):
+    target = np.clip(digits.images[:4], 1e-4, 1 - 1e-4)
+    perfect = np.log(target / (1 - target))
+    floor = to_numpy(pixel_entropy(target))
+    np.testing.assert_allclose(to_numpy(pixel_cross_entropy(perfect, target)), floor, atol=1e-5)
+    worse = to_numpy(pixel_cross_entropy(perfect + 0.5, target))
+    assert (worse > floor).all()
+
+
+def test_noise_is_added_in_training_only_and_to_a_share_of_the_batch(digits):
+    encoder, decoder = (f(AutoencoderConfig(channels=8)) for f in (build_encoder, build_decoder))
+    trainer = AutoencoderTrainer(encoder, decoder, noisy_share=0.5, noise_high=0.8, seed=0)
+    noisy = to_numpy(trainer._add_noise(digits.images))
+    touched = (noisy != digits.images).any((1, 2, 3)).mean()
+    assert 0.4 < touched < 0.6
+    assert noisy.min() >= 0 and noisy.max() <= 1
+    once, twice = (to_numpy(trainer(digits.images[:4], training=False)) for _ in range(2))
+    np.testing.assert_array_equal(once, twice)
+
+
+def test_a_few_steps_lower_the_loss(digits):
+    keras.utils.set_random_seed(0)
+    config = AutoencoderConfig(**{**SMALL, "epochs": 20})
+    networks = build_encoder(config), build_decoder(config)
+    history = train.fit(*networks, config, "train", digits, digits)
+    assert history.curves["val_loss"][-1] < 0.5 * history.curves["val_loss"][0]
+
+
+@pytest.fixture
+def trained(fn_args):
+    base = fn_args("base", SMALL)
+    train.run_fn(base)
+    tuned = fn_args("tuned", dict(batch_size=64, epochs=1), base)
+    train.finetune_fn(tuned)
+    return base, tuned
+
+
+def test_finetuning_trains_the_final_layers_only(trained):
+    base, tuned = (Path(a.serving_model_dir).parent / "Format-Keras" for a in trained)
+    for name in ("encoder", "decoder"):
+        before = keras.models.load_model(base / f"{name}.keras")
+        after = keras.models.load_model(tuned / f"{name}.keras")
+        changed = {
+            layer.name
+            for layer, other in zip(before.layers, after.layers, strict=True)
+            for w, v in zip(layer.get_weights(), other.get_weights(), strict=True)
+            if not np.array_equal(w, v)
+        }
+        assert changed == ({"conv14", "head"} if name == "decoder" else set())
+    record = json.loads((tuned.parent / "history.json").read_text())
+    assert record["trained_layers"] == ["decoder/conv14", "decoder/head"]
+    assert record["stage"] == "finetune"
+
+
+def test_signatures_agree_with_each_other(trained, digits):
+    import tensorflow as tf
+
+    served = tf.saved_model.load(trained[1].serving_model_dir).signatures
+    image = tf.constant(digits.images[:5])
+    drawn = served["serving_default"](image=image)["image"]
+    code = served["encode"](image=image)["code"]
+    assert code.shape == (5, 32)
+    np.testing.assert_allclose(served["decode"](code=code)["image"], drawn, atol=1e-6)
+    np.testing.assert_allclose(served["denoise"](image=image)["image"], drawn, atol=1e-6)
+    score = served["anomaly_score"](image=image)["anomaly_score"]
+    assert score.shape == (5,) and (score.numpy() > 0).all()
+    one = served["serving_default"](image=image[:1])["image"]
+    np.testing.assert_allclose(one[0], drawn[0], atol=1e-5)
+
+
+def test_png_signatures_take_and_return_pictures(trained, digits):
+    import tensorflow as tf
+
+    served = tf.saved_model.load(trained[1].serving_model_dir).signatures
+    pixels = (digits.images[:3] * 255).round().astype("uint8")
+    files = tf.stack([tf.io.encode_png(p) for p in pixels])
+    png = served["serving_default_png"](image_bytes=files)["image_bytes"]
+    image = served["serving_default"](image=tf.constant(digits.images[:3]))["image"]
+    shown = np.stack([tf.io.decode_png(p).numpy() for p in png]) / 255
+    np.testing.assert_allclose(shown, image, atol=0.5 / 255 + 1e-4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="28 pixels"):
+        wrong = tf.io.encode_png(np.zeros((30, 28, 1), "uint8"))
+        served["encode_png"](image_bytes=wrong[None])

@@ -1,0 +1,190 @@
+"""The forward process in closed form, the samplers, and both trainings."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from trainer_modules.diffusion import sampler, schedule, train
+from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
+from trainer_modules.diffusion.model import DiffusionTrainer, build_network
+
+TIMES = np.linspace(0, 1, 21).astype("float32")
+
+
+def to_numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def test_alpha_bar_falls_from_one_to_almost_nothing():
+    a = to_numpy(schedule.alpha_bar(TIMES))
+    assert a[0] == pytest.approx(1.0)
+    assert a[-1] == pytest.approx(1e-5, rel=0.01)
+    assert (np.diff(a) < 0).all()
+
+
+def test_alpha_bar_is_the_cosine_of_the_paper():
+    expected = (
+        np.cos((0.5 + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
+    )
+    assert float(schedule.alpha_bar(np.float32(0.5))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_diffuse_has_the_mean_and_variance_of_the_closed_form():
+    rng = np.random.default_rng(0)
+    x_0 = np.full((4000, 1, 1, 1), 1.5, "float32")
+    eps = rng.standard_normal(x_0.shape).astype("float32")
+    t = np.full(4000, 0.4, "float32")
+    a = float(schedule.alpha_bar(np.float32(0.4)))
+    x_t = to_numpy(schedule.diffuse(x_0, eps, t))
+    assert x_t.mean() == pytest.approx(np.sqrt(a) * 1.5, abs=0.04)
+    assert x_t.var() == pytest.approx(1 - a, rel=0.06)
+
+
+def test_velocity_splits_back_into_image_and_noise():
+    rng = np.random.default_rng(0)
+    x_0, eps = rng.standard_normal((2, len(TIMES), 4, 4, 1)).astype("float32")
+    x_t = schedule.diffuse(x_0, eps, TIMES)
+    v = schedule.velocity(x_0, eps, TIMES)
+    image, noise = schedule.split_velocity(x_t, v, TIMES)
+    np.testing.assert_allclose(to_numpy(image), x_0, atol=1e-5)
+    np.testing.assert_allclose(to_numpy(noise), eps, atol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 1.0, 4.0])
+def test_time_of_noise_inverts_the_schedule(sigma):
+    t = schedule.time_of_noise(np.array([sigma], "float32"))
+    a = float(to_numpy(schedule.alpha_bar(t))[0])
+    assert np.sqrt((1 - a) / a) == pytest.approx(sigma, rel=1e-3)
+
+
+def gaussian_velocity(mean: float, std: float):
+    """The exact velocity for data N(mean, std^2 I): the posterior means are linear in x_t."""
+
+    def predict(x_t, t):
+        a = keras.ops.reshape(schedule.alpha_bar(t), (-1, 1, 1, 1))
+        x_0 = mean + keras.ops.sqrt(a) * std**2 / (a * std**2 + 1 - a) * (
+            x_t - keras.ops.sqrt(a) * mean
+        )
+        eps = (x_t - keras.ops.sqrt(a) * x_0) / keras.ops.sqrt(1 - a)
+        return keras.ops.sqrt(a) * eps - keras.ops.sqrt(1 - a) * x_0
+
+    return predict
+
+
+@pytest.mark.parametrize(("eta", "steps"), [(0.0, 50), (1.0, 200)])
+def test_both_samplers_reach_a_known_gaussian(eta, steps):
+    rng = keras.random.SeedGenerator(3)
+    shape = (60, 28, 28, 1)
+    drawn = to_numpy(
+        sampler.sample(
+            gaussian_velocity(0.7, 0.5),
+            lambda _: keras.random.normal(shape, seed=rng),
+            60,
+            steps,
+            low=-5.0,
+            high=5.0,
+            eta=eta,
+        )
+    )
+    assert drawn.mean() == pytest.approx(0.7, abs=0.02)
+    assert drawn.std() == pytest.approx(0.5, abs=0.04)
+
+
+def test_samples_stay_within_the_range_of_pixels():
+    drawn = to_numpy(
+        sampler.sample(
+            lambda x, t: x * 0.1, lambda _: np.ones((2, 28, 28, 1), "float32"), 2, 3, -0.4, 2.8
+        )
+    )
+    assert drawn.min() >= -0.4 and drawn.max() <= 2.8
+
+
+def test_a_few_steps_lower_the_loss(digits):
+    keras.utils.set_random_seed(0)
+    config = DiffusionConfig(channels=8, global_width=64, batch_size=32, epochs=12)
+    trainer = DiffusionTrainer(build_network(config), digits.pixel_mean, digits.pixel_std, seed=0)
+    optimizer = keras.optimizers.AdamW(2e-3, use_ema=True, ema_momentum=0.9)
+    history = train.fit(trainer, config, "train", optimizer, digits, digits)
+    losses = history.curves["loss"]
+    assert losses[-1] < 0.8 * 1.0 < 1.1  # v has unit variance: predicting nothing scores 1
+    assert history.curves["val_loss"][-1] < history.curves["val_loss"][0]
+
+
+def test_network_has_no_hidden_state_and_keeps_its_shape():
+    network = build_network(DiffusionConfig(channels=8, global_width=64))
+    out = network([np.zeros((3, 28, 28, 1), "float32"), np.zeros(3, "float32")])
+    assert out.shape == (3, 28, 28, 1)
+    assert not network.non_trainable_variables
+
+
+@pytest.fixture
+def trained(fn_args):
+    config = dict(channels=8, global_width=64, epochs=1, batch_size=64, sample_steps=2)
+    base = fn_args("base", config)
+    train.run_fn(base)
+    tuned = fn_args("tuned", dict(epochs=1, batch_size=64), base)
+    train.finetune_fn(tuned)
+    return base, tuned
+
+
+def test_train_and_finetune_export_every_signature(trained, digits):
+    import tensorflow as tf
+
+    base, tuned = trained
+    image = tf.constant(digits.images[:3])
+    level = tf.constant([0.1, 0.4, 0.9])
+    for args in trained:
+        served = tf.saved_model.load(args.serving_model_dir).signatures
+        clean = served["denoise"](image=image, noise_level=level)["image"]
+        assert clean.shape == (3, 28, 28, 1) and clean.dtype == tf.float32
+        assert float(tf.reduce_min(clean)) >= 0 and float(tf.reduce_max(clean)) <= 1
+        draw = dict(seed=tf.constant(7), count=tf.constant(5), steps=tf.constant(2))
+        first, again = (served["generate"](**draw)["image"] for _ in range(2))
+        assert first.shape == (5, 28, 28, 1)
+        np.testing.assert_array_equal(first, again)
+        other = served["generate"](**{**draw, "seed": tf.constant(8)})["image"]
+        assert np.abs(other - first).max() > 0.01
+        step = tf.constant([0, 500, 1000])
+        noisy = served["forward"](image=image, step=step, seed=tf.constant(1))["image"]
+        np.testing.assert_allclose(noisy[0], image[0], atol=1e-4)
+        png = served["generate_png"](**draw)["image_bytes"]
+        decoded = tf.io.decode_png(png[0]).numpy() / 255
+        np.testing.assert_allclose(decoded, first[0], atol=0.5 / 255 + 1e-6)
+    # Fine-tuning must not touch what generates.
+    generators = [
+        keras.models.load_model(Path(a.serving_model_dir).parent / "Format-Keras/network.keras")
+        for a in trained
+    ]
+    for before, after in zip(*(g.get_weights() for g in generators), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_finetuning_trains_the_last_layers_only(trained):
+    base, tuned = (Path(a.serving_model_dir).parent for a in trained)
+    before = keras.models.load_model(base / "Format-Keras/network.keras")
+    after = keras.models.load_model(tuned / "Format-Keras/denoiser.keras")
+    changed = {
+        layer.name
+        for layer, other in zip(before.layers, after.layers, strict=True)
+        for w, v in zip(layer.get_weights(), other.get_weights(), strict=True)
+        if not np.array_equal(w, v)
+    }
+    prefixes = DiffusionFinetuneConfig().layers
+    assert changed and all(name.startswith(prefixes) for name in changed)
+    record = json.loads((tuned / "history.json").read_text())
+    assert {name.split("/")[1] for name in record["trained_layers"]} >= changed
+    assert record["parameters"]["frozen"] > 0
+
+
+def test_history_config_and_pictures_are_written(trained):
+    base, tuned = (Path(a.serving_model_dir).parent for a in trained)
+    record = json.loads((base / "history.json").read_text())
+    assert record["steps"] == 4 and record["stage"] == "train"
+    assert record["curves"]["val_loss"] and record["final"]["loss"] > 0
+    assert json.loads((base / "config.json").read_text())["channels"] == 8
+    assert (base / "samples/epoch_001.png").stat().st_size > 1000
+    assert (tuned / "samples/denoised.png").exists()
+    assert any((base / "logs").rglob("events.out.tfevents*"))

@@ -1,0 +1,157 @@
+"""The game, its two trainers, the balance monitor, signatures."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from trainer_modules.common.training import DivergedError
+from trainer_modules.gan import train
+from trainer_modules.gan.config import GanConfig
+from trainer_modules.gan.monitor import BalanceMonitor
+
+SMALL = dict(channels=4, latent_size=8, batch_size=64, epochs=2, sample_every=5)
+
+
+def weights(model):
+    return [w.copy() for w in model.get_weights()]
+
+
+def changed(before, model) -> bool:
+    pairs = zip(before, model.get_weights(), strict=True)
+    return any(not np.array_equal(w, v) for w, v in pairs)
+
+
+def test_each_side_trains_its_own_network_only(digits):
+    gan = train.build_gan(GanConfig(**SMALL), steps=10)
+    latents = np.random.default_rng(0).standard_normal((64, 8), "float32")
+    batch = [digits.images[:64], latents]
+
+    generator, critic = weights(gan.generator), weights(gan.discriminator)
+    gan.discriminator_trainer.train_on_batch(batch)
+    assert changed(critic, gan.discriminator) and not changed(generator, gan.generator)
+
+    critic = weights(gan.discriminator)
+    gan.generator_trainer.train_on_batch(batch)
+    assert changed(generator, gan.generator) and not changed(critic, gan.discriminator)
+
+
+def test_discriminator_alone_learns_to_tell_reals_from_fakes(digits):
+    config = GanConfig(**{**SMALL, "gradient_penalty": 0.0})
+    gan = train.build_gan(config, steps=60)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        latents = rng.standard_normal((64, 8), "float32")
+        gan.discriminator_trainer.reset_metrics()
+        values = gan.discriminator_trainer.train_on_batch(
+            [digits.images[:64], latents], return_dict=True
+        )
+    assert float(values["accuracy"]) > 0.95
+    assert float(values["loss"]) < 0.4
+
+
+def test_penalty_measures_the_slope_of_the_critic():
+    """For a linear critic D(x) = w.x the finite difference estimates |w|^2 without bias."""
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=784)
+    noise, x = 0.05, rng.uniform(size=(20_000, 784))
+    shifted = x + noise * rng.normal(size=x.shape)
+    estimate = (((shifted - x) @ w / noise) ** 2).mean()
+    assert estimate == pytest.approx((w**2).sum(), rel=0.05)
+
+
+def test_same_seed_gives_the_same_images(digits):
+    def run():
+        config = GanConfig(**SMALL)
+        keras.utils.set_random_seed(config.seed)
+        gan = train.build_gan(config, steps=8)
+        grids = []
+        train.fit(gan, config, digits, lambda step, images: grids.append((step, images)))
+        return grids
+
+    first, second = run(), run()
+    assert [step for step, _ in first] == [5, 8]
+    np.testing.assert_array_equal(first[-1][1], second[-1][1])
+
+
+def test_samples_use_fixed_latents_and_leave_training_untouched(digits):
+    config = GanConfig(**SMALL)
+    gan = train.build_gan(config, steps=8)
+    latents = np.random.default_rng(0).standard_normal((64, 8), "float32")
+    gan.generator_trainer.train_on_batch([digits.images[:64], latents])
+    before = weights(gan.generator)
+    first, second = train.sample_images(gan, latents), train.sample_images(gan, latents)
+    np.testing.assert_array_equal(first, second)
+    assert not changed(before, gan.generator)
+
+
+def test_loss_that_is_not_a_number_stops_with_a_sentence(digits):
+    gan = train.build_gan(GanConfig(**SMALL), steps=8)
+    gan.discriminator.get_layer("score").bias.assign([np.nan])
+    with pytest.raises(DivergedError, match="gan diverged at step 1.*Lower its learning_rate"):
+        train.fit(gan, GanConfig(**SMALL), digits, lambda step, images: None)
+
+
+def feed(monitor, count, loss, accuracy, spread):
+    begun = []
+    for i in range(count):
+        # Real training is never exactly constant.
+        begun += monitor.update(loss + 1e-3 * (i % 2), accuracy, spread)
+    return [name for name, _ in begun]
+
+
+def test_healthy_game_raises_nothing():
+    assert feed(BalanceMonitor(), 500, loss=0.6, accuracy=0.7, spread=0.95) == []
+
+
+def test_dead_discriminator_is_named_once():
+    monitor = BalanceMonitor()
+    assert feed(monitor, 300, loss=0.692, accuracy=0.5, spread=0.9) == ["dead discriminator"]
+
+
+def test_fair_game_at_half_accuracy_is_not_called_dead():
+    assert feed(BalanceMonitor(), 300, loss=0.8, accuracy=0.5, spread=0.9) == []
+
+
+def test_collapsed_generator_is_named_and_again_after_recovery():
+    monitor = BalanceMonitor()
+    assert feed(monitor, 150, 0.6, 0.8, 0.05) == ["collapsed generator"]
+    assert feed(monitor, 50, 0.6, 0.8, 0.9) == []
+    assert feed(monitor, 50, 0.6, 0.8, 0.05) == ["collapsed generator"]
+
+
+def test_exploding_loss_is_named():
+    monitor = BalanceMonitor()
+    feed(monitor, 200, 0.6, 0.8, 0.9)
+    names = [name for name, _ in monitor.update(60.0, 0.8, 0.9)]
+    assert names == ["exploding loss"]
+
+
+def test_run_fn_writes_history_grids_and_signatures(fn_args, digits):
+    import tensorflow as tf
+
+    args = fn_args("gan", SMALL)
+    train.run_fn(args)
+    folder = Path(args.serving_model_dir).parent
+    record = json.loads((folder / "history.json").read_text())
+    curves = record["curves"]
+    assert record["steps"] == 8 == len(curves["step"])
+    for name in ("discriminator_loss", "generator_loss", "discriminator_accuracy"):
+        assert len(curves[name]) == 8 and np.isfinite(curves[name]).all()
+    assert (folder / "samples/step_000005.png").exists()
+    assert any((folder / "logs").rglob("events.out.tfevents*"))
+
+    served = tf.saved_model.load(args.serving_model_dir).signatures
+    images = served["generate"](seed=tf.constant(3), count=tf.constant(6))["image"]
+    again = served["generate"](seed=tf.constant(3), count=tf.constant(6))["image"]
+    assert images.shape == (6, 28, 28, 1) and images.dtype == tf.float32
+    np.testing.assert_array_equal(images, again)
+    score = served["discriminate"](image=tf.constant(digits.images[:4]))["score"]
+    assert score.shape == (4,) and ((score.numpy() >= 0) & (score.numpy() <= 1)).all()
+    latent = tf.random.stateless_normal([2, 8], [3, 0])
+    decoded = served["serving_default"](latent=latent)["image"]
+    assert decoded.shape == (2, 28, 28, 1)
+    png = served["generate_png"](seed=tf.constant(3), count=tf.constant(2))["image_bytes"]
+    assert tf.io.decode_png(png[0]).shape == (28, 28, 1)

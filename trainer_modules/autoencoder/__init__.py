@@ -1,0 +1,1 @@
+"""Autoencoder: encoder, 32-dimensional bottleneck, decoder."""

@@ -1,0 +1,44 @@
+"""Settings of the autoencoder and of its fine-tuning, with units and reasons."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trainer_modules.common.config import FinetuneConfig, require
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderConfig:
+    """Size and training of encoder and decoder."""
+
+    seed: int = 1
+    epochs: int = 6  # passes over the train split
+    batch_size: int = 128  # images per step
+    learning_rate: float = 2e-3  # peak of Adam, warmed up and then decayed to zero by a cosine
+    code_size: int = 32  # dimensions of the bottleneck
+    channels: int = 32  # at 14x14; twice as many at 7x7
+    noisy_share: float = 0.5  # of each batch that is shown with noise; the target is always clean
+    noise_high: float = 0.8  # largest deviation of that noise, in [0, 1] pixel units
+
+    def __post_init__(self):
+        require(self.epochs >= 1, "epochs must be at least 1.")
+        require(self.batch_size >= 2, "batch_size must be at least 2.")
+        require(0 < self.learning_rate < 1, "learning_rate must be between 0 and 1.")
+        require(1 <= self.code_size <= 784, "code_size must be from 1 to 784.")
+        require(self.channels >= 4, "channels must be at least 4.")
+        require(0 <= self.noisy_share <= 1, "noisy_share must be in [0, 1].")
+        require(self.noise_high >= 0, "noise_high must not be negative.")
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderFinetuneConfig(FinetuneConfig):
+    """Fine-tuning of the decoder's final layers; the code stays what it was."""
+
+    layers: tuple[str, ...] = ("conv14", "head")  # the two convolutions that draw the strokes
+    noisy_share: float = 0.5  # as in the first training
+    noise_high: float = 0.8
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(0 <= self.noisy_share <= 1, "noisy_share must be in [0, 1].")
+        require(self.noise_high >= 0, "noise_high must not be negative.")

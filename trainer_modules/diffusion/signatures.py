@@ -1,0 +1,79 @@
+"""What the diffusion model serves: denoise, generate from pure noise, and the forward process.
+
+TensorFlow's stateless generators stand behind ``seed``, so equal seeds give equal images.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from trainer_modules.common.export import Signature, image_spec, spec, with_png
+from trainer_modules.diffusion import sampler, schedule
+
+
+def denoise(network: keras.Model, image, noise_level, pixel_mean: float, pixel_std: float):
+    """The network's estimate of the clean image, E[x_0 | x_t], in one step.
+
+    Args:
+        image: [B, 28, 28, 1] in [0, 1]: a digit plus Gaussian noise, clipped.
+        noise_level: [B] deviation of that noise in [0, 1] pixel units.
+
+    Returns:
+        [B, 28, 28, 1] in [0, 1].
+    """
+    t = schedule.time_of_noise(noise_level / pixel_std)
+    signal = ops.sqrt(ops.reshape(schedule.alpha_bar(t), (-1, 1, 1, 1)))
+    x_t = signal * (image - pixel_mean) / pixel_std
+    x_0, _ = schedule.split_velocity(x_t, network([x_t, t], training=False), t)
+    return ops.clip(x_0 * pixel_std + pixel_mean, 0.0, 1.0)
+
+
+def signatures(
+    network: keras.Model, denoiser: keras.Model, pixel_mean: float, pixel_std: float
+) -> dict[str, Signature]:
+    """Named signatures on float32 images in [0, 1] and on PNG files.
+
+    Args:
+        network: Generates; trained on the diffusion objective alone.
+        denoiser: Denoises; the same network before fine-tuning, its fine-tuned copy after.
+        pixel_mean: Mean of the train pixels, as in training.
+        pixel_std: Deviation of the train pixels.
+    """
+    import tensorflow as tf
+
+    low, high = (0.0 - pixel_mean) / pixel_std, (1.0 - pixel_mean) / pixel_std
+
+    def clean(image, noise_level):
+        return {"image": denoise(denoiser, image, noise_level, pixel_mean, pixel_std)}
+
+    def generate(seed, count, steps):
+        def noise(k):
+            return tf.random.stateless_normal([count, 28, 28, 1], tf.stack([seed, k]))
+
+        def predict_velocity(x_t, t):
+            return network([tf.ensure_shape(x_t, [None, 28, 28, 1]), t], training=False)
+
+        x_0 = sampler.sample(predict_velocity, noise, count, steps, low, high)
+        image = tf.ensure_shape(x_0 * pixel_std + pixel_mean, [None, 28, 28, 1])
+        return {"image": ops.clip(image, 0.0, 1.0)}
+
+    def forward(image, step, seed):
+        eps = tf.random.stateless_normal(tf.shape(image), tf.stack([seed, 0]))
+        t = tf.cast(step, tf.float32) / schedule.STEPS
+        x_t = schedule.diffuse((image - pixel_mean) / pixel_std, eps, t)
+        return {"image": ops.clip(x_t * pixel_std + pixel_mean, 0.0, 1.0)}
+
+    image = {"image": image_spec()}
+    seed = {"seed": spec("seed", [], "int32")}
+    noisy = {**image, "noise_level": spec("noise_level", [None])}
+    count = {"count": spec("count", [], "int32"), "steps": spec("steps", [], "int32")}
+    return with_png(
+        {
+            "serving_default": Signature(clean, noisy),
+            "denoise": Signature(clean, noisy),
+            "generate": Signature(generate, {**seed, **count}),
+            "forward": Signature(forward, {**image, "step": spec("step", [None], "int32"), **seed}),
+        },
+        returns_image={"generate"},
+    )

@@ -1,0 +1,145 @@
+"""Trains the diffusion model; ``finetune_fn`` trains a copy's last layers for denoising.
+
+TFX calls ``run_fn``, then ``finetune_fn`` with the first model as base. The served weights are the
+exponential moving average. Labels are never read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from trainer_modules.common import export, training
+from trainer_modules.common.config import from_dict
+from trainer_modules.common.data import Digits, read_digits
+from trainer_modules.diffusion import sampler
+from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
+from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
+from trainer_modules.diffusion.signatures import denoise, signatures
+
+_GRID_IMAGES = 64
+
+
+def draw_samples(network, count: int, steps: int, mean: float, std: float, seed: int) -> np.ndarray:
+    """Images [count, 28, 28, 1] in [0, 1] from pure noise, on any Keras backend."""
+    generator = keras.random.SeedGenerator(seed)
+    shape = (count, 28, 28, 1)
+    x_0 = sampler.sample(
+        lambda x_t, t: network([x_t, t], training=False),
+        lambda _: keras.random.normal(shape, seed=generator),
+        count,
+        steps,
+        low=(0.0 - mean) / std,
+        high=(1.0 - mean) / std,
+    )
+    return np.clip(keras.ops.convert_to_numpy(x_0) * std + mean, 0.0, 1.0)
+
+
+class SampleGrid(keras.callbacks.Callback):
+    """Draws the same 64 latents with the averaged weights after each epoch."""
+
+    def __init__(self, network, config: DiffusionConfig, train: Digits, folder: Path):
+        super().__init__()
+        self.network, self.config, self.train, self.folder = network, config, train, folder
+
+    def on_epoch_end(self, epoch, logs=None):
+        config = self.config
+        with training.averaged_weights(self.model.optimizer, self.network):
+            mean, std = self.train.pixel_mean, self.train.pixel_std
+            images = draw_samples(
+                self.network, _GRID_IMAGES, config.sample_steps, mean, std, config.seed
+            )
+        training.save_grid(images, self.folder / f"epoch_{epoch + 1:03d}.png")
+
+
+def fit(
+    trainer: keras.Model,
+    config: DiffusionConfig | DiffusionFinetuneConfig,
+    stage: str,
+    optimizer: keras.optimizers.Optimizer,
+    train: Digits,
+    held_out: Digits,
+    callbacks=(),
+) -> training.History:
+    """Fits ``trainer`` in place on images alone; ``held_out`` is only watched."""
+    epoch_steps = training.steps_per_epoch(len(train.images), config.batch_size)
+    history = training.History("diffusion", stage, config.seed)
+    trainer.compile(optimizer=optimizer)
+    reporter = training.Reporter(f"diffusion {stage}", history, epoch_steps * config.epochs)
+    trainer.fit(
+        train.images[: epoch_steps * config.batch_size],
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        validation_data=(held_out.images,),
+        validation_batch_size=512,
+        callbacks=[reporter, *callbacks],
+        verbose=0,
+    )
+    return history
+
+
+def _schedule(config, images: int):
+    total = training.steps_per_epoch(images, config.batch_size) * config.epochs
+    return training.cosine_schedule(config.learning_rate, total)
+
+
+def run_fn(fn_args) -> None:
+    """TFX's entry for the first training: config, data, model, fit, export."""
+    config = from_dict(DiffusionConfig, fn_args.custom_config["config"], "diffusion")
+    keras.utils.set_random_seed(config.seed)
+    train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
+    folder = Path(fn_args.serving_model_dir).parent
+
+    network = build_network(config)
+    trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
+    optimizer = keras.optimizers.AdamW(
+        _schedule(config, len(train.images)),
+        weight_decay=config.weight_decay,
+        use_ema=True,
+        ema_momentum=config.ema_momentum,
+    )
+    grid = SampleGrid(network, config, train, folder / "samples")
+    board = keras.callbacks.TensorBoard(fn_args.model_run_dir, write_graph=False)
+    history = fit(trainer, config, "train", optimizer, train, held_out, [grid, board])
+    _export(fn_args, config, history, network, network, train)
+
+
+def finetune_fn(fn_args) -> None:
+    """TFX's entry for fine-tuning: the base network generates, its fine-tuned copy denoises."""
+    where = "finetune_diffusion"
+    config = from_dict(DiffusionFinetuneConfig, fn_args.custom_config["config"], where)
+    keras.utils.set_random_seed(config.seed)
+    train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
+
+    network = training.load_base(fn_args.base_model, "network")
+    denoiser = training.load_base(fn_args.base_model, "network")
+    training.freeze_all_but(denoiser, config.layers)
+    trainer = DenoisingTrainer(denoiser, train.pixel_mean, train.pixel_std, config)
+    optimizer = keras.optimizers.Adam(_schedule(config, len(train.images)))
+    board = keras.callbacks.TensorBoard(fn_args.model_run_dir, write_graph=False)
+    history = fit(trainer, config, "finetune", optimizer, train, held_out, [board])
+    _export(fn_args, config, history, network, denoiser, train)
+    _draw_denoising(denoiser, held_out, Path(fn_args.serving_model_dir).parent / "samples")
+
+
+def _export(fn_args, config, history, network, denoiser, train: Digits) -> None:
+    folder = Path(fn_args.serving_model_dir).parent
+    entries = signatures(network, denoiser, train.pixel_mean, train.pixel_std)
+    networks = [network] if denoiser is network else [network, denoiser]
+    export.write_saved_model(fn_args.serving_model_dir, networks, entries)
+    training.save_keras(network, folder, "network")
+    training.save_keras(denoiser, folder, "denoiser")
+    steps = len(train.images) // config.batch_size * config.epochs
+    training.write_records(folder, history.as_dict([denoiser], steps, config.batch_size), config)
+
+
+def _draw_denoising(denoiser, held_out: Digits, folder: Path, sigma: float = 0.4) -> None:
+    clean = held_out.images[:32]
+    noise = np.random.default_rng(0).normal(size=clean.shape)
+    noisy = np.clip(clean + sigma * noise, 0, 1).astype("float32")
+    level = np.full(len(clean), sigma, "float32")
+    drawn = denoise(denoiser, noisy, level, held_out.pixel_mean, held_out.pixel_std)
+    training.save_grid(noisy, folder / "noisy.png")
+    training.save_grid(keras.ops.convert_to_numpy(drawn), folder / "denoised.png")

@@ -1,0 +1,176 @@
+"""Trains the GAN: one discriminator step, one generator step, in turn.
+
+TFX calls ``run_fn``; ``fit`` runs without TFX on any Keras backend. The served generator has the
+moving average of the weights. Labels are never read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from trainer_modules.common import export, progress, training
+from trainer_modules.common.config import from_dict
+from trainer_modules.common.data import Digits, read_digits
+from trainer_modules.gan.config import GanConfig
+from trainer_modules.gan.model import (
+    DiscriminatorTrainer,
+    GeneratorTrainer,
+    build_discriminator,
+    build_generator,
+)
+from trainer_modules.gan.monitor import BalanceMonitor
+from trainer_modules.gan.signatures import signatures
+
+_GRID_IMAGES = 64
+_REPORT_EVERY = 20  # steps between progress records and looks at the spread of the fakes
+
+
+@dataclasses.dataclass(frozen=True)
+class Gan:
+    """Both networks and one trainer for each side."""
+
+    generator: keras.Model
+    discriminator: keras.Model
+    generator_trainer: GeneratorTrainer
+    discriminator_trainer: DiscriminatorTrainer
+
+
+def build_gan(config: GanConfig, steps: int) -> Gan:
+    """Builds and compiles both sides for a training of ``steps`` steps each."""
+    generator, discriminator = build_generator(config), build_discriminator(config)
+    gan = Gan(
+        generator,
+        discriminator,
+        GeneratorTrainer(generator, discriminator, config),
+        DiscriminatorTrainer(generator, discriminator, config),
+    )
+    # beta_1 = 0: the target moves every step, so momentum points at yesterday's opponent.
+    gan.discriminator_trainer.compile(
+        optimizer=keras.optimizers.Adam(
+            training.cosine_schedule(config.discriminator_learning_rate, steps), 0.0, 0.99
+        )
+    )
+    gan.generator_trainer.compile(
+        optimizer=keras.optimizers.Adam(
+            training.cosine_schedule(config.generator_learning_rate, steps),
+            0.0,
+            0.99,
+            use_ema=True,
+            ema_momentum=config.ema_momentum,
+        )
+    )
+    return gan
+
+
+def sample_images(gan: Gan, latents: np.ndarray) -> np.ndarray:
+    """Images [N, 28, 28, 1] in [0, 1] of fixed ``latents`` with the averaged generator."""
+    with training.averaged_weights(gan.generator_trainer.optimizer, gan.generator):
+        return gan.generator.predict(latents, batch_size=256, verbose=0)
+
+
+def fit(
+    gan: Gan,
+    config: GanConfig,
+    train: Digits,
+    on_samples: Callable[[int, np.ndarray], None],
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, values: None,
+) -> training.History:
+    """The alternating loop; leaves the averaged weights in ``gan.generator``.
+
+    Args:
+        on_samples: Called with (step, images [64, 28, 28, 1]) every ``sample_every`` steps and at
+            the end, always from the same latents.
+        on_step: Called with the step's figures every 20 steps.
+
+    Raises:
+        DivergedError: A loss is not a number any more.
+    """
+    rng = np.random.default_rng(config.seed)
+    batch = config.batch_size
+    total = training.steps_per_epoch(len(train.images), batch) * config.epochs
+    fixed = rng.standard_normal((_GRID_IMAGES, config.latent_size), "float32")
+    real_spread = float(train.images.std(axis=0).mean())
+    history = training.History("gan", "train", config.seed)
+    monitor = BalanceMonitor()
+    spread = 1.0
+    order = np.empty(0, int)
+    for step in range(1, total + 1):
+        if len(order) < batch:
+            order = rng.permutation(len(train.images))
+        images, order = train.images[order[:batch]], order[batch:]
+        d = _one_step(gan.discriminator_trainer, images, config, rng)
+        g = _one_step(gan.generator_trainer, images, config, rng)
+        values = {
+            "discriminator_loss": d["loss"],
+            "generator_loss": g["loss"],
+            "discriminator_accuracy": d["accuracy"],
+            "generator_accuracy": g["accuracy"],
+        }
+        training.check_finite("gan", step, d["loss"] + g["loss"])
+        if step % _REPORT_EVERY == 0 or step == total:
+            fakes = keras.ops.convert_to_numpy(gan.generator(fixed, training=False))
+            spread = float(fakes.std(axis=0).mean()) / real_spread
+            progress.report("gan train", step, total, **values)
+            on_step(step, {**values, "fake_spread": spread})
+        history.add(step, **values, fake_spread=spread)
+        for name, sentence in monitor.update(d["loss"], d["accuracy"], spread):
+            history.event(step, name, sentence)
+        if step % config.sample_every == 0 or step == total:
+            on_samples(step, sample_images(gan, fixed))
+    gan.generator_trainer.optimizer.finalize_variable_values(gan.generator.trainable_variables)
+    return history
+
+
+def _one_step(side: keras.Model, images, config: GanConfig, rng) -> dict[str, float]:
+    latents = rng.standard_normal((len(images), config.latent_size), "float32")
+    side.reset_metrics()
+    return {
+        k: float(v) for k, v in side.train_on_batch([images, latents], return_dict=True).items()
+    }
+
+
+def score_midpoint(gan: Gan, config: GanConfig, images: np.ndarray) -> float:
+    """Score half-way between the mean real and the mean fake, over as many fakes as reals."""
+    rng = np.random.default_rng(config.seed + 1)
+    latents = rng.standard_normal((len(images), config.latent_size), "float32")
+    fakes = gan.generator.predict(latents, batch_size=512, verbose=0)
+    real = gan.discriminator.predict(images, batch_size=512, verbose=0)
+    fake = gan.discriminator.predict(fakes, batch_size=512, verbose=0)
+    return float(real.mean() + fake.mean()) / 2
+
+
+def run_fn(fn_args) -> None:
+    """TFX's entry: config, data, model, fit, export."""
+    import tensorflow as tf
+
+    config = from_dict(GanConfig, fn_args.custom_config["config"], "gan")
+    keras.utils.set_random_seed(config.seed)
+    train = read_digits(fn_args.train_files)
+    folder = Path(fn_args.serving_model_dir).parent
+    board = tf.summary.create_file_writer(fn_args.model_run_dir)
+
+    def save_samples(step: int, images: np.ndarray) -> None:
+        training.save_grid(images, folder / "samples" / f"step_{step:06d}.png")
+
+    def write_scalars(step: int, values: dict[str, float]) -> None:
+        with board.as_default():
+            for name, value in values.items():
+                tf.summary.scalar(name, value, step=step)
+
+    steps = training.steps_per_epoch(len(train.images), config.batch_size) * config.epochs
+    gan = build_gan(config, steps)
+    history = fit(gan, config, train, save_samples, write_scalars)
+
+    midpoint = score_midpoint(gan, config, train.images[:5000])
+    networks = [gan.generator, gan.discriminator]
+    entries = signatures(gan.generator, gan.discriminator, midpoint)
+    export.write_saved_model(fn_args.serving_model_dir, networks, entries)
+    training.save_keras(gan.generator, folder, "generator")
+    training.save_keras(gan.discriminator, folder, "discriminator")
+    record = history.as_dict(networks, steps, config.batch_size)
+    training.write_records(folder, {**record, "score_midpoint": midpoint}, config)
