@@ -1,0 +1,43 @@
+# Inkwell's tasks. `make` alone lists them. ARGS hands options on: make run ARGS="--profile full".
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+CODE := pipeline components trainer_modules serving benchmarks scripts tests
+
+# tensorflow_transform would switch Keras to its legacy version.
+export TF_USE_LEGACY_KERAS := 0
+# TFX imports in 27 s instead of 8 s where no bytecode is written.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format lock clean
+
+help: ## List the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv in this checkout (about a minute; a second call does nothing)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || { \
+	  echo "Set-up is run by Python 3.8 or later, and $(PYTHON) is not one; install python3, or name one: make setup PYTHON=/path/to/python3" >&2; exit 2; }
+	@$(PYTHON) scripts/setup.py
+
+run: setup ## Run the whole pipeline (options: make run ARGS="--profile full")
+	@$(BIN)/inkwell run $(ARGS)
+
+test: setup ## Run all tests, end-to-end runs included (quick ones: ARGS="-m 'not slow'")
+	@$(BIN)/python -m pytest --durations=15 $(ARGS)
+
+lint: setup ## Check style and common mistakes
+	@$(BIN)/ruff check $(wildcard $(CODE))
+	@$(BIN)/ruff format --check $(wildcard $(CODE))
+
+format: setup ## Format the code and mend what can be mended
+	@$(BIN)/ruff check --fix $(wildcard $(CODE))
+	@$(BIN)/ruff format $(wildcard $(CODE))
+
+lock: ## Resolve pyproject.toml into requirements.lock (newest versions: ARGS=--upgrade)
+	@$(PYTHON) scripts/setup_uv.py $(ARGS)
+
+clean: ## Remove .venv, .uv and caches (outputs and served models stay)
+	@rm -rf .venv .uv .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
