@@ -54,12 +54,12 @@ def example_files(digits, tmp_path_factory) -> str:
     return str(folder / "part-*")
 
 
-@pytest.fixture
-def fn_args(example_files, tmp_path):
+@pytest.fixture(scope="session")
+def fn_args(example_files, tmp_path_factory):
     """Builds the part of TFX's FnArgs that a trainer reads."""
 
     def build(name: str, config: dict, base=None):
-        folder = tmp_path / name
+        folder = tmp_path_factory.mktemp(name)
         return types.SimpleNamespace(
             train_files=[example_files],
             eval_files=[example_files],

@@ -68,7 +68,7 @@ def test_a_few_steps_lower_the_loss(digits):
     assert history.curves["val_loss"][-1] < 0.5 * history.curves["val_loss"][0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(fn_args):
     base = fn_args("base", SMALL)
     train.run_fn(base)

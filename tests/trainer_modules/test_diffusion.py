@@ -120,7 +120,7 @@ def test_network_has_no_hidden_state_and_keeps_its_shape():
     assert not network.non_trainable_variables
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(fn_args):
     config = dict(channels=8, global_width=64, epochs=1, batch_size=64, sample_steps=2)
     base = fn_args("base", config)

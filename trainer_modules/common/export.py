@@ -44,10 +44,12 @@ def decode_png(image_bytes):
 
     def one(data):
         image = tf.io.decode_png(data, channels=1)
-        tf.debugging.assert_equal(
+        right = tf.debugging.assert_equal(
             tf.shape(image), [28, 28, 1], "A PNG must be 28 pixels high and 28 wide."
         )
-        return tf.cast(tf.ensure_shape(image, [28, 28, 1]), tf.float32) / 255.0
+        with tf.control_dependencies([right]):
+            image = tf.reshape(image, [28, 28, 1])
+        return tf.cast(image, tf.float32) / 255.0
 
     return tf.map_fn(one, image_bytes, tf.TensorSpec([28, 28, 1], tf.float32))
 
@@ -110,10 +112,15 @@ def write_saved_model(
     for network in networks:
         archive.track(network)
     for name, signature in signatures.items():
-        names = list(signature.inputs)
-
-        def endpoint(*values, _function=signature.function, _names=tuple(names)):
-            return _function(**dict(zip(_names, values, strict=True)))
-
-        archive.add_endpoint(name, endpoint, input_signature=list(signature.inputs.values()))
+        specs = list(signature.inputs.values())
+        archive.add_endpoint(name, _positional(signature), input_signature=specs)
     archive.write_out(str(folder), verbose=False)
+
+
+def _positional(signature: Signature) -> Callable:
+    """Keras calls an endpoint with its tensors in order; ours take them by name."""
+
+    def endpoint(*values):
+        return signature.function(**dict(zip(signature.inputs, values, strict=True)))
+
+    return endpoint

@@ -42,7 +42,7 @@ def _modulate(x, time, channels, name):
 def _residual_block(x, time, name):
     channels = x.shape[-1]
     h = layers.Conv2D(channels, 3, padding="same", name=f"{name}_conv1")(RMSNorm()(x))
-    h = layers.Activation("relu")(_modulate(h, time, channels, name))
+    h = layers.Activation("silu")(_modulate(h, time, channels, name))
     h = layers.Conv2D(
         channels, 3, padding="same", kernel_initializer="zeros", name=f"{name}_conv2"
     )(h)
