@@ -1,0 +1,103 @@
+"""Settings of the Evaluator and its gates; imports nothing heavy.
+
+Contract: thresholds live in the profiles, each with its reason; nothing here has a default gate,
+and a model without a gate is not blessed. A gate names a figure of ``catalogue``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from components.evaluator.catalogue import MODELS, catalogue
+from trainer_modules.common.config import require
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """One condition of the blessing: a value, and how much worse than the champion is allowed."""
+
+    metric: str
+    direction: str  # "max": at most the threshold; "min": at least
+    threshold: float
+    max_regression: float | None = None  # allowed loss against the champion; None: no comparison
+    relative: bool = False  # whether max_regression is a share of the champion's figure
+    reason: str = ""  # why this threshold; a line for the reader of the profile
+
+    def __post_init__(self):
+        require(self.direction in ("max", "min"), f"{self.metric}: direction is max or min.")
+        require(math.isfinite(self.threshold), f"{self.metric}: threshold must be finite.")
+        allowed = self.max_regression
+        require(
+            allowed is None or (math.isfinite(allowed) and allowed >= 0),
+            f"{self.metric}: max_regression must be at least 0, or null.",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Gates:
+    """The gates of every model; all must pass."""
+
+    autoencoder: tuple[Gate, ...] = ()
+    diffusion: tuple[Gate, ...] = ()
+    gan: tuple[Gate, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatorConfig:
+    """How much is measured, with which seed, and what a model must hold."""
+
+    seed: int = 1
+    samples: int = 10_000  # generated images, as many as there are real test images
+    generate_steps: int = 20  # network calls per generated image of the diffusion model
+    batch_size: int = 500  # images per call of a signature; also the unit of generation seeds
+    inception_splits: int = 10  # parts of the samples over which the Inception Score is averaged
+    clusters: int | None = None  # of K-Means; None: as many as the data has classes, ten for MNIST
+    kmeans_restarts: int = 10  # the run with the least inertia counts
+    tsne_samples: int = 4000  # test images on the map; 10,000 take a minute alone on two cores
+    tsne_perplexity: float = 30.0  # effective number of neighbours; the usual value
+    noise_levels: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)  # deviation, in [0, 1] pixel units
+    denoising_images: int = 10_000  # test images per noise level
+    anomaly_images: int = 2000  # test images per corruption
+    gates: Gates = dataclasses.field(default_factory=Gates)
+
+    def __post_init__(self):
+        require(0 <= self.seed < 2**30, "seed must be between 0 and 1073741823.")
+        require(self.samples >= 16, "samples must be at least 16.")
+        require(1 <= self.generate_steps <= 1000, "generate_steps must be between 1 and 1000.")
+        require(self.batch_size >= 1, "batch_size must be at least 1.")
+        require(self.inception_splits >= 1, "inception_splits must be at least 1.")
+        require(
+            self.clusters is None or self.clusters >= 2, "clusters must be at least 2, or null."
+        )
+        require(self.kmeans_restarts >= 1, "kmeans_restarts must be at least 1.")
+        require(self.tsne_samples >= 50, "tsne_samples must be at least 50.")
+        require(self.tsne_perplexity >= 2, "tsne_perplexity must be at least 2.")
+        require(
+            bool(self.noise_levels) and all(0 < level <= 2 for level in self.noise_levels),
+            "noise_levels must be one or more numbers above 0 and at most 2.",
+        )
+        hundredths = [100 * level for level in self.noise_levels]
+        require(
+            all(abs(h - round(h)) < 1e-6 for h in hundredths)
+            and len(set(hundredths)) == len(hundredths),
+            "noise_levels must be different multiples of 0.01; figures are named by them.",
+        )
+        require(self.denoising_images >= 16, "denoising_images must be at least 16.")
+        require(self.anomaly_images >= 16, "anomaly_images must be at least 16.")
+        for model in MODELS:
+            self._check_gates(model)
+
+    def gates_of(self, model: str) -> tuple[Gate, ...]:
+        """The gates of ``model``."""
+        return getattr(self.gates, model)
+
+    def _check_gates(self, model: str) -> None:
+        known = catalogue(model, self.noise_levels)
+        names = [gate.metric for gate in self.gates_of(model)]
+        for name in names:
+            require(
+                name in known,
+                f"gates.{model}: there is no metric {name}; known are {', '.join(known)}.",
+            )
+            require(names.count(name) == 1, f"gates.{model}: {name} has more than one gate.")
