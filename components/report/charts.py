@@ -21,43 +21,40 @@ Number = float | int | None
 
 
 def line_chart(
-    x: Sequence[Number], series: Mapping[str, Sequence[Number]], x_title: str, title: str
+    series: Mapping[str, tuple[Sequence[Number], Sequence[Number]]], x_title: str, title: str
 ) -> str:
-    """Draws every list of ``series`` over ``x``; an empty string if nothing can be drawn.
+    """Draws one line per entry of ``series``; an empty string if nothing can be drawn.
 
     Args:
-        x: Positions, ascending, as many as each series has values.
-        series: Name to values; None, NaN and infinities leave a gap.
+        series: Name to positions (ascending) and values, as many; None, NaN and infinities
+            leave a gap.
         x_title: Words under the x axis.
         title: What the chart shows, for readers who cannot see it.
     """
     lines = {
-        name: [(float(a), float(b)) if _is_finite(a) and _is_finite(b) else None
-               for a, b in zip(x, values, strict=False)]
-        for name, values in series.items()
-    }  # fmt: skip
+        name: _thin(
+            [
+                (float(a), float(b)) if _is_finite(a) and _is_finite(b) else None
+                for a, b in zip(x, values, strict=True)
+            ]
+        )
+        for name, (x, values) in series.items()
+    }
     points = [point for line in lines.values() for point in line if point]
     if not points:
         return ""
     low, high = min(p[1] for p in points), max(p[1] for p in points)
     logarithmic = low > 0 and high / low > _LOG_FROM
-    to_x = _scale(min(p[0] for p in points), max(p[0] for p in points), _LEFT, _WIDTH - _RIGHT)
     ticks = _log_ticks(low, high) if logarithmic else _ticks(low, high)
     low, high = min([low, *ticks]), max([high, *ticks])
-    if logarithmic:
-        linear = _scale(math.log(low), math.log(high), _HEIGHT - _BOTTOM, _TOP)
-
-        def to_y(value: float) -> float:
-            return linear(math.log(value))
-    else:
-        to_y = _scale(low, high, _HEIGHT - _BOTTOM, _TOP)
+    to_x = _scale(min(p[0] for p in points), max(p[0] for p in points), _LEFT, _WIDTH - _RIGHT)
+    to_y = _scale(low, high, _HEIGHT - _BOTTOM, _TOP, logarithmic)
     parts = [_frame(title)]
     parts += [_y_tick(tick, to_y(tick)) for tick in ticks]
     parts += [_x_tick(tick, to_x(tick)) for tick in _ends(points)]
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_title, "middle"))
     for i, line in enumerate(lines.values()):
-        path = _path(_thin(line), to_x, to_y)
-        parts.append(f'<path class="line c{i % _COLOURS}" d="{path}"/>')
+        parts.append(f'<path class="line c{i % _COLOURS}" d="{_path(line, to_x, to_y)}"/>')
     return "".join(parts) + "</svg>" + _legend(list(lines))
 
 
@@ -88,9 +85,11 @@ def _is_finite(value: Number) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _scale(low: float, high: float, start: float, end: float):
-    span = (high - low) or 1.0
-    return lambda value: start + (value - low) / span * (end - start)
+def _scale(low: float, high: float, start: float, end: float, logarithmic: bool = False):
+    """Maps low to start and high to end."""
+    bend = math.log if logarithmic else float
+    span = (bend(high) - bend(low)) or 1.0
+    return lambda value: start + (bend(value) - bend(low)) / span * (end - start)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -115,10 +114,18 @@ def _ends(points: list[tuple[float, float]]) -> list[float]:
     return [low] if low == high else [low, (low + high) / 2, high]
 
 
-def _thin(line: list) -> list:
+def _thin(line: list[tuple[float, float] | None]) -> list[tuple[float, float] | None]:
+    """Means of neighbouring points where there are more than can be seen."""
     stride = math.ceil(len(line) / _MAX_POINTS)
-    thinned = line[::stride]
-    return thinned if (len(line) - 1) % stride == 0 else [*thinned, line[-1]]
+    if stride <= 1:
+        return line
+    blocks = [[p for p in line[i : i + stride] if p] for i in range(0, len(line), stride)]
+    return [
+        (sum(p[0] for p in block) / len(block), sum(p[1] for p in block) / len(block))
+        if block
+        else None
+        for block in blocks
+    ]
 
 
 def _path(line: list, to_x, to_y) -> str:

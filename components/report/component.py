@@ -10,10 +10,11 @@ from __future__ import annotations
 import datetime
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.types import component_spec, standard_artifacts
+from tfx.types import channel, component_spec, standard_artifacts
 
 from components.report.data import (
     Link,
@@ -87,8 +88,6 @@ class Report(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(self, config: str, **inputs):
-        from tfx.types import channel
-
         report = channel.Channel(type=standard_artifacts.ModelEvaluation)
         super().__init__(spec=ReportSpec(config=config, report=report, **inputs))
 
@@ -109,7 +108,7 @@ def collect(
         models=[_model(name, title, artifacts) for name, title in TITLES.items()],
         judge=read_stage("Training", uri("judge")) if uri("judge") else None,
         splits=read_statistics(statistics, SPLITS) if statistics else [],
-        findings=_findings(findings) if findings else None,
+        findings=read_json(Path(findings) / "anomalies.json") if findings else None,
         links=[Link(name, a.type_name, a.uri) for name, a in sorted(artifacts.items())],
         config=config,
     )
@@ -134,7 +133,7 @@ def _model(name: str, title: str, artifacts: dict[str, Any]) -> ModelReport:
         pictures=pictures,
         blessed=bool(blessing.get_int_custom_property("blessed")) if blessing else None,
         reason=blessing.get_string_custom_property("reason") if blessing else "",
-        serving_check=_json(check.uri, "serving_check.json") if check else None,
+        serving_check=read_json(Path(check.uri) / "serving_check.json") if check else None,
         push=_push(found["pushed_model"]) if found["pushed_model"] else None,
     )
 

@@ -161,8 +161,8 @@ def read_statistics(statistics_dir: str, splits: Sequence[str]) -> list[SplitSta
 
 
 def _step_title(stem: str) -> str:
-    digits = stem.rpartition("_")[2]
-    return f"step {int(digits):,}" if digits.isdecimal() else stem.replace("_", " ")
+    words, _, digits = stem.rpartition("_")
+    return f"{words} {int(digits):,}" if digits.isdecimal() else stem.replace("_", " ")
 
 
 def _name(feature: Any) -> str:

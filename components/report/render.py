@@ -76,18 +76,23 @@ def number(value: Any) -> str:
 
 
 def curve_charts(stage: Stage) -> list[tuple[str, Markup]]:
-    """Charts of the curves of a training: those whose names end alike share one."""
-    curves = dict((stage.history or {}).get("curves", {}))
-    steps = curves.pop("step", None)
-    if not steps:
-        return []
-    groups: dict[str, dict[str, Sequence]] = {}
+    """Charts of the curves of a training: those whose names end alike share one.
+
+    Curves have one value per ``step``, or per ``epoch_end_step`` where they are that long.
+    """
+    curves = (stage.history or {}).get("curves", {})
+    axes = [curves[name] for name in ("epoch_end_step", "step") if curves.get(name)]
+    groups: dict[str, dict[str, tuple[Sequence, Sequence]]] = {}
     for name, values in curves.items():
-        groups.setdefault(name.rpartition("_")[2], {})[name.replace("_", " ")] = values
+        in_order = axes if name.startswith("val_") else axes[::-1]
+        x = next((axis for axis in in_order if len(axis) == len(values)), None)
+        if x is not None and not name.endswith("step"):
+            words = name.replace("val_", "held-out ").replace("_", " ")
+            groups.setdefault(name.rpartition("_")[2], {})[words] = (x, values)
     charts = []
     for group, series in groups.items():
         title = next(iter(series)) if len(series) == 1 else group
-        svg = line_chart(steps, series, "step", f"{stage.title}: {title} over the steps")
+        svg = line_chart(series, "step", f"{stage.title}: {title} over the steps")
         if svg:
             charts.append((title, Markup(svg)))
     return charts

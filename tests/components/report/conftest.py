@@ -1,0 +1,181 @@
+"""A report with everything in it, drawn from a fixed random generator."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.report.data import (
+    ColumnStatistics,
+    Link,
+    ModelReport,
+    Picture,
+    Push,
+    ReportData,
+    SplitStatistics,
+    Stage,
+)
+
+
+def png(width: int, height: int, seed: int = 0) -> bytes:
+    """A grey noise picture as a PNG file."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "L").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def history(model: str, stage: str, points: int = 300) -> dict:
+    rng = np.random.default_rng(len(model))
+    step = np.arange(1, points + 1) * 20
+    loss = 0.5 * np.exp(-step / 900) + 0.08 + 0.01 * rng.standard_normal(points)
+    return {
+        "model": model,
+        "stage": stage,
+        "seed": 1,
+        "seconds": 61.25,
+        "steps": int(step[-1]),
+        "images_per_second": 9876.5,
+        "parameters": {"trainable": 123456, "frozen": 7890},
+        "trained_layers": [f"{model}/conv14", f"{model}/head"],
+        "curves": {
+            "step": step.tolist(),
+            "loss": loss.tolist(),
+            "accuracy": (1 - loss / 2).tolist(),
+            "epoch_end_step": [2000.0, 4000.0, 6000.0],
+            "val_loss": [0.2, 0.12, 0.1],
+        },
+        "events": [{"step": 120, "name": "dead discriminator", "message": "Accuracy 1.00 for 50."}],
+        "final": {"loss": float(loss[-1]), "val_accuracy": 0.9931},
+    }
+
+
+def evaluation(model: str, passed: bool = True) -> dict:
+    return {
+        "model": model,
+        "blessed": passed,
+        "seconds": 42.0,
+        "seed": 1,
+        "samples": 10000,
+        "figures": [
+            {
+                "name": "frechet_distance",
+                "title": "Fréchet distance",
+                "value": 4.5678,
+                "floor": 0.4321,
+                "floor_title": "real against real",
+                "better": "lower",
+                "description": "Distance of the judge's features of samples and test images.",
+                "champion": 5.25,
+            },
+            {
+                "name": "inception_score",
+                "title": "Inception Score",
+                "value": float("nan"),
+                "floor": None,
+                "floor_title": "",
+                "better": "higher",
+                "description": "",
+                "champion": None,
+            },
+        ],
+        "gates": [
+            {
+                "metric": "frechet_distance",
+                "title": "Fréchet distance",
+                "value": 4.5678,
+                "threshold": 10.0 if passed else 2.0,
+                "direction": "max",
+                "champion": 5.25,
+                "max_regression": 0.1,
+                "passed": passed,
+                "sentence": "Fréchet distance 4.568 must be at most 2.",
+            }
+        ],
+        "champion": {"version": "17", "path": "serving_models/gan/17"},
+        "images": [],
+        "tables": [
+            {"title": "Denoising", "columns": ["noise", "PSNR"], "rows": [["0.2", 22.125]]},
+        ],
+    }
+
+
+def check(name: str, passed: bool, value: float, limit: float, sentence: str) -> dict:
+    return {
+        "name": name,
+        "split": "test",
+        "kind": "drift",
+        "value": value,
+        "limit": limit,
+        "passed": passed,
+        "sentence": sentence,
+    }
+
+
+def model_report(name: str, title: str, passed: bool = True) -> ModelReport:
+    lineage = {"run_id": "20260821-101500", "model": "/outputs/quick/pipeline/x/model/17"}
+    return ModelReport(
+        name=name,
+        title=title,
+        stages=[
+            Stage("Training", history(name, "train"), {"seed": 1, "epochs": 4}),
+            Stage(
+                "Fine-tuning",
+                history(name, "finetune"),
+                {"seed": 1},
+                [Picture(f"step {i}", "", png(112, 112, i)) for i in range(4)],
+            ),
+        ],
+        evaluation=evaluation(name, passed),
+        pictures=[
+            Picture("Samples", "64 of 10,000.", png(480, 480, 1)),
+            Picture("Codes", "t-SNE of the bottleneck.", png(900, 600, 2)),
+            Picture("A file that is not there", "", None),
+        ],
+        blessed=passed,
+        reason="" if passed else "1 gate failed.",
+        serving_check={
+            "model": name,
+            "passed": True,
+            "reason": "",
+            "latency_ms": {"serving_default": {"batch": 32, "p50": 3.25, "p95": 4.5}},
+            "max_difference": {"serving_default": 1.5e-7},
+            "load_seconds": 1.75,
+        },
+        push=Push(passed, f"/serving_models/{name}/18", "18", lineage) if passed else Push(False),
+    )
+
+
+@pytest.fixture
+def report_data() -> ReportData:
+    """Three models: two pushed, the GAN not approved."""
+    columns = [
+        ColumnStatistics("mean_intensity", 0.1307, 0.04, 0.01, 0.129, 0.5, 0),
+        ColumnStatistics(
+            "label", *[float("nan")] * 5, missing=0, counts={str(i): 90.0 + i for i in range(10)}
+        ),
+    ]
+    return ReportData(
+        run_id="20260821-101500",
+        created="2026-08-21 10:30 UTC",
+        models=[
+            model_report("autoencoder", "Autoencoder"),
+            model_report("diffusion", "Diffusion model"),
+            model_report("gan", "GAN", passed=False),
+        ],
+        judge=Stage("Training", history("judge", "train"), {"seed": 1}),
+        splits=[SplitStatistics(name, 1000, columns) for name in ("train", "eval", "test")],
+        findings={
+            "baseline": True,
+            "passed": False,
+            "checks": [
+                check("stroke_width", True, 0.01, 0.1, ""),
+                check("label", False, 0.31, 0.1, "Label 9 is rarer in test than in train."),
+            ],
+        },
+        links=[Link("judge", "Model", "/outputs/quick/pipeline/judge/model/9")],
+        config={"profile": "quick", "data_dir": "data/<mnist>", "gan": {"epochs": 4}},
+    )

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from components.report.charts import bar_chart, line_chart
+
+
+def svg(markup: str) -> ET.Element:
+    return ET.fromstring(markup[: markup.index("</svg>") + len("</svg>")])
+
+
+def path_points(markup: str) -> list[list[tuple[float, float]]]:
+    paths = [p.get("d") for p in svg(markup).iter("path")]
+    return [
+        [(float(x), float(y)) for x, y in re.findall(r"[ML]([-\d.]+) ([-\d.]+)", path)]
+        for path in paths
+    ]
+
+
+def test_a_line_runs_from_the_left_to_the_right_edge_and_falls_as_the_loss_does():
+    [points] = path_points(line_chart({"loss": ([0, 50, 100], [3.0, 2.0, 1.0])}, "step", "t"))
+    assert [x for x, _ in points] == [58.0, 253.0, 448.0]
+    assert [y for _, y in points] == sorted(y for _, y in points)  # SVG's y points down
+
+
+def test_values_that_are_not_finite_break_the_line():
+    chart = line_chart({"loss": ([1, 2, 3, 4], [1.0, math.nan, None, 2.0])}, "step", "t")
+    [path] = svg(chart).iter("path")
+    assert path.get("d").count("M") == 2 and "nan" not in chart
+
+
+def test_long_curves_are_thinned_to_their_means():
+    x = list(range(6000))
+    [points] = path_points(line_chart({"loss": (x, [1.0, 3.0] * 3000)}, "step", "t"))
+    assert len(points) <= 240
+    assert len({y for _, y in points}) <= 2  # the mean of 1 and 3 all along
+
+
+def test_a_wide_range_is_drawn_on_a_logarithmic_axis():
+    chart = line_chart({"loss": ([1, 2, 3], [100.0, 1.0, 0.01])}, "step", "t")
+    [points] = path_points(chart)
+    (_, top), (_, middle), (_, bottom) = points
+    assert middle == pytest.approx((top + bottom) / 2, abs=0.2)
+
+
+def test_a_constant_curve_and_a_single_point_can_be_drawn():
+    assert path_points(line_chart({"a": ([1, 2], [5.0, 5.0])}, "step", "t"))
+    assert path_points(line_chart({"a": ([1], [0.0])}, "step", "t"))
+
+
+def test_nothing_to_draw_gives_nothing():
+    assert line_chart({"a": ([1, 2], [math.nan, None])}, "step", "t") == ""
+    assert bar_chart([], {}, "t") == ""
+
+
+def test_names_are_escaped():
+    chart = line_chart({"<b>": ([1, 2], [1.0, 2.0])}, "<x>", 'a "quoted" title')
+    assert "<b>" not in chart and "<x>" not in chart
+    assert svg(chart).get("aria-label") == 'a "quoted" title'
+
+
+def test_bars_stand_on_zero_with_heights_in_proportion():
+    bars = list(svg(bar_chart(["0", "1"], {"train": [5.0, 10.0]}, "t")).iter("rect"))
+    heights = [float(bar.get("height")) for bar in bars]
+    assert heights[1] == pytest.approx(2 * heights[0], rel=0.01)
+    bottoms = {round(float(b.get("y")) + float(b.get("height"))) for b in bars}
+    assert bottoms == {220}
