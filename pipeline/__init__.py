@@ -1,0 +1,1 @@
+"""The pipeline itself: configuration, assembly, runners and command line."""

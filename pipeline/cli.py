@@ -1,0 +1,251 @@
+"""The command line: ``inkwell run``, ``report``, ``runs``, ``models`` and ``baseline``.
+
+Contract: heavy imports happen inside the commands, so ``--help`` answers at once. Exit codes: 0
+all models approved and pushed, 1 a node crashed, 2 the user's mistake (one sentence, no stack
+trace), 3 a model was not approved, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import RunConfig
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Trains, judges, gates and pushes generative models of handwritten digits.",
+)
+
+_EXAMPLES = """Takes IDX files to approved models in the serving directory.
+
+Examples:
+
+    inkwell run
+    inkwell run --profile smoke --output /tmp/try
+    inkwell run --data data/fashion --set gan.epochs=12 --set seed=7
+    inkwell run --from-node evaluate-gan
+    inkwell run --dry-run
+"""
+_ProfileOption = Annotated[
+    str, typer.Option(metavar="quick|full|smoke", help="Settings to start from.")
+]
+_OutputOption = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
+
+
+def main() -> None:
+    """Console script ``inkwell``."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from importlib import metadata
+
+        try:
+            typer.echo(f"inkwell {metadata.version('inkwell')}")
+        except metadata.PackageNotFoundError:
+            typer.echo("inkwell, run from a checkout that is not installed")
+        raise typer.Exit()
+
+
+@app.command(help=_EXAMPLES)
+def run(
+    profile: _ProfileOption = "quick",
+    data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Four IDX files, named as MNIST's.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where runs keep their files.")
+    ] = None,
+    from_node: Annotated[
+        str | None,
+        typer.Option(metavar="NODE", help="Run this node and all after it, even if cached."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the settings and the nodes, then exit.")
+    ] = False,
+) -> None:
+    with _user_errors():
+        from pipeline.config import load_config
+        from pipeline.plan import check_node
+
+        overrides = list(set_ or [])
+        if output is not None:
+            overrides.append(f"output_dir={_quote(output)}")
+        config = load_config(profile, data, overrides)
+        if from_node is not None:
+            check_node(from_node)
+        if dry_run:
+            _print_plan(config)
+            return
+        from components.idx_example_gen.idx import describe
+
+        described = describe(config.data_dir)
+        console = _console()
+        console.print(
+            f"Profile {config.profile}, {described.train_images} + {described.test_images} images "
+            f"in {config.data_dir}. Starting TFX takes some ten seconds.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        from pipeline.local_runner import run as run_locally
+        from pipeline.summary import print_summary
+
+        result = run_locally(config, from_node)
+        print_summary(result, console)
+    _leave(result.exit_code)
+
+
+@app.command()
+def report(
+    output: _OutputOption = "outputs",
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Prints the path of the newest report."""
+    with _user_errors():
+        path = _newest_report(output)
+        typer.echo(path)
+        if open_:
+            import webbrowser
+
+            if not webbrowser.open(f"file://{path}"):
+                from trainer_modules.common.config import InputError
+
+                raise InputError(f"No browser could be started; open {path} in one yourself.")
+
+
+@app.command()
+def runs(output: _OutputOption = "outputs") -> None:
+    """Lists the runs, the newest last."""
+    with _user_errors():
+        from pathlib import Path
+
+        from pipeline.results import load_results
+        from pipeline.summary import runs_table
+
+        results = load_results(Path(output))
+        if results:
+            _console().print(runs_table(results))
+        else:
+            typer.echo(f"There are no runs in {output} yet; start one with: inkwell run")
+
+
+@app.command()
+def models(
+    serving: Annotated[
+        str, typer.Option(metavar="DIR", help="The serving directory.")
+    ] = "serving_models",
+) -> None:
+    """Lists the versions in the serving directory."""
+    with _user_errors():
+        from pathlib import Path
+
+        from pipeline.summary import models_table, served_versions
+
+        found = served_versions(Path(serving))
+        if found:
+            _console().print(models_table(found))
+        else:
+            typer.echo(f"There is no model in {serving} yet; push some with: inkwell run")
+
+
+@app.command()
+def baseline(
+    data: Annotated[str, typer.Option(metavar="DIR", help="Four IDX files, named as MNIST's.")],
+) -> None:
+    """Declares data good: writes the statistics that later data is compared with."""
+    with _user_errors():
+        from pathlib import Path
+
+        from pipeline.local_runner import set_environment
+        from pipeline.quiet import output_to
+
+        set_environment()
+        with output_to(Path(os.devnull)):
+            from components.data_gate.baseline import write_baseline
+
+            written = write_baseline(data)
+        typer.echo("\n".join(written))
+
+
+@contextlib.contextmanager
+def _user_errors() -> Iterator[None]:
+    """A user's mistake is one sentence and exit code 2."""
+    from trainer_modules.common.config import InputError
+
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"inkwell: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _console() -> Console:
+    """A console that never cuts what it is piped."""
+    from pipeline.progress import Screen
+
+    return Screen() if sys.stdout.isatty() else Screen(width=200)
+
+
+def _quote(text: str) -> str:
+    import json
+
+    return json.dumps(text)
+
+
+def _print_plan(config: RunConfig) -> None:
+    import dataclasses
+
+    import yaml
+
+    from pipeline.plan import NODES
+
+    typer.echo(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), nl=False)
+    typer.echo("\nnodes, each with what it needs:")
+    for node_id, needs in NODES.items():
+        typer.echo(f"  {node_id}" + (f"  <-  {', '.join(needs)}" if needs else ""))
+
+
+def _newest_report(output: str) -> str:
+    from pathlib import Path
+
+    from pipeline.results import load_results
+    from trainer_modules.common.config import InputError
+
+    for result in reversed(load_results(Path(output))):
+        if result.report and Path(result.report).is_file():
+            return result.report
+    raise InputError(f"There is no report in {output}; make one with: inkwell run")
+
+
+def _leave(code: int) -> None:
+    """Ends the process at once: threads of Beam and gRPC would hold an interrupted one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

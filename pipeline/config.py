@@ -1,0 +1,205 @@
+"""The configuration of a run: a profile, the data directory and ``--set`` overrides, checked.
+
+Contract: defaults live in the dataclasses of each part and nowhere else; a profile in
+``pipeline/profiles`` holds only what differs, with a reason. Unknown keys, wrong types and bad
+ranges are one sentence. Imports nothing heavy, so ``inkwell run --dry-run`` answers at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.evaluator.config import EvaluatorConfig
+from components.idx_example_gen.config import DataConfig
+from components.serving_check.config import ServingCheckConfig
+from trainer_modules.autoencoder.config import AutoencoderConfig, AutoencoderFinetuneConfig
+from trainer_modules.common.config import InputError, from_dict, require
+from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
+from trainer_modules.gan.config import GanConfig
+from trainer_modules.judge.config import JudgeConfig
+
+PROFILES = Path(__file__).parent / "profiles"
+DEFAULT_PROFILE = "quick"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes and where it puts it."""
+
+    profile: str = DEFAULT_PROFILE
+    seed: int = 1  # of every part that does not set its own
+    data_dir: str = "data/mnist"  # four IDX files, named as MNIST's
+    output_dir: str = "outputs"  # metadata, artifacts, logs and reports, one folder per profile
+    serving_dir: str = "serving_models"  # <model>/<version>, what a model server watches
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    judge: JudgeConfig = dataclasses.field(default_factory=JudgeConfig)
+    autoencoder: AutoencoderConfig = dataclasses.field(default_factory=AutoencoderConfig)
+    finetune_autoencoder: AutoencoderFinetuneConfig = dataclasses.field(
+        default_factory=AutoencoderFinetuneConfig
+    )
+    diffusion: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
+    finetune_diffusion: DiffusionFinetuneConfig = dataclasses.field(
+        default_factory=DiffusionFinetuneConfig
+    )
+    gan: GanConfig = dataclasses.field(default_factory=GanConfig)
+    evaluator: EvaluatorConfig = dataclasses.field(default_factory=EvaluatorConfig)
+    serving_check: ServingCheckConfig = dataclasses.field(default_factory=ServingCheckConfig)
+
+    def __post_init__(self):
+        require(0 <= self.seed < 2**31, "seed must be between 0 and 2147483647.")
+        for name in ("data_dir", "output_dir", "serving_dir"):
+            require(bool(getattr(self, name).strip()), f"{name} must not be empty.")
+
+
+def load_config(
+    profile: str = DEFAULT_PROFILE, data_dir: str | None = None, overrides: Sequence[str] = ()
+) -> RunConfig:
+    """Builds the configuration of a run.
+
+    Args:
+        profile: Name of a file in ``pipeline/profiles``, without its ending.
+        data_dir: Directory of the IDX files; None takes the default.
+        overrides: ``dotted.key=value`` each, the value in YAML; they win over the profile. An
+            item of a list is named by its index, or by its ``metric`` where it has one:
+            ``evaluator.gates.gan.frechet_distance.threshold=20``.
+
+    Raises:
+        InputError: No such profile, or a key, a type or a range that is wrong.
+    """
+    settings = _with_lists(dataclasses.asdict(RunConfig()))
+    given = _read_profile(profile)
+    if data_dir is not None:
+        given["data_dir"] = data_dir
+    _merge(settings, given, where="", source=f"profile {profile}")
+    chosen_seeds = {key for key, part in given.items() if isinstance(part, dict) and "seed" in part}
+    for override in overrides:
+        key, value = _parse_override(override)
+        _set(settings, key, value)
+        if key.endswith(".seed"):
+            chosen_seeds.add(key.removesuffix(".seed"))
+    for name, part in settings.items():
+        if isinstance(part, dict) and "seed" in part and name not in chosen_seeds:
+            part["seed"] = settings["seed"]
+    settings["profile"] = profile
+    return from_dict(RunConfig, settings)
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles, in alphabetical order."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def _with_lists(value: Any) -> Any:
+    """Tuples as lists, as YAML gives them, so that their items can be set."""
+    if isinstance(value, dict):
+        return {key: _with_lists(inner) for key, inner in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _read_profile(profile: str) -> dict[str, Any]:
+    path = PROFILES / f"{profile}.yaml"
+    if profile not in profile_names():
+        raise InputError(
+            f"There is no profile {profile!r}{_suggest(profile, profile_names())}; "
+            f"the profiles are {', '.join(profile_names())}."
+        )
+    settings = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} must hold settings as key: value.")
+    return settings
+
+
+def _merge(base: dict[str, Any], given: dict[str, Any], where: str, source: str) -> None:
+    """Lays ``given`` over ``base`` in place; a key that ``base`` lacks is the user's mistake.
+
+    Empty dicts of ``base`` are open: their keys are checked by the dataclass that owns them.
+    """
+    is_open = not base
+    for key, value in given.items():
+        if key not in base and not is_open:
+            raise _unknown(f"{where}{key}", key, list(base), source)
+        if isinstance(base.get(key), dict) and isinstance(value, dict):
+            _merge(base[key], value, f"{where}{key}.", source)
+        else:
+            base[key] = copy.deepcopy(value)
+
+
+def _parse_override(override: str) -> tuple[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {override} is not of the form key=value, as in gan.epochs=4.")
+    try:
+        return key.strip(), yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise InputError(f"The value in --set {override} is not valid YAML; quote it.") from None
+
+
+def _set(settings: dict[str, Any], key: str, value: Any) -> None:
+    """Sets the dotted ``key``; only keys that exist can be set."""
+    steps = key.split(".")
+    holder: Any = settings
+    for i, step in enumerate(steps):
+        is_last = i == len(steps) - 1
+        place = _place(holder, step, ".".join(steps[: i + 1]))
+        if not is_last:
+            holder = holder[place]
+        elif isinstance(holder[place], dict) and holder[place] and not isinstance(value, dict):
+            inner = ", ".join(f"{key}.{name}" for name in list(holder[place])[:3])
+            raise InputError(f"{key} is a group of settings; set one of them, as {inner}.")
+        else:
+            holder[place] = value
+
+
+def _place(holder: Any, step: str, path: str) -> Any:
+    """Key or index in ``holder`` that ``step`` names."""
+    if isinstance(holder, dict):
+        if step not in holder:
+            raise _unknown(path, step, list(holder), "--set")
+        return step
+    if isinstance(holder, list):
+        names = [item.get("metric", "") if isinstance(item, dict) else "" for item in holder]
+        if step in names:
+            return names.index(step)
+        if step.isdecimal() and int(step) < len(holder):
+            return int(step)
+        raise _unknown(path, step, [name for name in names if name], "--set")
+    raise InputError(f"{path} does not exist: {path.rpartition('.')[0]} is a single value.")
+
+
+def _unknown(path: str, key: str, known: list[str], source: str) -> InputError:
+    known = [str(name) for name in known]
+    return InputError(
+        f"Unknown setting {path} in {source}{_suggest(str(key), known)}; "
+        f"known there are {', '.join(sorted(known))}."
+    )
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 2e-4 is a number, as in YAML 1.2, and a key given twice is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise InputError(f"The key {key} stands twice in one group of settings.")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)

@@ -1,0 +1,51 @@
+"""Finds out what a failed node wants to say, under the wrappings of TFX and Beam.
+
+Contract: ``explain(error)`` gives a kind and one sentence. A user's mistake (``InputError``) is
+found in the chain of causes, or in the text that Beam's workers make of exceptions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from trainer_modules.common.config import InputError
+
+_MAX_LENGTH = 300
+# What traceback.format_exc ends with, then what Beam adds to every message.
+_IN_TEXT = re.compile(
+    rf"^(?:\w+\.)*{InputError.__name__}: (.+?)(?: \[while running .*)?$", re.MULTILINE
+)
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """Returns ("input", the user's sentence), or ("crash", exception type and message)."""
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, InputError):
+            return "input", _strip_beam(str(link))
+    for link in chain:
+        found = _IN_TEXT.findall(str(link))
+        if found:
+            return "input", found[-1].strip()
+    root = chain[-1]
+    lines = [line.strip() for line in str(root).splitlines() if line.strip()]
+    # Beam turns a worker's exception into one whose text is a whole stack trace: its last line
+    # is the exception itself.
+    message = lines[-1] if lines and lines[0].startswith("Traceback") else " ".join(lines)
+    words = f"{type(root).__name__}: {_strip_beam(message)}" if message else type(root).__name__
+    return "crash", words if len(words) <= _MAX_LENGTH else words[: _MAX_LENGTH - 1] + "…"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from, outermost first."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _strip_beam(message: str) -> str:
+    return re.sub(r" \[while running .*", "", message, flags=re.DOTALL).strip()

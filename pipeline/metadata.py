@@ -1,0 +1,166 @@
+"""Reads the ML Metadata of a run: states, blessings, pushes; and lets go of what is out of date.
+
+Contract: works on the SQLite store of one profile, with no TFX import, through ml_metadata alone.
+Artifacts are linked by URI, never by id.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.results import MODELS, GateResult, ModelResult
+
+SHORT = {"autoencoder": "ae", "diffusion": "diffusion", "gan": "gan"}  # in node ids
+_PAGE = "index.html"
+
+
+class RunMetadata:
+    """The metadata store of one profile."""
+
+    def __init__(self, path: Path, pipeline_name: str):
+        from ml_metadata import metadata_store
+        from ml_metadata.proto import metadata_store_pb2
+
+        self._pb = metadata_store_pb2
+        self._pipeline = pipeline_name
+        connection = metadata_store_pb2.ConnectionConfig()
+        connection.sqlite.filename_uri = str(path)
+        connection.sqlite.connection_mode = 3  # READWRITE_OPENCREATE
+        self._store = metadata_store.MetadataStore(connection)
+
+    def state(self, run_id: str, node_id: str) -> str | None:
+        """MLMD's last known state of the node in the run, None if it has no execution."""
+        execution = self._execution(run_id, node_id)
+        if execution is None:
+            return None
+        return self._pb.Execution.State.Name(execution.last_known_state)
+
+    def output(self, run_id: str, node_id: str, key: str) -> Any | None:
+        """The artifact that the node gave out under ``key``, produced or cached; None if none."""
+        execution = self._execution(run_id, node_id)
+        if execution is None:
+            return None
+        for event in self._store.get_events_by_execution_ids([execution.id]):
+            is_output = event.type == self._pb.Event.OUTPUT
+            if is_output and event.path.steps and event.path.steps[0].key == key:
+                [artifact] = self._store.get_artifacts_by_id([event.artifact_id])
+                return artifact
+        return None
+
+    def models(self, run_id: str) -> list[ModelResult]:
+        """What became of every served model."""
+        return [self._model(run_id, name) for name in MODELS]
+
+    def report(self, run_id: str) -> str | None:
+        """Path of the page that the report node wrote."""
+        artifact = self.output(run_id, "report", "report")
+        return str(Path(artifact.uri) / _PAGE) if artifact else None
+
+    def forget_superseded(self, serving_dir: Path) -> int:
+        """Takes out of the cache what no longer agrees with the serving directory.
+
+        TFX's cache does not see the outside world: after a pushed version was deleted, or another
+        one was pushed on top of it, a cached push would claim a model that is not in serving, and
+        a cached evaluation would have met another champion. Their artifacts are marked abandoned
+        in MLMD, and TFX takes only live ones from the cache, so those nodes run again.
+
+        Returns:
+            Number of artifacts that were let go.
+        """
+        stale = []
+        for artifact in self._live("PushedModel"):
+            properties = artifact.custom_properties
+            destination = Path(properties["pushed_destination"].string_value)
+            if properties["pushed"].int_value and destination != newest(destination.parent):
+                stale.append(artifact)
+        for artifact in self._live("ModelEvaluation"):
+            metrics = _read_json(Path(artifact.uri) / "metrics.json")
+            if metrics and not _met_champion(metrics, artifact.uri, serving_dir):
+                stale.append(artifact)
+        for artifact in stale:
+            artifact.state = self._pb.Artifact.ABANDONED
+        if stale:
+            self._store.put_artifacts(stale)
+        return len(stale)
+
+    def _live(self, type_name: str) -> list[Any]:
+        artifacts = self._store.get_artifacts_by_type(type_name)
+        return [a for a in artifacts if a.state == self._pb.Artifact.LIVE]
+
+    def _execution(self, run_id: str, node_id: str) -> Any | None:
+        run = self._store.get_context_by_type_and_name("pipeline_run", run_id)
+        node = self._store.get_context_by_type_and_name("node", f"{self._pipeline}.{node_id}")
+        if run is None or node is None:
+            return None
+        of_run = self._store.get_executions_by_context(run.id)
+        of_node = {e.id for e in self._store.get_executions_by_context(node.id)}
+        found = [e for e in of_run if e.id in of_node]
+        return max(found, key=lambda e: e.id) if found else None
+
+    def _model(self, run_id: str, name: str) -> ModelResult:
+        short = SHORT[name]
+        evaluation = self.output(run_id, f"evaluate-{short}", "evaluation")
+        blessing = self.output(run_id, f"evaluate-{short}", "blessing")
+        infra = self.output(run_id, f"serving-check-{short}", "blessing")
+        pushed = self.output(run_id, f"push-{short}", "pushed_model")
+        metrics = _read_json(Path(evaluation.uri) / "metrics.json") if evaluation else None
+        return ModelResult(
+            name=name,
+            gates=[_gate(gate) for gate in (metrics or {}).get("gates", [])],
+            blessed=_flag(blessing, "blessed"),
+            infra_blessed=_flag(infra, "blessed"),
+            infra_reason=_text(infra, "reason"),
+            pushed=_flag(pushed, "pushed"),
+            version=_text(pushed, "pushed_version"),
+            destination=_text(pushed, "pushed_destination"),
+        )
+
+
+def versions(model_dir: Path) -> list[Path]:
+    """Version folders of a served model, oldest first; names that are no number are no version."""
+    if not model_dir.is_dir():
+        return []
+    found = [path for path in model_dir.iterdir() if path.name.isdecimal() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def newest(model_dir: Path) -> Path | None:
+    """The version that a model server would serve."""
+    return versions(model_dir)[-1] if versions(model_dir) else None
+
+
+def _met_champion(metrics: dict[str, Any], evaluation_uri: str, serving_dir: Path) -> bool:
+    """Whether the evaluation met the champion of now, or made it."""
+    champion = newest(serving_dir / metrics["model"])
+    met = metrics.get("champion")
+    if champion is None:
+        return met is None
+    lineage = _read_json(champion / "assets.extra" / "lineage.json") or {}
+    if evaluation_uri in json.dumps(lineage):
+        return True
+    return met is not None and met["version"] == champion.name
+
+
+def _gate(gate: dict[str, Any]) -> GateResult:
+    return GateResult(
+        title=gate.get("title") or gate["metric"],
+        passed=bool(gate["passed"]),
+        value=gate.get("value"),
+        threshold=gate.get("threshold"),
+        direction=gate.get("direction", "max"),
+        sentence=gate.get("sentence", ""),
+    )
+
+
+def _flag(artifact: Any | None, name: str) -> bool | None:
+    return bool(artifact.custom_properties[name].int_value) if artifact else None
+
+
+def _text(artifact: Any | None, name: str) -> str:
+    return artifact.custom_properties[name].string_value if artifact else ""
+
+
+def _read_json(path: Path) -> Any | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -1,0 +1,184 @@
+"""The pipeline, one paragraph per component in the order the data flows.
+
+Contract: ``create_pipeline`` gives the same pipeline to every runner; only paths and the metadata
+connection differ. Node ids are valid Argo names. Building it takes a second, importing TFX ten.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from tfx.components import ExampleValidator, StatisticsGen, Trainer
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2
+
+from components.data_gate.component import make_data_gate, make_schema
+from components.evaluator.component import Evaluator
+from components.idx_example_gen.component import make_example_gen
+from components.pusher.component import Pusher
+from components.report.component import Report
+from components.serving_check.component import ServingCheck
+from components.transform.component import make_transform
+from pipeline.config import RunConfig
+from pipeline.fingerprint import stamp_code
+
+PIPELINE_NAME = "inkwell"
+COMMON = "trainer_modules/common"
+BEAM_ARGS = [
+    "--runner=FnApiRunner",  # DirectRunner would download a Go program at run time
+    "--direct_num_workers=1",  # two processes were 1.7 times slower at this size
+]
+
+
+def create_pipeline(
+    config: RunConfig, pipeline_root: str, metadata_connection_config: Any | None = None
+) -> Pipeline:
+    """Assembles the pipeline.
+
+    Args:
+        config: The resolved configuration.
+        pipeline_root: Directory of all artifacts.
+        metadata_connection_config: MLMD's connection; None where the cluster keeps the metadata.
+    """
+    # Examples: train and eval from the file of 60,000, test from that of 10,000.
+    example_gen = make_example_gen(config.data_dir, config.data)
+    stamp_code(example_gen, "components/idx_example_gen", COMMON)
+    examples = example_gen.outputs["examples"]
+
+    # What the data must be, and statistics of known good data; both from the data directory.
+    schema_node = make_schema(config.data_dir)
+    stamp_code(schema_node, "components/data_gate", "components/idx_example_gen", COMMON)
+    schema = schema_node.outputs["schema"]
+
+    # Statistics of every column of every split; the schema says that labels are categories.
+    statistics_gen = StatisticsGen(examples=examples, schema=schema).with_id("statistics-gen")
+    statistics = statistics_gen.outputs["statistics"]
+
+    # Anomalies against the schema. ExampleValidator only records them.
+    validator = ExampleValidator(statistics=statistics, schema=schema).with_id("example-validator")
+
+    # The gate ends the run if the data is not what it should be.
+    data_gate = make_data_gate(
+        statistics=statistics,
+        schema=schema,
+        baseline=schema_node.outputs["baseline"],
+        example_anomalies=validator.outputs["anomalies"],
+        max_images=config.data.max_images,
+    )
+    stamp_code(data_gate, "components/data_gate", "components/idx_example_gen", COMMON)
+
+    # Images as float32 in [0, 1], with full-pass statistics of the train split. Reads nothing
+    # from the gate but must not start before it has passed.
+    transform = make_transform(examples=examples, schema=schema)
+    stamp_code(transform, "components/transform").add_upstream_node(data_gate)
+    digits = transform.outputs["transformed_examples"]
+
+    def train(node_id: str, entry: str, settings: Any, base_model: Any | None = None) -> Trainer:
+        """A Trainer whose function is baked in by import path, as clusters need it."""
+        model = entry.split(".")[0]
+        trainer = Trainer(
+            examples=digits,
+            transform_graph=transform.outputs["transform_graph"],
+            base_model=base_model,
+            run_fn=f"trainer_modules.{entry}",
+            train_args=trainer_pb2.TrainArgs(splits=["train"]),
+            eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+            custom_config={"config": dataclasses.asdict(settings)},
+        ).with_id(node_id)
+        return stamp_code(trainer, f"trainer_modules/{model}", COMMON)
+
+    # The judge classifies; every score of the other models is measured with its features.
+    judge = train("judge", "judge.train.run_fn", config.judge)
+
+    # The autoencoder, then its final layers once more.
+    autoencoder = train("autoencoder", "autoencoder.train.run_fn", config.autoencoder)
+    finetune_ae = train(
+        "finetune-ae",
+        "autoencoder.train.finetune_fn",
+        config.finetune_autoencoder,
+        base_model=autoencoder.outputs["model"],
+    )
+
+    # The diffusion model, then a copy's last layers for denoising.
+    diffusion = train("diffusion", "diffusion.train.run_fn", config.diffusion)
+    finetune_diffusion = train(
+        "finetune-diffusion",
+        "diffusion.train.finetune_fn",
+        config.finetune_diffusion,
+        base_model=diffusion.outputs["model"],
+    )
+
+    # The GAN has no second training.
+    gan = train("gan", "gan.train.run_fn", config.gan)
+
+    # Each candidate is evaluated beside the champion now in serving, queried on a real model
+    # server, and pushed if both bless it.
+    gated: list[Any] = []
+    report_inputs: dict[str, Any] = {}
+    for name, short, candidate, base in (
+        ("autoencoder", "ae", finetune_ae, autoencoder),
+        ("diffusion", "diffusion", finetune_diffusion, diffusion),
+        ("gan", "gan", gan, None),
+    ):
+        model = candidate.outputs["model"]
+        evaluator = Evaluator(
+            model_name=name,
+            model=model,
+            judge=judge.outputs["model"],
+            examples=digits,
+            serving_dir=config.serving_dir,
+            config=config.evaluator,
+        ).with_id(f"evaluate-{short}")
+        stamp_code(evaluator, "components/evaluator", COMMON)
+
+        check = ServingCheck(
+            model=model, examples=digits, model_name=name, config=config.serving_check
+        ).with_id(f"serving-check-{short}")
+        stamp_code(check, "components/serving_check", "serving", COMMON)
+
+        pusher = Pusher(
+            model_name=name,
+            model=model,
+            model_blessing=evaluator.outputs["blessing"],
+            infra_blessing=check.outputs["blessing"],
+            evaluation=evaluator.outputs["evaluation"],
+            serving_dir=config.serving_dir,
+        ).with_id(f"push-{short}")
+        stamp_code(pusher, "components/pusher", COMMON)
+
+        gated += [evaluator, check, pusher]
+        report_inputs |= {
+            f"{name}_model": model,
+            f"{name}_evaluation": evaluator.outputs["evaluation"],
+            f"{name}_blessing": evaluator.outputs["blessing"],
+            f"{name}_infra_blessing": check.outputs["blessing"],
+            f"{name}_pushed_model": pusher.outputs["pushed_model"],
+        }
+        if base is not None:
+            report_inputs[f"{name}_base_model"] = base.outputs["model"]
+
+    # One HTML page with everything, whatever the gates said.
+    report = Report(
+        config=json.dumps(dataclasses.asdict(config), sort_keys=True),
+        judge=judge.outputs["model"],
+        statistics=statistics,
+        findings=data_gate.outputs["findings"],
+        **report_inputs,
+    ).with_id("report")
+    stamp_code(report, "components/report")
+
+    return Pipeline(
+        pipeline_name=PIPELINE_NAME,
+        pipeline_root=pipeline_root,
+        components=[
+            *(example_gen, schema_node, statistics_gen, validator, data_gate, transform),
+            *(judge, autoencoder, finetune_ae, diffusion, finetune_diffusion, gan),
+            *gated,
+            report,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=BEAM_ARGS,
+    )

@@ -1,0 +1,69 @@
+"""Sends everything the libraries print to a log file and keeps the screen for ourselves.
+
+TensorFlow, Beam and their C++ parts write to file descriptors 1 and 2, which no Python logging
+setting reaches, so the descriptors themselves are pointed at the log while a run goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@contextlib.contextmanager
+def output_to(log_path: Path) -> Iterator[TextIO]:
+    """Points standard output and error at ``log_path``; yields a stream on the real screen.
+
+    Python's logging, from INFO up, goes to the log as well. All is put back at the end.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    screen = os.fdopen(os.dup(saved[0]), "w", encoding=sys.stdout.encoding, errors="replace")
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handler = logging.FileHandler(log_path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.addFilter(_worth_a_line)
+    root = logging.getLogger()
+    level, others = root.level, root.handlers[:]
+    streams = sys.stdout, sys.stderr
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        # Fresh streams: a notebook or a test may have put something else in their place.
+        sys.stdout, sys.stderr = _stream(1), _stream(2)
+        root.handlers = [handler]
+        root.setLevel(logging.INFO)
+        logging.captureWarnings(True)
+        yield screen
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = streams
+        logging.captureWarnings(False)
+        root.handlers = others
+        root.setLevel(level)
+        handler.close()
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        for descriptor in (*saved, log):
+            os.close(descriptor)
+        with contextlib.suppress(OSError):  # the reader of a pipe may have gone
+            screen.close()
+
+
+def _stream(descriptor: int) -> TextIO:
+    return open(descriptor, "w", buffering=1, encoding="utf-8", closefd=False)
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Progress of every step is for the display; the log takes the lines marked for it."""
+    return getattr(record, "line", True)

@@ -1,0 +1,111 @@
+"""What came of a run: nodes, models and the failure, as plain data that is saved as JSON.
+
+Contract: ``RunResult`` is written to ``<output_dir>/<profile>/runs/<run id>.json`` after every
+run, whatever its end; ``exit_code`` follows from it. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from trainer_modules.common.config import from_dict
+
+MODELS = ("autoencoder", "diffusion", "gan")
+OK, CRASHED, USER_ERROR, NOT_APPROVED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeResult:
+    """One node: its state is done, cached, failed or not run."""
+
+    id: str
+    state: str
+    seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class GateResult:
+    """One gate as the Evaluator judged it."""
+
+    title: str
+    passed: bool
+    value: float | None = None
+    threshold: float | None = None
+    direction: str = "max"
+    sentence: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelResult:
+    """One model: None marks what the run did not get to."""
+
+    name: str
+    gates: list[GateResult] = dataclasses.field(default_factory=list)
+    blessed: bool | None = None
+    infra_blessed: bool | None = None
+    infra_reason: str = ""
+    pushed: bool | None = None
+    version: str = ""
+    destination: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """What ended a run early: ``kind`` is input, crash or interrupt."""
+
+    kind: str
+    node: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """A whole run."""
+
+    run_id: str
+    profile: str
+    started: str  # ISO 8601 with time zone
+    seconds: float
+    nodes: list[NodeResult]
+    models: list[ModelResult]
+    report: str | None  # path of the page
+    log: str
+    failure: Failure | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 all approved and pushed, 1 a crash, 2 a user error, 3 not approved, 130 interrupted."""
+        if self.failure:
+            codes = {"input": USER_ERROR, "interrupt": INTERRUPTED}
+            return codes.get(self.failure.kind, CRASHED)
+        return OK if all(model.pushed for model in self.models) else NOT_APPROVED
+
+    @property
+    def verdict(self) -> str:
+        """The end of the run in a word or two."""
+        return {
+            OK: "pushed",
+            CRASHED: "crashed",
+            USER_ERROR: "stopped",
+            NOT_APPROVED: "not approved",
+            INTERRUPTED: "interrupted",
+        }[self.exit_code]
+
+
+def save_result(result: RunResult, config: dict[str, Any], profile_dir: Path) -> Path:
+    """Writes the result and the resolved configuration; returns the path."""
+    path = profile_dir / "runs" / f"{result.run_id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"result": dataclasses.asdict(result), "config": config}
+    path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return path
+
+
+def load_results(output_dir: Path) -> list[RunResult]:
+    """All runs under ``output_dir``, of every profile, oldest first."""
+    paths = sorted(output_dir.glob("*/runs/*.json"), key=lambda path: path.name)
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [from_dict(RunResult, record["result"]) for record in records]

@@ -1,0 +1,196 @@
+"""The words and tables at the end of a run, and those of ``inkwell runs`` and ``inkwell models``.
+
+Contract: functions from plain results to Rich tables and sentences; nothing here reads TFX.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.progress import CACHED, DONE, FAILED, duration
+from pipeline.results import CRASHED, INTERRUPTED, MODELS, USER_ERROR, ModelResult, RunResult
+
+_STYLES = {DONE: "green", CACHED: "blue", FAILED: "bold red"}
+
+
+def print_summary(result: RunResult, console: Console) -> None:
+    """The closing table, the gates of every model, what was pushed, and the report's path."""
+    console.print(node_table(result))
+    for model in result.models:
+        if model.gates:
+            console.print(gate_table(model))
+    for model in result.models:
+        if model.blessed is not None:
+            console.print(model_sentence(model), highlight=False, soft_wrap=True)
+    console.print(end_sentence(result), highlight=False, soft_wrap=True, markup=False)
+    if result.report:
+        console.print(result.report, highlight=False, soft_wrap=True, markup=False)
+
+
+def node_table(result: RunResult) -> Table:
+    """Node, state and seconds, with the sum."""
+    table = _table("node", "state", "seconds")
+    table.columns[2].justify = "right"
+    for node in result.nodes:
+        seconds = "" if node.seconds is None else f"{node.seconds:.1f}"
+        table.add_row(node.id, Text(node.state, style=_STYLES.get(node.state, "dim")), seconds)
+    table.add_section()
+    table.add_row("all", "", f"{result.seconds:.1f}")
+    return table
+
+
+def gate_table(model: ModelResult) -> Table:
+    """Every gate of a model with value, threshold and verdict."""
+    table = _table(f"gates: {model.name}", "value", "threshold", "verdict")
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for gate in model.gates:
+        words = "at most" if gate.direction == "max" else "at least"
+        verdict = Text("passed", "green") if gate.passed else Text("failed", "bold red")
+        threshold = f"{words} {_number(gate.threshold)}"
+        table.add_row(gate.title, _number(gate.value), threshold, verdict)
+    return table
+
+
+def model_sentence(model: ModelResult) -> Text:
+    """What became of a model and why."""
+    if model.pushed:
+        return Text.assemble(
+            (f"{model.name}: approved", "green"),
+            f", version {model.version} in {model.destination}",
+        )
+    why = ""
+    if not model.blessed:
+        failed = [gate.sentence or gate.title for gate in model.gates if not gate.passed]
+        head, why = "not approved", " ".join(failed) or "The evaluation gave no reason."
+    elif model.infra_blessed is False:
+        head, why = "not pushed, it fails the serving check", model.infra_reason
+    elif model.pushed is None:
+        head, why = "approved", "The run ended before it was pushed."
+    else:
+        head = "not pushed"
+    return Text.assemble((f"{model.name}: {head}", "bold red"), f". {why}".rstrip())
+
+
+def end_sentence(result: RunResult) -> str:
+    """How the run ended, and how to go on."""
+    failure, time = result.failure, duration(result.seconds)
+    if result.exit_code == USER_ERROR:
+        return f"Stopped at {failure.node} after {time}: {failure.message}"
+    if result.exit_code == CRASHED:
+        return f"Node {failure.node} failed: {failure.message}; the log is {result.log}"
+    if result.exit_code == INTERRUPTED:
+        where = f" at {failure.node}" if failure.node else ""
+        return (
+            f"Interrupted{where} after {time}. Run the same command again to go on: finished nodes "
+            "are cached."
+        )
+    rejected = [model.name for model in result.models if not model.pushed]
+    if rejected:
+        return f"Done in {time}; not pushed: {', '.join(rejected)}."
+    return f"Done in {time}; every model is approved and in serving."
+
+
+def runs_table(results: Sequence[RunResult]) -> Table:
+    """One line per run, the newest last."""
+    table = _table("run", "profile", "time", "end", "nodes run", "cached", "pushed")
+    for result in results:
+        states = [node.state for node in result.nodes]
+        pushed = [f"{m.name} {m.version}" for m in result.models if m.pushed]
+        table.add_row(
+            result.run_id,
+            result.profile,
+            duration(result.seconds),
+            result.verdict,
+            str(states.count(DONE)),
+            str(states.count(CACHED)),
+            ", ".join(pushed),
+        )
+    return table
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedVersion:
+    """One version in the serving directory."""
+
+    model: str
+    version: str
+    pushed: str
+    figure: str
+    verdict: str
+    is_newest: bool
+
+
+def served_versions(serving_dir: Path) -> list[ServedVersion]:
+    """Every version of every model in the serving directory, oldest first."""
+    from pipeline.metadata import versions
+
+    found = []
+    for model in MODELS:
+        paths = versions(serving_dir / model)
+        for path in paths:
+            metrics = _read_json(path / "assets.extra" / "metrics.json")
+            pushed = datetime.datetime.fromtimestamp(path.stat().st_mtime)
+            found.append(
+                ServedVersion(
+                    model=model,
+                    version=path.name,
+                    pushed=pushed.strftime("%Y-%m-%d %H:%M"),
+                    figure=_key_figure(metrics),
+                    verdict=_verdict(metrics),
+                    is_newest=path == paths[-1],
+                )
+            )
+    return found
+
+
+def models_table(found: Sequence[ServedVersion]) -> Table:
+    """Versions with the newest, which a model server serves, marked."""
+    table = _table("model", "version", "pushed", "key figure", "verdict", "")
+    for version in found:
+        table.add_row(
+            version.model,
+            version.version,
+            version.pushed,
+            version.figure,
+            version.verdict,
+            Text("newest", "green") if version.is_newest else "",
+        )
+    return table
+
+
+def _key_figure(metrics: dict[str, Any] | None) -> str:
+    """The first gated figure: what the model was approved by."""
+    for gate in (metrics or {}).get("gates", []):
+        return f"{gate.get('title') or gate['metric']} {_number(gate.get('value'))}"
+    return "unknown"
+
+
+def _verdict(metrics: dict[str, Any] | None) -> str:
+    if metrics is None:
+        return "unknown"
+    return "approved" if metrics.get("blessed") else "not approved"
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
+    for title in titles:
+        table.add_column(title, no_wrap=True, overflow="fold")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "missing" if value is None or value != value else f"{value:.4g}"
+
+
+def _read_json(path: Path) -> Any | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from pipeline import config as config_module
+from pipeline.config import DEFAULT_PROFILE, RunConfig, load_config, profile_names
+from trainer_modules.common.config import InputError
+
+
+@pytest.fixture
+def profiles(tmp_path, monkeypatch):
+    """A folder of profiles of our own."""
+    monkeypatch.setattr(config_module, "PROFILES", tmp_path)
+    return tmp_path
+
+
+def test_the_profiles_are_quick_full_and_smoke_and_all_load():
+    assert profile_names() == ["full", "quick", "smoke"]
+    assert DEFAULT_PROFILE == "quick"
+    for name in profile_names():
+        assert load_config(name).profile == name
+
+
+@pytest.mark.parametrize("name", ["full", "quick", "smoke"])
+def test_a_profile_holds_nothing_that_is_the_default(name):
+    given = yaml.safe_load((config_module.PROFILES / f"{name}.yaml").read_text()) or {}
+    defaults = dataclasses.asdict(RunConfig())
+
+    def same(given: dict, default: dict, where: str = "") -> list[str]:
+        return [
+            f"{where}{key}"
+            for key, value in given.items()
+            if not isinstance(value, dict) and value == default[key]
+        ] + [
+            path
+            for key, value in given.items()
+            if isinstance(value, dict)
+            for path in same(value, default[key], f"{where}{key}.")
+        ]
+
+    assert same(given, defaults) == []
+
+
+def test_every_model_has_gates_in_every_profile():
+    for name in profile_names():
+        gates = load_config(name).evaluator.gates
+        assert gates.autoencoder and gates.diffusion and gates.gan
+
+
+def test_overrides_win_over_the_profile_and_the_profile_over_the_defaults(profiles):
+    (profiles / "p.yaml").write_text("gan: {epochs: 3, batch_size: 32}\nseed: 5\n")
+    config = load_config("p", overrides=["gan.epochs=9"])
+    assert (config.gan.epochs, config.gan.batch_size) == (9, 32)
+    assert config.gan.latent_size == RunConfig().gan.latent_size
+
+
+def test_the_seed_reaches_every_part_that_does_not_set_its_own(profiles):
+    (profiles / "p.yaml").write_text("judge: {seed: 11}\n")
+    config = load_config("p", overrides=["seed=7", "gan.seed=13"])
+    assert (config.seed, config.judge.seed, config.gan.seed) == (7, 11, 13)
+    assert config.autoencoder.seed == config.evaluator.seed == config.diffusion.seed == 7
+
+
+def test_data_directory_is_taken():
+    assert load_config("smoke", "data/fashion").data_dir == "data/fashion"
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [("2e-4", 2e-4), ("1E-3", 1e-3), (".5e-3", 5e-4), ("0.001", 0.001)],
+)
+def test_numbers_with_an_exponent_are_numbers(override, value):
+    config = load_config("smoke", overrides=[f"judge.learning_rate={override}"])
+    assert config.judge.learning_rate == pytest.approx(value)
+
+
+def test_null_and_lists_can_be_set():
+    config = load_config(
+        "smoke",
+        overrides=["data.max_images=null", "evaluator.noise_levels=[0.1, 0.3]"],
+    )
+    assert config.data.max_images is None
+    assert config.evaluator.noise_levels[:2] == (0.1, 0.3)
+
+
+def test_a_gate_is_set_by_its_metric(profiles):
+    (profiles / "p.yaml").write_text(
+        "evaluator: {gates: {gan: [{metric: frechet_distance, direction: max, threshold: 20}]}}\n"
+    )
+    config = load_config("p", overrides=["evaluator.gates.gan.frechet_distance.threshold=3"])
+    [gate] = config.evaluator.gates.gan
+    assert gate.threshold == 3.0
+    config = load_config("p", overrides=["evaluator.gates.gan.0.threshold=4"])
+    assert config.evaluator.gates.gan[0].threshold == 4.0
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("gan.epoch=3", "Unknown setting gan.epoch in --set (did you mean epochs?)"),
+        ("gna.epochs=3", "did you mean gan?"),
+        ("gan=3", "gan is a group of settings"),
+        ("gan.epochs.more=3", "gan.epochs is a single value"),
+        ("gan.epochs", "not of the form key=value"),
+        ("=3", "not of the form key=value"),
+        ("gan.epochs=three", "gan.epochs must be of type int, not 'three'"),
+        ("gan.epochs=2.5", "gan.epochs must be of type int"),
+        ("gan.epochs=true", "gan.epochs must be of type int"),
+        ("gan.epochs=0", "epochs must be at least 1"),
+        ("gan.epochs=[", "not valid YAML"),
+        ("data.max_images=3", "max_images must be null or at least"),
+        ("seed=-1", "seed must be between"),
+        ("output_dir=", "output_dir must be of type str"),
+        ("output_dir=' '", "output_dir must not be empty"),
+        ("evaluator.gates.gan.no_such_metric.threshold=1", "no_such_metric"),
+    ],
+)
+def test_a_bad_override_is_one_sentence(override, words):
+    with pytest.raises(InputError) as caught:
+        load_config("smoke", overrides=[override])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_profile_that_does_not_exist_is_told_with_those_that_do():
+    with pytest.raises(InputError, match=r"no profile 'quik' \(did you mean quick\?\)"):
+        load_config("quik")
+    with pytest.raises(InputError, match="full, quick, smoke"):
+        load_config("../profiles/quick")
+
+
+def test_a_slip_in_a_profile_names_the_profile(profiles):
+    (profiles / "p.yaml").write_text("gan: {epoch: 3}\n")
+    with pytest.raises(InputError, match=r"gan\.epoch in profile p \(did you mean epochs\?\)"):
+        load_config("p")
+
+
+def test_a_key_given_twice_in_a_profile_is_an_error(profiles):
+    (profiles / "p.yaml").write_text("seed: 1\nseed: 2\n")
+    with pytest.raises(InputError, match="seed stands twice"):
+        load_config("p")
+
+
+def test_loading_imports_neither_tensorflow_nor_tfx():
+    code = (
+        "import sys; from pipeline.config import load_config; load_config('smoke');"
+        "print([m for m in ('tensorflow', 'tfx', 'keras', 'numpy') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

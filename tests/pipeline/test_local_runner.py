@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("tfx")
+from pipeline.config import RunConfig
+from pipeline.local_runner import run
+from pipeline.results import load_results
+from tests.pipeline.toy import toy_pipeline
+from trainer_modules.common.config import InputError
+
+
+@pytest.fixture
+def config(tmp_path) -> RunConfig:
+    return RunConfig(
+        profile="smoke",
+        output_dir=str(tmp_path / "out"),
+        serving_dir=str(tmp_path / "serving"),
+    )
+
+
+def states(result) -> dict[str, str]:
+    return {node.id: node.state for node in result.nodes}
+
+
+def test_nodes_are_done_then_cached(config):
+    assert states(run(config, build=toy_pipeline())) == {
+        "make": "done",
+        "copy": "done",
+        "other": "done",
+    }
+    assert set(states(run(config, build=toy_pipeline())).values()) == {"cached"}
+
+
+def test_a_changed_parameter_runs_the_node_and_what_depends_on_it(config):
+    run(config, build=toy_pipeline("a"))
+    assert states(run(config, build=toy_pipeline("b"))) == {
+        "make": "done",
+        "copy": "done",
+        "other": "cached",
+    }
+
+
+def test_from_node_runs_it_and_what_depends_on_it_again(config):
+    run(config, build=toy_pipeline())
+    result = run(config, from_node="make", build=toy_pipeline())
+    assert states(result) == {"make": "done", "copy": "done", "other": "cached"}
+    result = run(config, from_node="copy", build=toy_pipeline())
+    assert states(result) == {"make": "cached", "copy": "done", "other": "cached"}
+
+
+def test_a_users_mistake_inside_a_node_is_one_sentence(config):
+    result = run(config, build=toy_pipeline(fail="input"))
+    assert result.exit_code == 2
+    assert result.failure.node == "copy"
+    assert result.failure.message == "The labels hold one class; give at least two."
+    assert states(result) == {"make": "done", "other": "done", "copy": "failed"}
+
+
+def test_a_crash_names_the_error_and_a_rerun_resumes_after_what_was_done(config):
+    result = run(config, build=toy_pipeline(fail="crash"))
+    assert result.exit_code == 1
+    assert result.failure.message == "ZeroDivisionError: division by zero"
+    assert "Traceback" in Path(result.log).read_text()
+    assert states(run(config, build=toy_pipeline())) == {
+        "make": "cached",
+        "other": "cached",
+        "copy": "done",
+    }
+
+
+def test_an_interrupt_is_reported_and_a_rerun_resumes(config):
+    result = run(config, build=toy_pipeline(fail="interrupt"))
+    assert result.exit_code == 130
+    assert states(result) == {"make": "done", "other": "done", "copy": "failed"}
+    assert states(run(config, build=toy_pipeline()))["make"] == "cached"
+
+
+def test_noise_of_libraries_and_children_goes_to_the_log_alone(config, capfd):
+    result = run(config, build=toy_pipeline())
+    screen = capfd.readouterr()
+    log = Path(result.log).read_text()
+    for words in ("library noise", "noise from a child process"):
+        assert words in log and words not in screen.out + screen.err
+    assert "make started" in screen.out and "copy done" in screen.out
+    assert screen.err == ""
+
+
+def test_results_are_saved_with_the_configuration(config):
+    result = run(config, build=toy_pipeline())
+    assert load_results(Path(config.output_dir)) == [result]
+    [path] = Path(config.output_dir).glob("smoke/runs/*.json")
+    assert json.loads(path.read_text())["config"]["profile"] == "smoke"
+
+
+def test_a_second_run_on_the_same_directory_is_refused_while_the_first_goes_on(config, tmp_path):
+    lock = Path(config.output_dir) / ".lock"
+    lock.parent.mkdir(parents=True)
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, sys; f = open(sys.argv[1], 'a+'); f.write('4242'); f.flush();"
+            "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()",
+            str(lock),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="process 4242"):
+            run(config, build=toy_pipeline())
+    finally:
+        holder.communicate()
+    other = dataclasses.replace(config, output_dir=str(tmp_path / "other"))
+    assert run(other, build=toy_pipeline()).failure is None
+    assert run(config, build=toy_pipeline()).failure is None  # the lock went with its holder
+
+
+def test_relative_paths_are_those_of_the_start(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(dataclasses.replace(config, output_dir="here"), build=toy_pipeline())
+    assert os.path.isabs(result.log) and Path(result.log).is_relative_to(tmp_path / "here")

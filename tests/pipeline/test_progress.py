@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from pipeline.progress import Board, LiveDisplay, PlainDisplay, Screen, duration, make_display
+from trainer_modules.common.progress import Progress
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def plain(clock) -> tuple[PlainDisplay, io.StringIO]:
+    screen = io.StringIO()
+    board = Board(["judge", "gan"], clock)
+    return PlainDisplay(board, Console(file=screen, width=200), clock), screen
+
+
+def test_plain_lines_tell_of_starts_and_ends_with_seconds(clock):
+    display, screen = plain(clock)
+    display.started("judge")
+    clock.now += 2.5
+    display.finished("judge", "done")
+    display.started("gan")
+    display.finished("gan", "cached")
+    assert screen.getvalue().splitlines() == [
+        "[1/2] judge started",
+        "[1/2] judge done, 2.5 s",
+        "[2/2] gan started",
+        "[2/2] gan cached, 0.0 s",
+    ]
+
+
+def test_plain_progress_is_at_most_a_line_in_fifteen_seconds(clock):
+    display, screen = plain(clock)
+    display.started("gan")
+    for step in range(0, 600):
+        clock.now += 0.1  # a minute in all
+        display.progressed(Progress("gan train", step, 1200, {"generator_loss": 0.12345}))
+    lines = [line for line in screen.getvalue().splitlines() if "gan train" in line]
+    assert 3 <= len(lines) <= 4
+    assert lines[0].strip().startswith("gan: gan train 150/1200, 105 s to go")
+    assert lines[0].endswith("generator loss 0.1235")
+
+
+def test_a_screen_that_has_gone_away_does_not_end_the_run(clock):
+    class Gone(io.StringIO):
+        def write(self, _):
+            raise BrokenPipeError
+
+    board = Board(["judge"], clock)
+    display = PlainDisplay(board, Screen(file=Gone()), clock)
+    display.started("judge")
+    display.finished("judge", "done")
+    assert board.nodes["judge"].state == "done"
+
+
+def test_eta_starts_anew_with_every_stage(clock):
+    board = Board(["evaluate-gan"], clock)
+    board.started("evaluate-gan")
+    board.progressed(Progress("samples", 0, 10, {}))
+    clock.now += 10
+    board.progressed(Progress("samples", 5, 10, {}))
+    assert board.eta("evaluate-gan") == pytest.approx(10)
+    board.progressed(Progress("features", 1, 4, {}))
+    assert board.eta("evaluate-gan") is None
+    clock.now += 6
+    board.progressed(Progress("features", 3, 4, {}))
+    assert board.eta("evaluate-gan") == pytest.approx(3)
+
+
+def test_live_table_shows_state_bar_figures_and_time_to_go(clock):
+    board = Board(["judge", "gan"], clock)
+    console = Console(file=io.StringIO(), width=140, force_terminal=True, color_system=None)
+    display = LiveDisplay(board, console)
+    display.started("judge")
+    clock.now += 4
+    display.finished("judge", "cached")
+    display.started("gan")
+    display.progressed(Progress("gan train", 100, 400, {"loss": 0.5}))
+    clock.now += 10
+    display.progressed(Progress("gan train", 200, 400, {"loss": 0.25}))
+    with console.capture() as capture:
+        console.print(display._draw())
+    _, judge, gan, *_ = capture.get().splitlines()
+    assert judge.split() == ["judge", "cached", "4.0", "s"]
+    assert gan.split()[:4] == ["gan", "running", "10", "s"]
+    assert "200/400" in gan and "20 s to go" in gan and "loss 0.25" in gan and "━" in gan
+
+
+def test_live_table_starts_and_stops_on_a_terminal():
+    screen = io.StringIO()
+    console = Console(file=screen, width=100, force_terminal=True)
+    display = make_display(Board(["judge"]), console)
+    assert isinstance(display, LiveDisplay)
+    with display:
+        display.started("judge")
+        display.finished("judge", "done")
+    assert "judge" in screen.getvalue()
+
+
+def test_a_pipe_gets_plain_lines():
+    assert isinstance(make_display(Board([]), Console(file=io.StringIO())), PlainDisplay)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, ""), (0.04, "0.0 s"), (9.94, "9.9 s"), (75.4, "75 s"), (725, "12 min 05 s"),
+     (3600 + 125, "1 h 02 min")],
+)  # fmt: skip
+def test_duration_in_words(seconds, words):
+    assert duration(seconds) == words

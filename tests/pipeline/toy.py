@@ -1,0 +1,48 @@
+"""A pipeline of three small nodes, to try the runner without training anything.
+
+TFX reads the annotations of a component as they stand, so they are not postponed here.
+"""
+
+import os
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types.standard_artifacts import Model
+
+from trainer_modules.common import progress
+from trainer_modules.common.config import InputError
+
+
+@component
+def Make(model: OutputArtifact[Model], text: Parameter[str]):
+    print("library noise")
+    os.system("echo noise from a child process")
+    for step in range(1, 4):
+        progress.report("make", step, 3, loss=1.0 / step)
+    with open(os.path.join(model.uri, "text"), "w") as file:
+        file.write(text)
+
+
+@component
+def Copy(source: InputArtifact[Model], model: OutputArtifact[Model], fail: Parameter[str]):
+    if fail == "input":
+        raise InputError("The labels hold one class; give at least two.")
+    if fail == "crash":
+        raise ZeroDivisionError("division by zero")
+    if fail == "interrupt":
+        raise KeyboardInterrupt
+    with open(os.path.join(source.uri, "text")) as file, open(f"{model.uri}/text", "w") as out:
+        out.write(file.read())
+
+
+def toy_pipeline(text: str = "a", fail: str = ""):
+    """A builder as ``local_runner.run`` takes it: make -> copy, with other in between."""
+
+    def build(config, root, connection):
+        make = Make(text=text).with_id("make")
+        copy = Copy(source=make.outputs["model"], fail=fail).with_id("copy")
+        other = Make(text="other").with_id("other")
+        return Pipeline("toy", root, connection, [make, copy, other], enable_cache=True)
+
+    return build
