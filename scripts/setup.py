@@ -79,6 +79,13 @@ def work_to_do(stamp_path: str, state: dict) -> str:
     return "project" if changed == {"pyproject.toml"} else "everything"
 
 
+def write_stamp(stamp_path: str, python: str, state: dict) -> None:
+    """Marks a set-up as finished, at once or not at all."""
+    with open(stamp_path + ".new", "w", encoding="utf-8") as stream:
+        json.dump({"python": python, **state}, stream, indent=1)
+    os.replace(stamp_path + ".new", stamp_path)
+
+
 def check_data(directory: str) -> None:
     """Refuses when a file named in ``directory``/SHA256SUMS is missing or has other bytes."""
     shown = os.path.relpath(directory, ROOT) if directory.startswith(ROOT) else directory
@@ -160,7 +167,7 @@ def set_up() -> None:
         return
     if work == "project":
         with open(STAMP, encoding="utf-8") as stream:
-            stamp = json.load(stream)
+            python = json.load(stream)["python"]
         with step("Inkwell itself"):
             install_project()
     else:
@@ -190,10 +197,8 @@ def set_up() -> None:
             install_project()
         with step("Loading the native libraries"):
             check_native()
-        stamp = {"python": base.executable}
-    with open(STAMP + ".new", "w", encoding="utf-8") as stream:
-        json.dump({**stamp, **state}, stream, indent=1)
-    os.replace(STAMP + ".new", STAMP)
+        python = base.executable
+    write_stamp(STAMP, python, state)
     print(f"Set-up finished in {time.monotonic() - start:.0f} s.")
 
 

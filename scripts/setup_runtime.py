@@ -185,3 +185,7 @@ def install_runtime(
         command += ["--add-needed", name]
     run("Pointing Python at the private C library", [*command, copy])
     os.replace(copy, python)
+    # Hard links: through a symbolic one Python would take the copy for its base installation.
+    for name in glob.glob(python + "3*"):
+        os.unlink(name)
+        os.link(python, name)

@@ -7,6 +7,7 @@ own Python go under ``.uv``. Standard library only, Python 3.8 syntax.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import re
@@ -78,6 +79,11 @@ def reason(output: str) -> str:
 _held: list[int] = []  # descriptor of the set-up lock, handed on to every command
 
 
+def _end_with_parent() -> None:
+    """In a child, before its program starts: asks the kernel for SIGTERM when set-up dies."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG of <linux/prctl.h>
+
+
 def run(
     what: str,
     command: list[str],
@@ -88,8 +94,8 @@ def run(
 ) -> str:
     """Runs ``command`` with its output in the log file, and returns the output.
 
-    The set-up lock is handed on to it: should this process be killed, the next set-up waits until
-    the commands that it left behind have ended as well.
+    Should this process be killed, the command is ended too, and what the command has started in
+    turn holds the set-up lock until it has ended as well.
 
     Raises:
         CommandError: It failed, and ``check`` is set; ``what`` opens the sentence.
@@ -103,6 +109,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=_held,
+            preexec_fn=_end_with_parent,
         )
         status, output = done.returncode, done.stdout.decode(errors="replace")
     except OSError as error:
@@ -144,10 +151,14 @@ def only_one() -> Iterator[None]:
             _held.clear()
 
 
+def _interrupt(*_: object) -> None:
+    """Ends a terminated set-up like an interrupted one, the command at work included."""
+    raise KeyboardInterrupt
+
+
 def main(work: Callable[[], None]) -> int:
     """Does ``work`` as this checkout's only set-up; returns the exit status, 2 for a failure."""
-    # A terminated set-up ends like an interrupted one: the command at work is ended with it.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with only_one():
             work()

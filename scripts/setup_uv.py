@@ -50,8 +50,15 @@ def install_uv(preferred: list[str]) -> None:
     run(what, [*command, "--only-binary=:all:", "--require-hashes", "-r", requirement])
 
 
+def pip_index(config: str) -> str | None:
+    """The package index in the output of ``pip config list``, if the user or company set one."""
+    found = re.findall(r"^(:env:|global|install)\.index-url='(\S+)'$", config, re.MULTILINE)
+    by_place = dict(found)
+    return by_place.get(":env:") or by_place.get("install") or by_place.get("global")
+
+
 def index_variables() -> dict[str, str]:
-    """pip's own package index for uv too, where the user or the company has set one.
+    """pip's own package index for uv too, unless uv has one of its own.
 
     uv does not read pip's settings, and behind a firewall that index may be the only one there is.
     What comes from it is checked against the hashes of the lock all the same.
@@ -59,9 +66,8 @@ def index_variables() -> dict[str, str]:
     if any(os.environ.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX")):
         return {}
     python = os.path.join(STATE, "boot", "bin", "python")
-    output = run("pip", [python, "-m", "pip", "config", "list"], check=False)
-    match = re.search(r"^(?::env:|global|install)\.index-url='(\S+)'$", output, re.M)
-    return {"UV_DEFAULT_INDEX": match.group(1)} if match else {}
+    index = pip_index(run("pip", [python, "-m", "pip", "config", "list"], check=False))
+    return {"UV_DEFAULT_INDEX": index} if index else {}
 
 
 def plain_markers(lock: str) -> str:
