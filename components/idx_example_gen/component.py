@@ -6,18 +6,15 @@ test (the file of 10,000, which only evaluation reads).
 
 from __future__ import annotations
 
-import hashlib
-
 from google.protobuf import struct_pb2
 from tfx.components.example_gen import component
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2
 
-from components.idx_example_gen import executor, idx
+from components.idx_example_gen import encode, executor, idx
 from components.idx_example_gen.config import DataConfig
 
 NODE_ID = "example-gen"
-_TRAIN_BUCKETS, _EVAL_BUCKETS = 11, 1  # 60,000 images of MNIST give 55,000 and 5,000
 
 
 def make_example_gen(data_dir: str, config: DataConfig) -> component.FileBasedExampleGen:
@@ -29,7 +26,7 @@ def make_example_gen(data_dir: str, config: DataConfig) -> component.FileBasedEx
     """
     settings = struct_pb2.Struct()
     settings["max_images"] = config.max_images
-    settings["content"] = _digest(data_dir)
+    settings["content"] = idx.digest(data_dir)
     custom_config = example_gen_pb2.CustomConfig()
     custom_config.custom_config.Pack(settings)
     split = example_gen_pb2.Input.Split
@@ -47,24 +44,11 @@ def make_example_gen(data_dir: str, config: DataConfig) -> component.FileBasedEx
         output_config=example_gen_pb2.Output(
             split_config=example_gen_pb2.SplitConfig(
                 splits=[
-                    output_split(name="train", hash_buckets=_TRAIN_BUCKETS),
-                    output_split(name="eval", hash_buckets=_EVAL_BUCKETS),
+                    output_split(name="train", hash_buckets=encode.TRAIN_BUCKETS),
+                    output_split(name="eval", hash_buckets=encode.EVAL_BUCKETS),
                 ]
             )
         ),
         custom_config=custom_config,
         custom_executor_spec=executor_spec.BeamExecutorSpec(executor.IdxExampleGenExecutor),
     ).with_id(NODE_ID)
-
-
-def _digest(data_dir: str) -> str:
-    """SHA-256 over the IDX files and the label names, or "" where they cannot be read now."""
-    digest = hashlib.sha256()
-    try:
-        for split in idx.FILE_PREFIX:
-            for path in idx.find_files(data_dir, split):
-                digest.update(idx.read_bytes(path))
-    except idx.InputError:
-        return ""  # compiled for a cluster elsewhere, or a mistake that the node itself reports
-    digest.update(repr(idx.read_label_names(data_dir)).encode())
-    return digest.hexdigest()

@@ -94,9 +94,7 @@ class _EncodeBlock(beam.DoFn):
         self._source = (data_dir, max_images)
         self._buckets = (train_buckets, eval_buckets)
 
-    def process(
-        self, block: tuple[str, int]
-    ) -> Iterator[tuple[str, tuple[int, list[bytes]]]]:
+    def process(self, block: tuple[str, int]) -> Iterator[tuple[str, tuple[int, list[bytes]]]]:
         source, start = block
         data_dir, max_images = self._source
         pair = _read(data_dir, source, max_images)
@@ -117,9 +115,7 @@ def _read(data_dir: str, source: str, max_images: int | None) -> idx.IdxPair:
     return idx.IdxPair(pair.images[:max_images], pair.labels[:max_images])
 
 
-def _write_split(
-    examples_uri: str, split: str, blocks: Iterable[tuple[int, list[bytes]]]
-) -> None:
+def _write_split(examples_uri: str, split: str, blocks: Iterable[tuple[int, list[bytes]]]) -> None:
     """Writes the records of one split in file order.
 
     TensorFlow's writer leaves the time stamp of the gzip header zero, which Python's does not.

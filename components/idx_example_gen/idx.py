@@ -9,17 +9,20 @@ dimensions as big-endian int32, the elements).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
+import hashlib
 import math
-import os
 import posixpath
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
 
+from components.idx_example_gen import storage
 from trainer_modules.common.config import InputError
 
 SIDE = 28
@@ -98,7 +101,7 @@ def find_files(data_dir: str, split: str) -> tuple[str, str]:
     Raises:
         InputError: The directory or a file is missing, or a file is there both plain and as gzip.
     """
-    if not _is_dir(data_dir):
+    if not storage.is_dir(data_dir):
         raise InputError(
             f"The data directory {data_dir} does not exist; name one that holds MNIST-style IDX "
             "files with --data."
@@ -130,10 +133,10 @@ def read_label_names(data_dir: str) -> tuple[str, ...] | None:
     Raises:
         InputError: The file is there but empty, holds a blank line, or is not UTF-8 text.
     """
-    path = _join(data_dir, LABEL_NAMES_FILE)
-    if not _exists(path):
+    path = storage.join(data_dir, LABEL_NAMES_FILE)
+    if not storage.exists(path):
         return None
-    with _open(path) as file:
+    with storage.open_file(path) as file:
         try:
             names = tuple(line.strip() for line in file.read().decode("utf-8").splitlines())
         except UnicodeDecodeError:
@@ -143,10 +146,23 @@ def read_label_names(data_dir: str) -> tuple[str, ...] | None:
     return names
 
 
-def read_bytes(path: str) -> bytes:
-    """Reads a file as it lies there, local or in a bucket."""
-    with _open(path) as file:
-        return file.read()
+def digest(data_dir: str, *more_files: str) -> str:
+    """SHA-256 over the IDX files, the label names and ``more_files`` of a data directory.
+
+    Part of a node's settings, it breaks that node's cache when a content changes. It is "" where
+    the directory cannot be read now: a pipeline compiled for a cluster that has the data, or a
+    mistake, which the node itself reports.
+    """
+    total = hashlib.sha256()
+    try:
+        paths = [path for split in FILE_PREFIX for path in find_files(data_dir, split)]
+        optional = [storage.join(data_dir, name) for name in (LABEL_NAMES_FILE, *more_files)]
+        for path in paths + [path for path in optional if storage.exists(path)]:
+            content = storage.read_bytes(path)
+            total.update(f"{posixpath.basename(path)} {len(content)} ".encode() + content)
+    except InputError:
+        return ""
+    return total.hexdigest()
 
 
 def write_idx(path: str, array: np.ndarray) -> None:
@@ -244,7 +260,8 @@ def _check_counts(image_path: str, images: int, label_path: str, labels: int) ->
 
 
 def _find(data_dir: str, name: str) -> str:
-    paths = [p for p in (_join(data_dir, name), _join(data_dir, name + ".gz")) if _exists(p)]
+    candidates = (storage.join(data_dir, name), storage.join(data_dir, name + ".gz"))
+    paths = [path for path in candidates if storage.exists(path)]
     if not paths:
         raise InputError(
             f"{data_dir} holds neither {name} nor {name}.gz; put the file there or name another "
@@ -255,46 +272,14 @@ def _find(data_dir: str, name: str) -> str:
     return paths[0]
 
 
-def _open_payload(path: str) -> BinaryIO:
+@contextlib.contextmanager
+def _open_payload(path: str) -> Iterator[BinaryIO]:
     """Opens ``path`` for reading its bytes, decompressed where the content is gzip."""
-    with _open(path) as file:
-        is_gzip = file.read(2) == _GZIP_MAGIC
-    # gzip.GzipFile closes no file object that it was handed, which costs nothing in a reader.
-    return gzip.GzipFile(fileobj=_open(path), mode="rb") if is_gzip else _open(path)
-
-
-def _is_remote(path: str) -> bool:
-    return "://" in path
-
-
-def _join(data_dir: str, name: str) -> str:
-    return posixpath.join(data_dir, name) if _is_remote(data_dir) else os.path.join(data_dir, name)
-
-
-def _exists(path: str) -> bool:
-    if not _is_remote(path):
-        return os.path.isfile(path)
-    import tensorflow as tf
-
-    return tf.io.gfile.exists(path)
-
-
-def _is_dir(path: str) -> bool:
-    if not _is_remote(path):
-        return os.path.isdir(path)
-    import tensorflow as tf
-
-    return tf.io.gfile.isdir(path)
-
-
-def _open(path: str) -> BinaryIO:
-    if not _is_remote(path):
-        try:
-            return open(path, "rb")
-        except OSError as error:
-            raise InputError(
-                f"{path} cannot be read ({error.strerror}); make it readable."
-            ) from None
-    import tensorflow as tf  # buckets of a cluster; a laptop never gets here
-
-    return tf.io.gfile.GFile(path, "rb")
+    with storage.open_file(path) as raw:
+        is_gzip = raw.read(2) == _GZIP_MAGIC
+        raw.seek(0)
+        if is_gzip:
+            with gzip.GzipFile(fileobj=raw, mode="rb") as file:
+                yield file
+        else:
+            yield raw

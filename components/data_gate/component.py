@@ -1,0 +1,143 @@
+"""The nodes ``schema`` and ``data-gate``.
+
+Contract: ``schema`` emits what the data directory says of itself (Schema, and ExampleStatistics of
+its baseline with the splits train and test, none where it has no baseline). ``data-gate`` raises
+``DataGateError``, which ends the run, or emits its findings as anomalies.json in an
+ExampleAnomalies artifact. No later node may run without it: Transform is made to wait for it.
+"""
+
+import dataclasses
+import json
+import logging
+
+from tfx import types
+from tfx.components.statistics_gen import stats_artifact_utils
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.components.base import base_component
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import io_utils
+
+SCHEMA_NODE_ID = "schema"
+GATE_NODE_ID = "data-gate"
+FINDINGS_FILE = "anomalies.json"
+_STATISTICS_FILE = "FeatureStats.pb"  # as StatisticsGen names it
+_ANOMALIES_FILE = "SchemaDiff.pb"  # as ExampleValidator names it
+
+_LOG = logging.getLogger(__name__)
+
+
+def make_schema(data_dir: str) -> base_component.BaseComponent:
+    """Builds the node ``schema``; a changed file of the data directory breaks its cache."""
+    from components.data_gate import baseline
+    from components.idx_example_gen import idx
+
+    return EmitSchema(
+        data_dir=data_dir,
+        content=idx.digest(data_dir, baseline.SCHEMA_FILE, baseline.BASELINE_FILE),
+    ).with_id(SCHEMA_NODE_ID)
+
+
+def make_data_gate(
+    statistics: types.BaseChannel,
+    schema: types.BaseChannel,
+    baseline: types.BaseChannel,
+    example_anomalies: types.BaseChannel,
+    max_images: int | None,
+) -> base_component.BaseComponent:
+    """Builds the node ``data-gate``; ``max_images`` is ``DataConfig.max_images``."""
+    return DataGate(
+        statistics=statistics,
+        schema=schema,
+        baseline=baseline,
+        example_anomalies=example_anomalies,
+        max_images=max_images or 0,
+    ).with_id(GATE_NODE_ID)
+
+
+@component
+def EmitSchema(
+    data_dir: Parameter[str],
+    content: Parameter[str],
+    schema: OutputArtifact[standard_artifacts.Schema],
+    baseline: OutputArtifact[standard_artifacts.ExampleStatistics],
+) -> None:
+    """Copies schema and baseline of ``data_dir``; ``content`` is there for the cache alone."""
+    from components.data_gate import baseline as data_baseline
+
+    del content
+    io_utils.write_pbtxt_file(
+        f"{schema.uri}/{data_baseline.SCHEMA_FILE}", data_baseline.read_schema(data_dir)
+    )
+    known = data_baseline.read_baseline(data_dir) or {}
+    baseline.split_names = artifact_utils.encode_split_names(list(known))
+    for split, statistics in known.items():
+        uri = artifact_utils.get_split_uri([baseline], split)
+        io_utils.write_bytes_file(f"{uri}/{_STATISTICS_FILE}", statistics.SerializeToString())
+    if not known:
+        _LOG.warning(
+            "%s has no %s: drift cannot be measured. Once the data is known to be good, write one "
+            "with: inkwell baseline --data %s",
+            data_dir,
+            data_baseline.BASELINE_FILE,
+            data_dir,
+        )
+
+
+@component
+def DataGate(
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
+    schema: InputArtifact[standard_artifacts.Schema],
+    baseline: InputArtifact[standard_artifacts.ExampleStatistics],
+    example_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    findings: OutputArtifact[standard_artifacts.ExampleAnomalies],
+    max_images: Parameter[int] = 0,
+) -> None:
+    """Judges the statistics; 0 for ``max_images`` means all."""
+    from components.data_gate import gate
+
+    known = _read_statistics(baseline)
+    checks = gate.inspect(
+        _read_statistics(statistics),
+        io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri)),
+        known or None,
+        _read_anomalies(example_anomalies),
+        max_images or None,
+    )
+    findings.split_names = statistics.split_names
+    io_utils.write_string_file(
+        f"{findings.uri}/{FINDINGS_FILE}",
+        json.dumps(
+            {
+                "baseline": bool(known),
+                "passed": all(check.passed for check in checks),
+                "checks": [dataclasses.asdict(check) for check in checks],
+            },
+            indent=1,
+        ),
+    )
+    gate.require_clean(checks)
+    _LOG.info(
+        "Data gate: %d checks passed%s.", len(checks), "" if known else " (no baseline, no drift)"
+    )
+
+
+def _read_statistics(artifact: types.Artifact) -> dict:
+    if not artifact.split_names:
+        return {}
+    return {
+        split: stats_artifact_utils.load_statistics(artifact, split).proto()
+        for split in artifact_utils.decode_split_names(artifact.split_names)
+    }
+
+
+def _read_anomalies(artifact: types.Artifact) -> dict:
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+    result = {}
+    for split in artifact_utils.decode_split_names(artifact.split_names):
+        uri = artifact_utils.get_split_uri([artifact], split)
+        with fileio.open(f"{uri}/{_ANOMALIES_FILE}", "rb") as file:
+            result[split] = anomalies_pb2.Anomalies.FromString(file.read())
+    return result

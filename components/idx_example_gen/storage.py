@@ -1,0 +1,53 @@
+"""Files of a data directory, which lies on a disk or, on a cluster, in a bucket (gs://...).
+
+Local paths are read by Python itself, so that checks before a run need not import TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from typing import BinaryIO
+
+from trainer_modules.common.config import InputError
+
+
+def join(data_dir: str, name: str) -> str:
+    """The path of the file ``name`` in ``data_dir``."""
+    return posixpath.join(data_dir, name) if _is_remote(data_dir) else os.path.join(data_dir, name)
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file at ``path``."""
+    return _gfile().exists(path) if _is_remote(path) else os.path.isfile(path)
+
+
+def is_dir(path: str) -> bool:
+    """Whether there is a directory at ``path``."""
+    return _gfile().isdir(path) if _is_remote(path) else os.path.isdir(path)
+
+
+def open_file(path: str) -> BinaryIO:
+    """Opens ``path`` for reading bytes; raises ``InputError`` where that is not allowed."""
+    if _is_remote(path):
+        return _gfile().GFile(path, "rb")
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); make it readable.") from None
+
+
+def read_bytes(path: str) -> bytes:
+    """Reads the whole file."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path
+
+
+def _gfile():
+    import tensorflow as tf
+
+    return tf.io.gfile
