@@ -1,0 +1,1 @@
+"""From a pushed version to a client; imports neither components nor trainer_modules."""

@@ -1,0 +1,172 @@
+"""One loaded version of a model: validates a request against its signature and runs it.
+
+Contract: codes and texts of errors are TensorFlow Serving's (predict_util.cc), as far as Python
+can give them. Arrays in, arrays out, so that gRPC and any other front can share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+DEFAULT_SIGNATURE = "serving_default"
+
+# What TensorFlow is known to raise for files that are missing, cut short or not a SavedModel.
+_LOAD_ERRORS = (
+    AssertionError,
+    AttributeError,
+    DecodeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    tf.errors.OpError,
+)
+_GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class StatusError(Exception):
+    """A request that the contract answers with ``code`` and ``message``."""
+
+    def __init__(self, code: grpc.StatusCode, message: str):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class LoadError(Exception):
+    """A version that cannot be served; the message says why."""
+
+
+class Servable:
+    """A SavedModel in memory, ready to answer; safe to use from several threads."""
+
+    def __init__(self, name: str, version: int, path: Path):
+        """Loads the SavedModel with the tag ``serve``.
+
+        Raises:
+            LoadError: The directory does not hold a SavedModel that loads.
+        """
+        self.name = name
+        self.version = version
+        # The loaded object owns the variables; signatures alone would not keep them alive.
+        self._model = load_saved_model(path)
+        self.signature_defs = _read_signature_defs(path)
+
+    def run(
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        output_filter: Sequence[str] = (),
+    ) -> dict[str, np.ndarray]:
+        """Runs one signature.
+
+        Args:
+            signature_name: Empty for ``serving_default``.
+            inputs: One array per input; strings are object arrays of bytes.
+            output_filter: Outputs to return; empty for all.
+
+        Raises:
+            StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for
+                inputs or outputs that it does not have, or what TensorFlow reports.
+        """
+        signature_name = signature_name or DEFAULT_SIGNATURE
+        if signature_name not in self._model.signatures:
+            raise StatusError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f'Serving signature key "{signature_name}" not found.',
+            )
+        signature = self.signature_defs[signature_name]
+        _check_inputs(signature, inputs)
+        _check_output_filter(signature, output_filter)
+        try:
+            outputs = self._model.signatures[signature_name](
+                **{name: tf.constant(value) for name, value in inputs.items()}
+            )
+        except tf.errors.OpError as error:
+            raise StatusError(_GRPC_CODES[error.error_code], error.message) from error
+        return {name: outputs[name].numpy() for name in output_filter or sorted(outputs)}
+
+
+def load_saved_model(path: Path) -> Any:
+    """Loads the SavedModel with the tag ``serve``; ``signatures`` of the result are callable.
+
+    Raises:
+        LoadError: The directory does not hold a SavedModel that loads.
+    """
+    try:
+        return tf.saved_model.load(str(path), tags=["serve"])
+    except _LOAD_ERRORS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise LoadError(f"{path}: {reason}") from error
+
+
+def _read_signature_defs(path: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
+    """Signatures as the file has them: the loaded object drops what metadata must show."""
+    saved_model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    graphs = [g for g in saved_model.meta_graphs if "serve" in g.meta_info_def.tags]
+    return dict(graphs[0].signature_def)
+
+
+def _check_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> None:
+    if len(inputs) != len(signature.inputs):
+        sent, wanted = set(inputs), set(signature.inputs)
+        raise _invalid(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} "
+            f"len({_braces(sent)}) != len({_braces(wanted)}). "
+            f"Sent extra: {_braces(sent - wanted)}. Missing but required: {_braces(wanted - sent)}."
+        )
+    for position, name in enumerate(sorted(inputs)):
+        if name not in signature.inputs:
+            raise _invalid(
+                f"input tensor alias not found in signature: {name}. "
+                f"Inputs expected to be in the set {_braces(signature.inputs)}."
+            )
+        wanted, given = signature.inputs[name], inputs[name]
+        given_dtype = tf.as_dtype(given.dtype).as_datatype_enum
+        if given_dtype != wanted.dtype:
+            raise _invalid(
+                f"Expects arg[{position}] to be {_dtype_name(wanted.dtype)} "
+                f"but {_dtype_name(given_dtype)} is provided"
+            )
+        wanted_shape = tf.TensorShape(wanted.tensor_shape)
+        if not wanted_shape.is_compatible_with(given.shape):
+            raise _invalid(
+                f'The shape of input "{name}" is {list(given.shape)}; '
+                f"the signature expects {[-1 if d is None else d for d in wanted_shape]}."
+            )
+
+
+def _check_output_filter(
+    signature: meta_graph_pb2.SignatureDef, output_filter: Sequence[str]
+) -> None:
+    for position, name in enumerate(output_filter):
+        if name not in signature.outputs:
+            raise _invalid(
+                f"output tensor alias not found in signature: {name} "
+                f"Outputs expected to be in the set {_braces(signature.outputs)}."
+            )
+        if name in output_filter[:position]:
+            raise _invalid(f"duplicate output tensor alias: {name}")
+
+
+def _invalid(message: str) -> StatusError:
+    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def _braces(names: Collection[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
+
+
+def _dtype_name(dtype: int) -> str:
+    """TensorFlow's C++ name of a type: DT_FLOAT is ``float``, not ``float32``."""
+    return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()

@@ -1,0 +1,42 @@
+"""Version directories as TensorFlow Serving reads them: ``<base>/<whole number>/``.
+
+Contract: other names (``.staging-...``, ``1.partial``) are skipped, so a version appears by one
+rename. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Version:
+    """One version of a model: its number and its directory."""
+
+    number: int
+    path: Path
+
+
+def list_versions(base_path: str | os.PathLike[str]) -> list[Version]:
+    """Versions under ``base_path``, oldest first; empty where the directory does not exist.
+
+    ``7`` and ``007`` are the same number, and both are listed.
+    """
+    try:
+        with os.scandir(base_path) as entries:
+            found = [e for e in entries if _is_version(e.name) and e.is_dir()]
+    except FileNotFoundError:
+        return []
+    return sorted(Version(int(entry.name), Path(entry.path)) for entry in found)
+
+
+def newest_version(base_path: str | os.PathLike[str]) -> Version | None:
+    """The version that a server with the default policy would serve."""
+    versions = list_versions(base_path)
+    return versions[-1] if versions else None
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and int(name) < 2**63
