@@ -1,1 +1,1 @@
-"""Evaluator: judges each model on held-out images, beside floor and champion, and blesses it or not."""
+"""Evaluator: judges each model beside floor and champion, and blesses it or not."""

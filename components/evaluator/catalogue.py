@@ -54,7 +54,7 @@ _GENERATION = (
         "Inception Score under the judge",
         "higher",
         "exp of the mean KL divergence between the judge's verdict on one image and its mean "
-        "verdict; between 1 and the number of classes. It sees lost classes and noise, hardly blur.",
+        "verdict; from 1 to the number of classes. It sees lost classes and noise, hardly blur.",
         "real test images",
     ),
     Metric(
@@ -86,7 +86,7 @@ _RECONSTRUCTION = (
         "mse_over_pca",
         "Reconstruction error as a multiple of PCA's",
         "lower",
-        "PCA is the best linear autoencoder; it is fitted on the train split at the same code size.",
+        "PCA is the best linear autoencoder; it is fitted on the train split at this code size.",
         "PCA",
     ),
     Metric(
@@ -233,8 +233,8 @@ def _denoising(noise_levels: Sequence[float]) -> list[Metric]:
                 f"denoising_psnr_{name}",
                 f"Denoising at noise {sigma:g}: PSNR (dB)",
                 "higher",
-                f"Test images plus Gaussian noise of deviation {sigma:g}, clipped to 0..1; mean over "
-                "the images.",
+                f"Test images plus Gaussian noise of deviation {sigma:g}, clipped to 0..1; mean "
+                "over the images.",
                 "noisy input",
             ),
             Metric(

@@ -1,0 +1,90 @@
+"""Corrupted digits as anomalies, and how well a score tells them from intact ones.
+
+Intact test digits are the normal class; every corruption is one kind of anomaly, applied to the
+same digits, so the two classes differ in nothing else. AUROC after Hanley & McNeil 1982: the
+chance that an anomaly scores above a normal image. Pure NumPy; 2,000 images take 0.2 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import rankdata
+
+_PATCH = 7  # pixels; 4 x 4 patches of a 28 x 28 image
+_BAND = 6  # pixels of a stroke that are wiped out
+
+
+def broken_vertically(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Wipes out a band of six columns through the middle of the ink."""
+    return _wipe(images, rng, axis=2)
+
+
+def broken_horizontally(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Wipes out a band of six rows through the middle of the ink."""
+    return _wipe(images, rng, axis=1)
+
+
+def shuffled(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Puts the 7 x 7 patches of every image in a random order."""
+    n, height, width, _ = images.shape
+    rows, columns = height // _PATCH, width // _PATCH
+    patches = images.reshape(n, rows, _PATCH, columns, _PATCH).swapaxes(2, 3)
+    patches = patches.reshape(n, rows * columns, _PATCH, _PATCH)
+    order = rng.permuted(np.tile(np.arange(rows * columns), (n, 1)), axis=1)
+    patches = np.take_along_axis(patches, order[:, :, None, None], axis=1)
+    patches = patches.reshape(n, rows, columns, _PATCH, _PATCH).swapaxes(2, 3)
+    return patches.reshape(images.shape)
+
+
+def rotated(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turns every image by 90 degrees anticlockwise; a round 0 hardly changes."""
+    return np.ascontiguousarray(np.rot90(images, axes=(1, 2)))
+
+
+def inverted(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Black on white."""
+    return 1.0 - images
+
+
+def noise_only(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """No digit at all: a blank image with Gaussian noise of deviation 0.3, clipped to [0, 1]."""
+    noise = 0.3 * rng.standard_normal(images.shape, dtype=np.float32)
+    return np.clip(noise, 0.0, 1.0)
+
+
+CORRUPTIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "stroke broken vertically": broken_vertically,
+    "stroke broken horizontally": broken_horizontally,
+    "patches shuffled": shuffled,
+    "rotated by 90 degrees": rotated,
+    "inverted": inverted,
+    "blank with noise": noise_only,
+}
+
+
+def corrupt(images: np.ndarray, kind: str, seed: int) -> np.ndarray:
+    """``images`` [N, 28, 28, 1] in [0, 1] under the corruption ``kind``; same shape and range."""
+    rng = np.random.default_rng([seed, list(CORRUPTIONS).index(kind)])
+    return CORRUPTIONS[kind](images, rng).astype(np.float32)
+
+
+def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
+    """Area under the ROC curve of scores [N] and [M]: P(anomalous > normal) + P(equal) / 2."""
+    n, m = len(normal), len(anomalous)
+    if not (np.isfinite(normal).all() and np.isfinite(anomalous).all()):
+        return float("nan")
+    ranks = rankdata(np.concatenate([normal, anomalous]))
+    return float((ranks[n:].sum() - m * (m + 1) / 2) / (n * m))
+
+
+def _wipe(images: np.ndarray, rng: np.random.Generator, axis: int) -> np.ndarray:
+    """Sets a band across ``axis`` to 0, within two pixels of the centre of mass of the ink."""
+    along = images.sum(axis=(3, 3 - axis))  # ink per row or column: [N, 28]
+    places = np.arange(along.shape[1])
+    centre = (along * places).sum(axis=1) / np.maximum(along.sum(axis=1), 1e-6)
+    centre = centre + rng.uniform(-2.0, 2.0, len(images))
+    band = np.abs(places - centre[:, None]) < _BAND / 2  # [N, 28]
+    keep = ~(band[:, :, None, None] if axis == 1 else band[:, None, :, None])
+    return images * keep
