@@ -1,0 +1,1 @@
+"""Node push-*: an approved model becomes the newest version that a model server sees."""

@@ -1,0 +1,147 @@
+"""The node push-*: TFX around ``push``, in place of TFX's own Pusher.
+
+TFX's Pusher copies into the numbered directory, where a server may pick up half a model, skips a
+second push in one second, and takes no evaluation to ship with the model.
+
+Contract: pushes only if both verdicts are there and say ``blessed``; otherwise the destination is
+not touched and ``pushed`` is 0. Output ``pushed_model`` has the custom properties of TFX's Pusher
+(``pushed``, ``pushed_destination``, ``pushed_version``), ``reason``, and pushed.json.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
+
+from components.pusher.push import KEEP_VERSIONS, push
+
+SAVED_MODEL_DIR = "Format-Serving"
+METRICS_FILE = "metrics.json"
+LINEAGE_FILE = "lineage.json"
+WARMUP_FILE = "tf_serving_warmup_requests"
+RESULT_FILE = "pushed.json"
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class PusherSpec(component_spec.ComponentSpec):
+    """The model, both verdicts on it, and its evaluation."""
+
+    PARAMETERS = {
+        "destination": component_spec.ExecutionParameter(type=str),
+        "keep_versions": component_spec.ExecutionParameter(type=int),
+    }
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+    }
+    OUTPUTS = {
+        "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
+    }
+
+
+class Executor(base_executor.BaseExecutor):
+    """Reads the verdicts, pushes or not, records which."""
+
+    def Do(self, input_dict, output_dict, exec_properties) -> None:
+        artifacts = {name: found[0] for name, found in input_dict.items() if found}
+        [pushed_model] = output_dict["pushed_model"]
+        destination = exec_properties["destination"]
+        reason = refusal(artifacts.get("model_blessing"), artifacts.get("infra_blessing"))
+        result: dict[str, Any] = {"pushed": not reason, "reason": reason}
+        pushed_model.set_int_custom_property("pushed", int(not reason))
+        if reason:
+            _LOGGER.warning("Not pushed to %s: %s", destination, reason)
+            pushed_model.set_string_custom_property("reason", reason)
+        else:
+            model_dir = os.path.join(artifacts["model"].uri, SAVED_MODEL_DIR)
+            run_id = self._context and self._context.pipeline_run_id
+            extra = extra_files(artifacts, run_id)
+            pushed = push(model_dir, destination, extra, exec_properties["keep_versions"])
+            _LOGGER.info("Pushed %s", pushed.destination)
+            result |= {"destination": pushed.destination, "version": pushed.version}
+            pushed_model.set_string_custom_property("pushed_destination", pushed.destination)
+            pushed_model.set_string_custom_property("pushed_version", pushed.version)
+        out = Path(pushed_model.uri)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+class Pusher(base_component.BaseComponent):
+    """Node that pushes an approved model; see the module's docstring."""
+
+    SPEC_CLASS = PusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        model_blessing: types.BaseChannel,
+        infra_blessing: types.BaseChannel,
+        evaluation: types.BaseChannel,
+        destination: str,
+        keep_versions: int = KEEP_VERSIONS,
+    ):
+        """Output: ``outputs["pushed_model"]``.
+
+        Args:
+            model: Model with ``Format-Serving/``.
+            model_blessing: The Evaluator's verdict.
+            infra_blessing: The serving check's verdict, with its warm-up requests.
+            evaluation: The Evaluator's metrics.json, which travels with the model.
+            destination: ``<serving_dir>/<model name>``, a path on a mounted file system.
+            keep_versions: The newest versions that stay.
+        """
+        spec = PusherSpec(
+            model=model,
+            model_blessing=model_blessing,
+            infra_blessing=infra_blessing,
+            evaluation=evaluation,
+            destination=destination,
+            keep_versions=keep_versions,
+            pushed_model=channel.Channel(type=standard_artifacts.PushedModel),
+        )
+        super().__init__(spec=spec)
+
+
+def refusal(model_blessing: Any | None, infra_blessing: Any | None) -> str:
+    """Why a model may not be pushed, in words; empty if it may."""
+    reasons = []
+    verdicts = (("evaluation", model_blessing), ("serving check", infra_blessing))
+    for title, blessing in verdicts:
+        if blessing is None:
+            reasons.append(f"The {title} gave no verdict.")
+        elif blessing.get_int_custom_property("blessed") != 1:
+            why = blessing.get_string_custom_property("reason")
+            reasons.append(f"The {title} refused the model" + (f": {why}" if why else "."))
+    return " ".join(reasons)
+
+
+def extra_files(artifacts: dict[str, Any], run_id: str | None) -> dict[str, bytes]:
+    """Files for ``assets.extra``: metrics, lineage and, where there are any, warm-up requests.
+
+    Args:
+        artifacts: ``model``, ``model_blessing``, ``infra_blessing`` and ``evaluation``.
+        run_id: Of the pipeline, if known.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc)
+    lineage = {f"{name}_uri": artifact.uri for name, artifact in sorted(artifacts.items())}
+    lineage |= {"run_id": run_id or None, "pushed_at": now.isoformat(timespec="seconds")}
+    files = {
+        METRICS_FILE: Path(artifacts["evaluation"].uri, METRICS_FILE).read_bytes(),
+        LINEAGE_FILE: json.dumps(lineage, indent=2).encode() + b"\n",
+    }
+    warmup = Path(artifacts["infra_blessing"].uri, WARMUP_FILE)
+    if warmup.is_file():
+        files[WARMUP_FILE] = warmup.read_bytes()
+    return files

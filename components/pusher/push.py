@@ -1,0 +1,155 @@
+"""Pushes a SavedModel as a new version directory that a watching model server never sees half.
+
+Contract: the version is staged under a name that servers skip, on the same file system, written
+through to disk, and appears by one rename. Version numbers are unix seconds and only grow. A crash
+at any moment leaves the versions that were there; the next push clears what it left behind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from serving.model_server.versions import list_versions
+from trainer_modules.common.config import InputError
+
+EXTRA_DIR = "assets.extra"
+KEEP_VERSIONS = 5
+
+_STAGING = re.compile(r"\.staging-(?P<host>.+)-(?P<pid>\d+)-(?P<seconds>\d+)-[0-9a-f]{8}")
+_STALE_SECONDS = 3600.0  # of a process on another machine, whose life cannot be asked for
+
+
+@dataclasses.dataclass(frozen=True)
+class Pushed:
+    """Where a model went: the version as a decimal string, and its directory."""
+
+    version: str
+    destination: str
+
+
+def push(
+    model_dir: str | Path,
+    destination: str | Path,
+    extra: Mapping[str, bytes] | None = None,
+    keep_versions: int = KEEP_VERSIONS,
+    clock: Callable[[], float] = time.time,
+) -> Pushed:
+    """Makes the SavedModel in ``model_dir`` the newest version under ``destination``.
+
+    Args:
+        model_dir: Directory with ``saved_model.pb``; it is copied.
+        destination: Directory of one model's versions, on a mounted file system.
+        extra: Contents of files to add to ``assets.extra``, by name.
+        keep_versions: The newest versions that stay, this one included; older ones are removed.
+        clock: Seconds since 1970.
+
+    Raises:
+        InputError: ``model_dir`` holds no SavedModel, or ``destination`` is a URL.
+    """
+    model_dir, base = Path(model_dir), Path(destination).absolute()
+    if not (model_dir / "saved_model.pb").is_file():
+        raise InputError(f"There is no SavedModel in {model_dir} to push; train the model again.")
+    if re.match(r"[a-z0-9]+://", str(destination)):
+        raise InputError(
+            f"Models are pushed by renaming a directory, which {destination} cannot do; "
+            "mount it and give its path."
+        )
+    if keep_versions < 1:
+        raise InputError(f"keep_versions must be at least 1, not {keep_versions}.")
+    base.mkdir(parents=True, exist_ok=True)
+    _remove_stale_staging(base)
+
+    staging = _staging_path(base)
+    try:
+        shutil.copytree(model_dir, staging)
+        for name, content in (extra or {}).items():
+            path = staging / EXTRA_DIR / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        _sync_tree(staging)
+        version = _rename_to_next_version(staging, base, clock)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    _sync(base)
+    _prune(base, keep_versions)
+    return Pushed(version=str(version), destination=str(base / str(version)))
+
+
+def _staging_path(base: Path) -> Path:
+    """A name that no model server takes for a version and that tells whose it is, since when."""
+    owner = f"{socket.gethostname()}-{os.getpid()}"
+    return base / f".staging-{owner}-{int(time.time())}-{secrets.token_hex(4)}"
+
+
+def _rename_to_next_version(staging: Path, base: Path, clock: Callable[[], float]) -> int:
+    while True:
+        versions = list_versions(base)
+        newest = versions[-1].number if versions else 0
+        version = max(int(clock()), newest + 1)
+        try:
+            os.rename(staging, base / str(version))
+            return version
+        except OSError as error:
+            # Another push took the number between the look and the rename; take the next one.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+
+def _prune(base: Path, keep_versions: int) -> None:
+    """Removes old versions; each leaves by a rename, so that no server reads half of one."""
+    for version in list_versions(base)[:-keep_versions]:
+        grave = _staging_path(base)
+        try:
+            os.rename(version.path, grave)
+        except FileNotFoundError:
+            continue  # another push removed it
+        shutil.rmtree(grave)
+
+
+def _remove_stale_staging(base: Path) -> None:
+    """Removes what crashed pushes left: their process is gone, or they are an hour old."""
+    for path in base.glob(".staging-*"):
+        found = _STAGING.fullmatch(path.name)
+        if found is None:
+            continue
+        # Not by the directory's own time: a copied directory takes over that of its source.
+        is_old = time.time() - int(found["seconds"]) > _STALE_SECONDS
+        is_local = found["host"] == socket.gethostname()
+        if is_old or (is_local and not _is_alive(int(found["pid"]))):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync_tree(root: Path) -> None:
+    """Writes every file and directory under ``root`` through to disk."""
+    for directory, _, files in os.walk(root):
+        for name in files:
+            _sync(Path(directory) / name)
+        _sync(Path(directory))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

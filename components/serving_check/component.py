@@ -1,0 +1,107 @@
+"""The node serving-check-*: TFX around ``check_model``.
+
+Contract: output ``blessing`` is an InfraBlessing with the file INFRA_BLESSED or INFRA_NOT_BLESSED,
+the custom properties ``blessed`` (int) and ``reason`` (str), serving_check.json, and, if blessed,
+tf_serving_warmup_requests for ``assets.extra``. A refused model does not fail the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from pathlib import Path
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
+
+from components.serving_check.config import ServingCheckConfig
+from trainer_modules.common.config import from_dict
+
+RESULT_FILE = "serving_check.json"
+SAVED_MODEL_DIR = "Format-Serving"
+SPLIT_DIR = "Split-eval"
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class ServingCheckSpec(component_spec.ComponentSpec):
+    """The candidate, transformed examples to send to it, and the verdict."""
+
+    PARAMETERS = {
+        "model_name": component_spec.ExecutionParameter(type=str),
+        "config": component_spec.ExecutionParameter(type=str),  # JSON of ServingCheckConfig
+    }
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+    }
+    OUTPUTS = {
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+    }
+
+
+class Executor(base_executor.BaseExecutor):
+    """Reads the artifacts, checks, writes the blessing."""
+
+    def Do(self, input_dict, output_dict, exec_properties) -> None:
+        # TensorFlow takes seconds to import, and building the pipeline needs none of it.
+        from components.serving_check.check import check_model
+        from components.serving_check.warmup import write_warmup
+        from trainer_modules.common.data import read_digits
+
+        [model], [examples] = input_dict["model"], input_dict["examples"]
+        [blessing] = output_dict["blessing"]
+        model_name = exec_properties["model_name"]
+        config = from_dict(ServingCheckConfig, json.loads(exec_properties["config"]))
+        digits = read_digits([os.path.join(examples.uri, SPLIT_DIR, "*")])
+        model_dir = os.path.join(model.uri, SAVED_MODEL_DIR)
+
+        result = check_model(model_dir, model_name, digits.images, config)
+        _LOGGER.info(
+            "Serving check of %s %s: %s",
+            model_name,
+            "passed" if result.passed else "refused the model",
+            result.reason,
+        )
+        out = Path(blessing.uri)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / RESULT_FILE).write_text(json.dumps(result.to_json(), indent=2) + "\n", "utf-8")
+        (out / ("INFRA_BLESSED" if result.passed else "INFRA_NOT_BLESSED")).touch()
+        if result.passed:
+            write_warmup(out, model_name, result.warmup)
+        blessing.set_int_custom_property("blessed", int(result.passed))
+        blessing.set_string_custom_property("reason", result.reason)
+
+
+class ServingCheck(base_component.BaseComponent):
+    """Node that asks a real model server about a candidate; see the module's docstring."""
+
+    SPEC_CLASS = ServingCheckSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel,
+        model_name: str,
+        config: ServingCheckConfig,
+    ):
+        """Output: ``outputs["blessing"]``, what Pusher calls ``infra_blessing``.
+
+        Args:
+            model: Model with ``Format-Serving/``.
+            examples: Transform's examples with a split ``eval``.
+            model_name: autoencoder, diffusion or gan; the name it is served under.
+            config: What is asked and what must hold.
+        """
+        spec = ServingCheckSpec(
+            model=model,
+            examples=examples,
+            model_name=model_name,
+            config=json.dumps(dataclasses.asdict(config), sort_keys=True),
+            blessing=channel.Channel(type=standard_artifacts.InfraBlessing),
+        )
+        super().__init__(spec=spec)
