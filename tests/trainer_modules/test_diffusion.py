@@ -25,11 +25,11 @@ def test_alpha_bar_falls_from_one_to_almost_nothing():
     assert (np.diff(a) < 0).all()
 
 
-def test_alpha_bar_is_the_cosine_of_the_paper():
-    expected = (
-        np.cos((0.5 + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
-    )
-    assert float(schedule.alpha_bar(np.float32(0.5))) == pytest.approx(expected, rel=1e-5)
+def test_alpha_bar_is_the_cosine_with_its_signal_to_noise_ratio_shifted():
+    cosine = np.cos(0.3 * np.pi / 2) ** 2
+    a = float(schedule.alpha_bar(np.float32(0.3)))
+    shift = np.log(a / (1 - a)) - np.log(cosine / (1 - cosine))
+    assert shift == pytest.approx(2 * np.log(schedule.SHIFT), abs=1e-4)
 
 
 def test_diffuse_has_the_mean_and_variance_of_the_closed_form():

@@ -12,13 +12,13 @@ class DiffusionConfig:
     """The denoiser's size and training."""
 
     seed: int = 1
-    epochs: int = 4  # passes over the train split
-    batch_size: int = 128  # images per step
+    epochs: int = 5  # passes over the train split
+    batch_size: int = 64  # images per step; at 128 the same images gave an FD 1.4 times as high
     learning_rate: float = 2e-3  # peak of AdamW, after a warm-up of 5 % of the steps
     weight_decay: float = 1e-4  # per step, decoupled
     ema_momentum: float = 0.995  # of the served weights; horizon of 200 steps
-    channels: int = 48  # at 14x14; twice as many at 7x7
-    global_width: int = 1024  # hidden units of the dense block that sees the whole image
+    channels: int = 32  # at 14x14; twice as many at 7x7
+    global_width: int = 512  # hidden units of the dense block that sees the whole image
     sample_steps: int = 20  # network calls of the sample grids drawn in training
 
     def __post_init__(self):
