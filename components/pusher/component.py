@@ -36,7 +36,8 @@ class PusherSpec(component_spec.ComponentSpec):
     """The model, both verdicts on it, and its evaluation."""
 
     PARAMETERS = {
-        "destination": component_spec.ExecutionParameter(type=str),
+        "model_name": component_spec.ExecutionParameter(type=str),
+        "serving_dir": component_spec.ExecutionParameter(type=str),
         "keep_versions": component_spec.ExecutionParameter(type=int),
     }
     INPUTS = {
@@ -56,7 +57,8 @@ class Executor(base_executor.BaseExecutor):
     def Do(self, input_dict, output_dict, exec_properties) -> None:
         artifacts = {name: found[0] for name, found in input_dict.items() if found}
         [pushed_model] = output_dict["pushed_model"]
-        destination = exec_properties["destination"]
+        model_name = exec_properties["model_name"]
+        destination = os.path.join(exec_properties["serving_dir"], model_name)
         reason = refusal(artifacts.get("model_blessing"), artifacts.get("infra_blessing"))
         result: dict[str, Any] = {"pushed": not reason, "reason": reason}
         pushed_model.set_int_custom_property("pushed", int(not reason))
@@ -66,7 +68,7 @@ class Executor(base_executor.BaseExecutor):
         else:
             model_dir = os.path.join(artifacts["model"].uri, SAVED_MODEL_DIR)
             run_id = self._context and self._context.pipeline_run_id
-            extra = extra_files(artifacts, run_id)
+            extra = extra_files(model_name, artifacts, run_id)
             pushed = push(model_dir, destination, extra, exec_properties["keep_versions"])
             _LOGGER.info("Pushed %s", pushed.destination)
             result |= {"destination": pushed.destination, "version": pushed.version}
@@ -89,7 +91,8 @@ class Pusher(base_component.BaseComponent):
         model_blessing: types.BaseChannel,
         infra_blessing: types.BaseChannel,
         evaluation: types.BaseChannel,
-        destination: str,
+        model_name: str,
+        serving_dir: str,
         keep_versions: int = KEEP_VERSIONS,
     ):
         """Output: ``outputs["pushed_model"]``.
@@ -99,7 +102,9 @@ class Pusher(base_component.BaseComponent):
             model_blessing: The Evaluator's verdict.
             infra_blessing: The serving check's verdict, with its warm-up requests.
             evaluation: The Evaluator's metrics.json, which travels with the model.
-            destination: ``<serving_dir>/<model name>``, a path on a mounted file system.
+            model_name: autoencoder, diffusion or gan; the name it is served under.
+            serving_dir: A path on a mounted file system; versions go to
+                ``<serving_dir>/<model_name>``.
             keep_versions: The newest versions that stay.
         """
         spec = PusherSpec(
@@ -107,7 +112,8 @@ class Pusher(base_component.BaseComponent):
             model_blessing=model_blessing,
             infra_blessing=infra_blessing,
             evaluation=evaluation,
-            destination=destination,
+            model_name=model_name,
+            serving_dir=serving_dir,
             keep_versions=keep_versions,
             pushed_model=channel.Channel(type=standard_artifacts.PushedModel),
         )
@@ -127,15 +133,17 @@ def refusal(model_blessing: Any | None, infra_blessing: Any | None) -> str:
     return " ".join(reasons)
 
 
-def extra_files(artifacts: dict[str, Any], run_id: str | None) -> dict[str, bytes]:
+def extra_files(model_name: str, artifacts: dict[str, Any], run_id: str | None) -> dict[str, bytes]:
     """Files for ``assets.extra``: metrics, lineage and, where there are any, warm-up requests.
 
     Args:
+        model_name: Name it is served under.
         artifacts: ``model``, ``model_blessing``, ``infra_blessing`` and ``evaluation``.
         run_id: Of the pipeline, if known.
     """
     now = datetime.datetime.now(datetime.timezone.utc)
-    lineage = {f"{name}_uri": artifact.uri for name, artifact in sorted(artifacts.items())}
+    lineage: dict[str, Any] = {"model": model_name}
+    lineage |= {f"{name}_uri": artifact.uri for name, artifact in sorted(artifacts.items())}
     lineage |= {"run_id": run_id or None, "pushed_at": now.isoformat(timespec="seconds")}
     files = {
         METRICS_FILE: Path(artifacts["evaluation"].uri, METRICS_FILE).read_bytes(),

@@ -1,9 +1,8 @@
-"""The node push-*: what it pushes, what it refuses, and when TFX's cache may stand in for it."""
+"""The node push-*: what it pushes, and what it refuses."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from tfx.orchestration.local import local_dag_runner
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.pusher.component import Executor, Pusher
-from components.pusher.lost import forget_lost_pushes
 from serving.model_server.versions import list_versions
 
 KINDS = {
@@ -55,7 +53,7 @@ def run_executor(tmp_path: Path, **verdicts: int):
     Executor(context).Do(
         {name: [artifact] for name, artifact in artifacts.items()},
         {"pushed_model": [pushed_model]},
-        {"destination": str(tmp_path / "serving" / "gan"), "keep_versions": 5},
+        {"model_name": "gan", "serving_dir": str(tmp_path / "serving"), "keep_versions": 5},
     )
     return pushed_model
 
@@ -72,6 +70,7 @@ def test_blessed_model_is_pushed_with_metrics_lineage_and_warmup(tmp_path: Path)
     assert json.loads((extra / "metrics.json").read_text())["model"] == "gan"
     assert (extra / "tf_serving_warmup_requests").read_text() == "records"
     lineage = json.loads((extra / "lineage.json").read_text())
+    assert lineage["model"] == "gan"
     assert lineage["model_uri"] == str(tmp_path / "model")
     assert lineage["evaluation_uri"] == str(tmp_path / "evaluation")
     assert lineage["run_id"] == "run-7"
@@ -118,38 +117,23 @@ class _Source(base_component.BaseComponent):
         super().__init__(spec=_SourceSpec(**outputs))
 
 
-def test_cached_push_runs_again_only_when_its_version_is_gone(tmp_path: Path):
-    destination = tmp_path / "serving" / "gan"
+def test_node_pushes_once_in_a_pipeline_and_is_cached_after(tmp_path: Path):
     connection = metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.db"))
 
     def run() -> list[int]:
         source = _Source()
-        pusher = Pusher(**source.outputs, destination=str(destination)).with_id("push-gan")
+        node = Pusher(**source.outputs, model_name="gan", serving_dir=str(tmp_path / "serving"))
         local_dag_runner.LocalDagRunner().run(
             pipeline.Pipeline(
                 pipeline_name="push",
                 pipeline_root=str(tmp_path / "root"),
-                components=[source, pusher],
+                components=[source, node.with_id("push-gan")],
                 enable_cache=True,
                 metadata_connection_config=connection,
             )
         )
-        return [version.number for version in list_versions(destination)]
-
-    def forget() -> list[str]:
-        with metadata.Metadata(connection) as handle:
-            return forget_lost_pushes(handle.store)
+        return [version.number for version in list_versions(tmp_path / "serving" / "gan")]
 
     first = run()
     assert len(first) == 1
-    assert forget() == []
     assert run() == first
-
-    shutil.rmtree(destination)
-    assert run() == []  # TFX alone takes the lost push from its cache
-    assert forget() == [str(destination / str(first[0]))]
-    assert forget() == []
-    again = run()
-    assert len(again) == 1
-    assert forget() == []
-    assert run() == again
