@@ -1,0 +1,135 @@
+"""A SavedModel as the Evaluator sees it: named signatures, called in batches, outputs checked.
+
+Contract: arrays in, float32 arrays out; an output with NaN or infinity raises ``NotFinite``, which
+becomes a missing figure and a failed gate. TensorFlow is imported only to load.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer_modules.common.config import InputError
+from trainer_modules.common.progress import report
+
+
+class NotFinite(ValueError):
+    """A model gave NaN or infinity; the message says which signature, and how many values."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """Signatures of one SavedModel; ``handle`` keeps its variables alive."""
+
+    name: str  # of the model: autoencoder, diffusion, gan or judge
+    path: str
+    handle: Any
+    batch_size: int
+
+    def signature(self, name: str) -> Callable[..., dict[str, Any]]:
+        """The signature ``name``.
+
+        Raises:
+            InputError: The SavedModel lacks it.
+        """
+        if name not in self.handle.signatures:
+            found = ", ".join(sorted(self.handle.signatures)) or "none"
+            raise InputError(f"The model in {self.path} has no signature {name}; it has {found}.")
+        return self.handle.signatures[name]
+
+    def run(self, name: str, stage: str = "", **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Calls the signature ``name`` on batches of ``inputs``, which all have N rows.
+
+        Args:
+            name: Name of the signature.
+            stage: Words for the progress report; none is made where empty.
+            **inputs: Arrays [N, ...] by tensor name.
+
+        Returns:
+            Outputs [N, ...] by tensor name.
+
+        Raises:
+            NotFinite: An output holds NaN or infinity.
+        """
+        import tensorflow as tf
+
+        signature = self.signature(name)
+        count = len(next(iter(inputs.values())))
+        parts: dict[str, list[np.ndarray]] = {}
+        for start in range(0, count, self.batch_size):
+            stop = min(start + self.batch_size, count)
+            outputs = signature(**{k: tf.constant(v[start:stop]) for k, v in inputs.items()})
+            for key, value in outputs.items():
+                parts.setdefault(key, []).append(value.numpy())
+            if stage:
+                report(stage, stop, count)
+        return {key: self._checked(name, np.concatenate(value)) for key, value in parts.items()}
+
+    def generate(self, count: int, seed: int, stage: str = "", **settings: int) -> np.ndarray:
+        """Draws ``count`` images [count, 28, 28, 1], ``batch_size`` per seed.
+
+        Batch i is drawn with seed ``seed * 1000003 + i`` (mod 2^31), so two evaluations with
+        neighbouring seeds share no batch.
+
+        Raises:
+            NotFinite: A pixel is NaN or infinite.
+        """
+        import tensorflow as tf
+
+        signature = self.signature("generate")
+        extra = {key: tf.constant(value, tf.int32) for key, value in settings.items()}
+        parts = []
+        for i, start in enumerate(range(0, count, self.batch_size)):
+            number = min(self.batch_size, count - start)
+            own_seed = (seed * 1_000_003 + i) % 2**31
+            outputs = signature(
+                seed=tf.constant(own_seed, tf.int32), count=tf.constant(number, tf.int32), **extra
+            )
+            parts.append(outputs["image"].numpy())
+            if stage:
+                report(stage, start + number, count)
+        return self._checked("generate", np.concatenate(parts))
+
+    def _checked(self, name: str, values: np.ndarray) -> np.ndarray:
+        bad = int(np.size(values) - np.isfinite(values).sum())
+        if bad:
+            raise NotFinite(
+                f"signature {name} gave {bad:,} values of {np.size(values):,} that are NaN or "
+                "infinite"
+            )
+        return values
+
+
+def load_model(name: str, path: str | Path, batch_size: int) -> LoadedModel:
+    """Loads the SavedModel in ``path``.
+
+    Raises:
+        InputError: There is no SavedModel, or it cannot be read.
+    """
+    import tensorflow as tf
+
+    path = Path(path)
+    if not (path / "saved_model.pb").is_file():
+        raise InputError(f"There is no SavedModel of {name} in {path}; run its trainer again.")
+    try:
+        handle = tf.saved_model.load(str(path))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"The SavedModel of {name} in {path} cannot be loaded: {first}") from error
+    return LoadedModel(name, str(path), handle, batch_size)
+
+
+def find_champion(serving_dir: str | Path, model: str) -> Path | None:
+    """Directory of the newest version of ``model`` in serving: the largest number; else None.
+
+    A version under another name is one that is still being copied, and does not count.
+    """
+    root = Path(serving_dir) / model
+    if not root.is_dir():
+        return None
+    versions = [path for path in root.iterdir() if path.is_dir() and path.name.isdecimal()]
+    return max(versions, key=lambda path: int(path.name), default=None)

@@ -1,0 +1,156 @@
+"""What an evaluation holds, and how it is written: metrics.json and figures/*.png.
+
+Contract: metrics.json is valid JSON; a figure that is not a finite number is null. Its layout is
+what report, pusher and command line read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+FILE = "metrics.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One measured number with its words, its floor and the champion's number."""
+
+    name: str
+    title: str
+    value: float | None
+    better: str | None  # lower, higher, or None where neither is
+    description: str
+    floor: float | None = None  # real against real, or what the simple method reaches
+    floor_title: str = ""
+    champion: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class GateResult:
+    """One gate with its verdict; ``sentence`` says all of it in words."""
+
+    metric: str
+    title: str
+    value: float | None
+    threshold: float
+    direction: str
+    champion: float | None
+    max_regression: float | None
+    relative: bool
+    passed: bool
+    sentence: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A PNG; ``file`` is relative to metrics.json."""
+
+    file: str
+    title: str
+    caption: str
+    png: bytes = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of words and numbers."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Champion:
+    """The version in serving that the candidate was compared with."""
+
+    version: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Everything measured of one model."""
+
+    model: str
+    seed: int
+    samples: int  # images that the primary figures rest on
+    seconds: float
+    figures: Sequence[Figure]
+    gates: Sequence[GateResult]
+    pictures: Sequence[Picture]
+    tables: Sequence[Table]
+    champion: Champion | None = None
+    notes: Sequence[str] = ()  # what could not be measured, and why
+
+    @property
+    def blessed(self) -> bool:
+        """Whether there is a gate and all pass."""
+        return bool(self.gates) and all(gate.passed for gate in self.gates)
+
+    @property
+    def reason(self) -> str:
+        """Why the model is blessed or not, in sentences."""
+        if not self.gates:
+            return (
+                f"No gate is set for {self.model}, so nothing can approve it: "
+                f"set evaluator.gates.{self.model}."
+            )
+        failed = [gate.sentence for gate in self.gates if not gate.passed]
+        return " ".join(failed) or f"All {len(self.gates)} gates passed."
+
+    def figure(self, name: str) -> Figure:
+        """The figure ``name``."""
+        return next(figure for figure in self.figures if figure.name == name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of metrics.json."""
+        return _finite(
+            {
+                "model": self.model,
+                "blessed": self.blessed,
+                "reason": self.reason,
+                "seconds": round(self.seconds, 1),
+                "seed": self.seed,
+                "samples": self.samples,
+                "figures": [dataclasses.asdict(figure) for figure in self.figures],
+                "gates": [dataclasses.asdict(gate) for gate in self.gates],
+                "champion": dataclasses.asdict(self.champion) if self.champion else None,
+                "images": [
+                    {"file": p.file, "title": p.title, "caption": p.caption} for p in self.pictures
+                ],
+                "tables": [dataclasses.asdict(table) for table in self.tables],
+                "notes": list(self.notes),
+            }
+        )
+
+
+def write_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
+    """Writes metrics.json and the pictures into ``folder``, which is made."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in evaluation.pictures:
+        path = folder / picture.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture.png)
+    text = json.dumps(evaluation.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with NumPy numbers as Python's and with null for every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
