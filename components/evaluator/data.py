@@ -73,6 +73,18 @@ class GenerationScores:
     histogram: np.ndarray  # [K] shares
 
 
+@dataclasses.dataclass(frozen=True)
+class Noisy:
+    """Test images under one noise level, with the figures of doing nothing and of LMMSE."""
+
+    clean: np.ndarray  # [N, 28, 28, 1]
+    noisy: np.ndarray  # the same plus noise, clipped to [0, 1]
+    noisy_psnr: float  # dB, mean over the images, like the others
+    noisy_ssim: float
+    linear_psnr: float
+    linear_ssim: float
+
+
 class References:
     """Yardsticks that depend on data, judge and config alone, each computed once."""
 
@@ -83,6 +95,7 @@ class References:
         self.samples = min(config.samples, len(data.train_images))
         self._train_part = np.sort(rng.permutation(len(data.train_images))[: self.samples])
         self._test_order = rng.permutation(len(data.test_images))
+        self._noisy: dict[float, Noisy] = {}
 
     def judge(self, images: np.ndarray, stage: str = "") -> Judged:
         """The judge's features and probabilities of ``images``."""
@@ -142,9 +155,18 @@ class References:
         found = kmeans(self.data.test_images, self.clusters, config.kmeans_restarts, config.seed)
         return found, agreement(found.labels, self.data.test_labels)
 
-    @functools.cache  # noqa: B019 - lives as long as the one evaluation of a process
-    def noisy(self, sigma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Clean test images, the same with noise, and their linear optimum: [N, 28, 28, 1] each."""
-        clean = self.data.test_images[self.test_part(self.config.denoising_images)]
-        noisy, unclipped = denoising.add_noise(clean, sigma, self.config.seed)
-        return clean, noisy, denoising.linear_optimum(unclipped, self.pixels, sigma)
+    def noisy(self, sigma: float) -> Noisy:
+        """Test images with noise of deviation ``sigma``, and the yardstick's figures."""
+        if sigma not in self._noisy:
+            clean = self.data.test_images[self.test_part(self.config.denoising_images)]
+            noisy, unclipped = denoising.add_noise(clean, sigma, self.config.seed)
+            linear = denoising.linear_optimum(unclipped, self.pixels, sigma)
+            self._noisy[sigma] = Noisy(
+                clean=clean,
+                noisy=noisy,
+                noisy_psnr=float(reconstruction.psnr(clean, noisy).mean()),
+                noisy_ssim=float(reconstruction.ssim(clean, noisy).mean()),
+                linear_psnr=float(reconstruction.psnr(clean, linear).mean()),
+                linear_ssim=float(reconstruction.ssim(clean, linear).mean()),
+            )
+        return self._noisy[sigma]

@@ -144,7 +144,7 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """``value`` with NumPy numbers as Python's and with null for every number that is not finite."""
+    """``value`` with NumPy numbers as Python's, and null for those that are not finite."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

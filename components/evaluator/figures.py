@@ -1,0 +1,188 @@
+"""Pictures of an evaluation as PNG bytes: grids, strips, maps and bars.
+
+Contract: pure functions of arrays; same input, same bytes. Every PNG is below 250 kB. Matplotlib
+is used without pyplot, so there is no global state and no display. Colours are told apart with any
+colour vision, and classes on the map also carry their number.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+_DPI = 120
+_FONT = 9  # points
+# Paul Tol's "muted" scheme (SRON/EPS/TN/09-002), nine colours for any colour vision, and black.
+_CLASSES = "#CC6677 #332288 #DDCC77 #117733 #88CCEE #882255 #44AA99 #999933 #AA4499 #000000".split()
+_MODEL, _REFERENCE = "#332288", "#BBBBBB"  # dark against light: also apart in grey
+_GAP = 2  # pixels between the images of a grid
+
+
+def class_colours(count: int) -> list[str]:
+    """One colour per class; beyond ten an even ramp that is monotone in brightness."""
+    if count <= len(_CLASSES):
+        return list(_CLASSES[:count])
+    from matplotlib import colormaps
+
+    return [to_hex(c) for c in colormaps["cividis"](np.linspace(0, 1, count))]
+
+
+def sample_grid(images: np.ndarray, columns: int = 8) -> bytes:
+    """``images`` [N, 28, 28, 1] in rows of ``columns``, in the order given."""
+    rows = [images[i : i + columns] for i in range(0, len(images), columns)]
+    return image_rows(rows)
+
+
+def image_rows(rows: Sequence[np.ndarray], labels: Sequence[str] = ()) -> bytes:
+    """One line of images [N, 28, 28, 1] per row, with its label to the left where given.
+
+    Rows may have different lengths; what is left over stays white.
+    """
+    height, width = rows[0].shape[1:3]
+    columns = max(len(row) for row in rows)
+    canvas = np.ones((len(rows) * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP))
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            y, x = i * (height + _GAP), j * (width + _GAP)
+            canvas[y : y + height, x : x + width] = np.clip(image[..., 0], 0.0, 1.0)
+    cell = 0.52  # inches per image: 62 pixels of the PNG
+    margin = (0.075 * max(map(len, labels)) + 0.1) if labels else 0.0
+    size = (margin + columns * cell, len(rows) * cell)
+    figure = Figure(figsize=size, dpi=_DPI)
+    axes = figure.add_axes((margin / size[0], 0.0, 1.0 - margin / size[0], 1.0))
+    axes.imshow(canvas, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+    for i, label in enumerate(labels):
+        y = i * (height + _GAP) + height / 2 - 0.5
+        axes.text(-3, y, label, ha="right", va="center", fontsize=_FONT, clip_on=False)
+    return _png(figure)
+
+
+def scatter_map(points: np.ndarray, classes: np.ndarray, class_count: int) -> bytes:
+    """The map ``points`` [N, 2] coloured by true class, the number of each class at its centre."""
+    figure = Figure(figsize=(7.2, 6.0), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    colours = class_colours(class_count)
+    order = np.random.default_rng(0).permutation(len(points))  # no class always on top
+    axes.scatter(
+        *points[order].T, c=[colours[k] for k in classes[order]], s=5, linewidths=0, alpha=0.8
+    )
+    for k in range(class_count):
+        if np.any(classes == k):
+            x, y = np.median(points[classes == k], axis=0)
+            outline = [withStroke(linewidth=3, foreground="white")]
+            text = axes.text(x, y, str(k), ha="center", va="center", fontsize=15, weight="bold")
+            text.set(color=colours[k], path_effects=outline)
+            axes.scatter([], [], c=colours[k], s=30, label=str(k))
+    columns = 1 if class_count <= 20 else 2
+    axes.legend(
+        title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns
+    )
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel("t-SNE axis 1 (no unit)")
+    axes.set_ylabel("t-SNE axis 2 (no unit)")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    _plain(axes)
+    return _png(figure)
+
+
+def bars(
+    names: Sequence[str], values: Sequence[float], label: str, form: str, marked: int = -1
+) -> bytes:
+    """Horizontal bars from 0 with their value behind each; ``marked`` is drawn dark.
+
+    Args:
+        names: Name of each bar, the first on top.
+        values: Length of each bar.
+        label: Words and unit of the axis.
+        form: Format of the value, as ".4f".
+        marked: Index of the bar that stands for the model.
+    """
+    figure = Figure(figsize=(6.4, 0.6 + 0.42 * len(names)), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    marked %= len(names)
+    colours = [_MODEL if i == marked else _REFERENCE for i in range(len(names))]
+    drawn = axes.barh(range(len(names)), values, color=colours, height=0.65)
+    axes.bar_label(drawn, [f"{value:{form}}" for value in values], padding=4, fontsize=_FONT)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.15 * max(values))
+    axes.set_xlabel(label)
+    _plain(axes)
+    return _png(figure)
+
+
+def class_histogram(model: np.ndarray, real: np.ndarray, model_name: str) -> bytes:
+    """Shares [K] of the classes among generated and among real images, side by side."""
+    figure = Figure(figsize=(7.2, 3.0), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    places = np.arange(len(real))
+    axes.bar(places - 0.21, 100 * real, 0.4, color=_REFERENCE, label="real test images")
+    axes.bar(places + 0.21, 100 * model, 0.4, color=_MODEL, label=model_name)
+    axes.set_xticks(places if len(real) <= 30 else places[:: len(real) // 15])
+    axes.set_xlabel("class, as the judge sees it")
+    axes.set_ylabel("share of the images (%)")
+    axes.set_ylim(0, 120 * max(real.max(), model.max()))
+    axes.legend(frameon=False, ncols=2, loc="upper right")
+    _plain(axes)
+    return _png(figure)
+
+
+def score_histogram(real: np.ndarray, fake: np.ndarray) -> bytes:
+    """Scores of the discriminator on reals [N] and fakes [M], as shares of each."""
+    figure = Figure(figsize=(7.2, 3.0), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    bins = np.linspace(0.0, 1.0, 41)
+    for scores, colour, name in (
+        (real, _REFERENCE, "real test images"),
+        (fake, _MODEL, "generated images"),
+    ):
+        weights = np.full(len(scores), 100 / len(scores))
+        style = {"histtype": "stepfilled", "alpha": 0.55, "edgecolor": colour, "linewidth": 1.5}
+        axes.hist(scores, bins, weights=weights, color=colour, label=name, **style)
+    axes.axvline(0.5, color="black", linewidth=0.8, linestyle="--")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("discriminator's score: probability that the image is real")
+    axes.set_ylabel("share of the images (%)")
+    axes.legend(frameon=False, loc="upper center")
+    _plain(axes)
+    return _png(figure)
+
+
+def lines(
+    x: Sequence[float], series: dict[str, Sequence[float]], x_label: str, y_label: str
+) -> bytes:
+    """Curves over ``x``; the first is the model's and is drawn dark, the others dashed."""
+    figure = Figure(figsize=(6.4, 3.4), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    styles = [(_MODEL, "-", "o"), ("#CC6677", "--", "s"), ("#777777", ":", "^")]
+    for (name, y), (colour, style, marker) in zip(series.items(), styles, strict=False):
+        axes.plot(x, y, color=colour, linestyle=style, marker=marker, markersize=5, label=name)
+    axes.set_xticks(list(x))
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.legend(frameon=False)
+    _plain(axes)
+    return _png(figure)
+
+
+def _plain(axes: Axes) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(labelsize=_FONT)
+
+
+def _png(figure: Figure) -> bytes:
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})  # no version in the bytes
+    return buffer.getvalue()

@@ -1,0 +1,168 @@
+"""Runs the parts of an evaluation for candidate and champion, and judges the gates.
+
+Contract: a part measures one thing of one model and returns figures, pictures and tables. The
+champion goes only through the parts that a change threshold needs, on the same images and seeds.
+What a part cannot measure is a note, a missing figure and a failed gate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from components.evaluator.catalogue import Metric, catalogue
+from components.evaluator.config import EvaluatorConfig
+from components.evaluator.data import References
+from components.evaluator.gates import check_gate
+from components.evaluator.models import LoadedModel, NotFinite
+from components.evaluator.results import Champion, Evaluation, Figure, Picture, Table
+from trainer_modules.common.config import InputError
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What one part has found: figures by name with their floors, pictures and tables."""
+
+    values: Mapping[str, float]
+    floors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One measurement; ``draw`` asks for pictures and tables, which the champion does not need.
+
+    ``measure(model, references, stage, draw)``: ``stage`` is for progress reports.
+    """
+
+    name: str
+    metrics: Sequence[str]
+    measure: Callable[[LoadedModel, References, str, bool], Measured]
+
+
+def run_parts(
+    parts: Sequence[Part],
+    model: LoadedModel,
+    references: References,
+    config: EvaluatorConfig,
+    champion: LoadedModel | None,
+) -> Evaluation:
+    """Measures ``model``, and ``champion`` where gates compare with it; judges every gate.
+
+    Raises:
+        InputError: A model lacks a signature.
+    """
+    started = time.monotonic()
+    known = catalogue(model.name, config.noise_levels)
+    found, notes = _measure(parts, model, references, draw=True)
+    rivals: dict[str, float] = {}
+    if champion is not None:
+        gated = {g.metric for g in config.gates_of(model.name) if g.max_regression is not None}
+        needed = [part for part in parts if gated & set(part.metrics)]
+        rivals = _measure_champion(needed, champion, references)
+    values, floors = _merged(found, "values"), _merged(found, "floors")
+    gates = [
+        check_gate(
+            gate,
+            known[gate.metric].title,
+            values.get(gate.metric),
+            rivals.get(gate.metric),
+            why_missing=notes.get(_part_of(parts, gate.metric), ""),
+            has_champion=champion is not None,
+        )
+        for gate in config.gates_of(model.name)
+    ]
+    for gate in gates:
+        LOGGER.info("%s: %s", model.name, gate.sentence)
+    return Evaluation(
+        model=model.name,
+        seed=config.seed,
+        samples=_samples(model.name, references),
+        seconds=time.monotonic() - started,
+        figures=[_figure(metric, values, floors, rivals) for metric in known.values()],
+        gates=gates,
+        pictures=[picture for part in found for picture in part.pictures],
+        tables=[table for part in found for table in part.tables],
+        champion=_champion(champion),
+        notes=[f"{part}: {why}." for part, why in notes.items()],
+    )
+
+
+def judge_part() -> Part:
+    """How good the judge is: the same for every model, and gated like any other figure."""
+
+    def measure(model, references, stage, draw) -> Measured:
+        return Measured({"judge_accuracy": references.judge_accuracy})
+
+    return Part("judge", ("judge_accuracy",), measure)
+
+
+def _measure(
+    parts: Sequence[Part], model: LoadedModel, references: References, draw: bool
+) -> tuple[list[Measured], dict[str, str]]:
+    """Results of the parts that could be measured, and why the others could not."""
+    found, notes = [], {}
+    for part in parts:
+        started = time.monotonic()
+        stage = f"evaluate {model.name}: {part.name}" + ("" if draw else " of champion")
+        try:
+            found.append(part.measure(model, references, stage, draw))
+        except NotFinite as error:
+            notes[part.name] = str(error)
+            LOGGER.warning("%s could not be measured: %s", stage, error)
+        LOGGER.info("%s took %.1f s", stage, time.monotonic() - started)
+    return found, notes
+
+
+def _measure_champion(
+    parts: Sequence[Part], champion: LoadedModel, references: References
+) -> dict[str, float]:
+    try:
+        found, _ = _measure(parts, champion, references, draw=False)
+    except InputError as error:
+        raise InputError(
+            f"The champion cannot be compared with: {error} Restore that version, or remove it "
+            "from the serving directory."
+        ) from error
+    return _merged(found, "values")
+
+
+def _merged(found: Sequence[Measured], field: str) -> dict[str, float]:
+    return {name: value for part in found for name, value in getattr(part, field).items()}
+
+
+def _part_of(parts: Sequence[Part], metric: str) -> str:
+    return next((part.name for part in parts if metric in part.metrics), "")
+
+
+def _figure(
+    metric: Metric,
+    values: Mapping[str, float],
+    floors: Mapping[str, float],
+    rivals: Mapping[str, float],
+) -> Figure:
+    return Figure(
+        name=metric.name,
+        title=metric.title,
+        value=values.get(metric.name),
+        better=metric.better,
+        description=metric.description,
+        floor=floors.get(metric.name),
+        floor_title=metric.floor_title,
+        champion=rivals.get(metric.name),
+    )
+
+
+def _samples(model: str, references: References) -> int:
+    """Images that the primary figures rest on: generated ones, or all test images."""
+    return len(references.data.test_images) if model == "autoencoder" else references.samples
+
+
+def _champion(model: LoadedModel | None) -> Champion | None:
+    return Champion(Path(model.path).name, model.path) if model else None
