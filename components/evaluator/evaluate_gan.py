@@ -1,0 +1,75 @@
+"""Judges a GAN: generated images against real ones, and what its own discriminator says.
+
+Works through the SavedModel's signatures alone. About 20 s on two cores for 10,000 images.
+"""
+
+from __future__ import annotations
+
+from components.evaluator import figures
+from components.evaluator.config import EvaluatorConfig
+from components.evaluator.data import EvalData, References
+from components.evaluator.discriminator import verdicts
+from components.evaluator.generation import generation_part
+from components.evaluator.models import LoadedModel
+from components.evaluator.parts import Measured, Part, judge_part, run_parts
+from components.evaluator.results import Evaluation, Picture, Table
+
+
+def evaluate_gan(
+    model: LoadedModel,
+    judge: LoadedModel,
+    data: EvalData,
+    config: EvaluatorConfig,
+    champion: LoadedModel | None = None,
+) -> Evaluation:
+    """Measures ``model`` against the test images and judges its gates.
+
+    Raises:
+        InputError: A model lacks a signature.
+    """
+    metrics = ("accuracy", "accuracy_real", "accuracy_fake", "pairwise")
+    names = tuple(f"discriminator_{metric}" for metric in metrics)
+    parts = (
+        generation_part({}),
+        Part("discriminator", names, measure_discriminator),
+        judge_part(),
+    )
+    return run_parts(parts, model, References(data, judge, config), config, champion)
+
+
+def measure_discriminator(
+    model: LoadedModel, references: References, stage: str, draw: bool
+) -> Measured:
+    """Accuracy of the discriminator on the test images and on as many fresh fakes."""
+    reals = references.data.test_images
+    # Other seeds than those of the samples: these fakes have been used for nothing else.
+    fakes = model.generate(len(reals), references.config.seed + 1)
+    real_scores = model.run("discriminate", stage, image=reals)["score"]
+    fake_scores = model.run("discriminate", f"{stage}, fakes", image=fakes)["score"]
+    found = verdicts(real_scores, fake_scores)
+    values = {
+        "discriminator_accuracy": found.balanced,
+        "discriminator_accuracy_real": found.real,
+        "discriminator_accuracy_fake": found.fake,
+        "discriminator_pairwise": found.pairwise,
+    }
+    if not draw:
+        return Measured(values)
+    picture = Picture(
+        "figures/discriminator.png",
+        "Scores of the discriminator",
+        "On test images, which it has never seen, and on fresh fakes. The more the two overlap, the "
+        "less it can tell them apart; that is no proof of good fakes, as a dead discriminator "
+        "overlaps too.",
+        figures.score_histogram(real_scores, fake_scores),
+    )
+    table = Table(
+        f"Discriminator on {len(reals):,} held-out reals and as many fakes",
+        ("images", "share judged right (%)", "mean score"),
+        (
+            ["real test images", round(100 * found.real, 2), round(float(real_scores.mean()), 4)],
+            ["generated images", round(100 * found.fake, 2), round(float(fake_scores.mean()), 4)],
+            ["random pair in the right order", round(100 * found.pairwise, 2), "does not apply"],
+        ),
+    )
+    return Measured(values, dict.fromkeys(values, 0.5), [picture], [table])

@@ -1,0 +1,50 @@
+"""The executor of the node ``Evaluator``: artifacts in, plain function, artifacts out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from components.evaluator.config import EvaluatorConfig
+from components.evaluator.run import blessing_properties, evaluate, write_blessing
+from trainer_modules.common.config import from_dict
+
+
+class Executor(base_executor.BaseExecutor):
+    """Reads ``model``, ``judge`` and ``examples``; writes ``evaluation`` and ``blessing``."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Any]],
+        output_dict: dict[str, list[Any]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        self._log_startup(input_dict, output_dict, exec_properties)
+        model, judge, examples = (
+            artifact_utils.get_single_instance(input_dict[key])
+            for key in ("model", "judge", "examples")
+        )
+        evaluation, blessing = (
+            artifact_utils.get_single_instance(output_dict[key])
+            for key in ("evaluation", "blessing")
+        )
+        name = exec_properties["model_name"]
+        config = from_dict(EvaluatorConfig, json.loads(exec_properties["config"]), "evaluator")
+        result = evaluate(
+            model_name=name,
+            model_uri=model.uri,
+            judge_uri=judge.uri,
+            examples_uri=examples.uri,
+            serving_dir=exec_properties["serving_dir"],
+            config=config,
+            output_dir=evaluation.uri,
+        )
+        write_blessing(result, blessing.uri)
+        for key, value in blessing_properties(result, model.uri).items():
+            if isinstance(value, int):
+                blessing.set_int_custom_property(key, value)
+            else:
+                blessing.set_string_custom_property(key, value)

@@ -1,0 +1,78 @@
+"""One evaluation from directories to directories: what the TFX node does, without TFX."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from components.evaluator.catalogue import MODELS
+from components.evaluator.config import EvaluatorConfig
+from components.evaluator.data import read_eval_data
+from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
+from components.evaluator.evaluate_diffusion import evaluate_diffusion
+from components.evaluator.evaluate_gan import evaluate_gan
+from components.evaluator.models import find_champion, load_model
+from components.evaluator.results import Evaluation, write_evaluation
+from trainer_modules.common.config import require
+
+LOGGER = logging.getLogger(__name__)
+SERVING = "Format-Serving"  # folder of the SavedModel in a Model artifact
+_EVALUATE = {
+    "autoencoder": evaluate_autoencoder,
+    "diffusion": evaluate_diffusion,
+    "gan": evaluate_gan,
+}
+
+
+def evaluate(
+    model_name: str,
+    model_uri: str,
+    judge_uri: str,
+    examples_uri: str,
+    serving_dir: str,
+    config: EvaluatorConfig,
+    output_dir: str,
+) -> Evaluation:
+    """Evaluates the Model artifact ``model_uri`` and writes metrics.json and figures.
+
+    Args:
+        model_name: autoencoder, diffusion or gan.
+        model_uri: Directory of the candidate's Model artifact.
+        judge_uri: Directory of the judge's Model artifact.
+        examples_uri: Directory of Transform's examples.
+        serving_dir: Directory of the models in serving; the newest version there is the champion.
+        config: What to measure and what to ask.
+        output_dir: Directory of the evaluation, made if need be.
+
+    Raises:
+        InputError: A model or the data cannot be read, or a model lacks a signature.
+    """
+    require(model_name in MODELS, f"There is no model {model_name}; known are {', '.join(MODELS)}.")
+    data = read_eval_data(examples_uri)
+    judge = load_model("judge", Path(judge_uri) / SERVING, config.batch_size)
+    model = load_model(model_name, Path(model_uri) / SERVING, config.batch_size)
+    place = find_champion(serving_dir, model_name)
+    champion = load_model(model_name, place, config.batch_size) if place else None
+    LOGGER.info("Champion of %s: %s", model_name, place or "none yet")
+    evaluation = _EVALUATE[model_name](model, judge, data, config, champion)
+    write_evaluation(evaluation, output_dir)
+    return evaluation
+
+
+def write_blessing(evaluation: Evaluation, folder: str | Path) -> None:
+    """Writes the empty file BLESSED or NOT_BLESSED that TFX's own tools look for."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ("BLESSED" if evaluation.blessed else "NOT_BLESSED")).touch()
+
+
+def blessing_properties(evaluation: Evaluation, model_uri: str) -> dict[str, int | str]:
+    """Custom properties of the blessing; Pusher reads ``blessed``. Models are linked by URI."""
+    properties = {
+        "blessed": int(evaluation.blessed),
+        "current_model": model_uri,
+        "reason": evaluation.reason,
+    }
+    if evaluation.champion:
+        properties["baseline_model"] = evaluation.champion.path
+    return properties
