@@ -1,9 +1,9 @@
 """Evaluator: the TFX node that measures one model and blesses it or not.
 
-Contract: one class, three nodes. Inputs ``model``, ``judge`` (Model) and ``examples`` (Transform's);
-outputs ``evaluation`` (metrics.json and figures) and ``blessing`` (file, and the custom properties
-``blessed``, ``current_model``, ``reason``). Standard artifact types and string parameters only, so
-the same node runs on both runners.
+Contract: one class, three nodes. Inputs ``model``, ``judge`` (Model) and ``examples`` (from
+Transform); outputs ``evaluation`` (metrics.json and figures) and ``blessing`` (a file, and the
+custom properties ``blessed``, ``current_model``, ``reason``). Standard artifact types and string
+parameters only, so the same node runs on both runners.
 """
 
 from __future__ import annotations

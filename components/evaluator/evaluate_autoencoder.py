@@ -146,8 +146,8 @@ def measure_clusters(
     picture = Picture(
         "figures/clusters.png",
         "Representative images of the clusters",
-        f"K-Means with {count} clusters on the code. Each row is a cluster: the test images nearest "
-        "to its centre, with the class it is matched to and the share of that class in it.",
+        f"K-Means with {count} clusters on the code. Each row is a cluster: the test images "
+        "nearest to its centre, with the class it is matched to and the share of that class in it.",
         figures.image_rows([images[nearest[k]] for k in order], [_name(score, k) for k in order]),
     )
     table = Table(

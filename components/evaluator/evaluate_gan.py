@@ -58,8 +58,8 @@ def measure_discriminator(
     picture = Picture(
         "figures/discriminator.png",
         "Scores of the discriminator",
-        "On test images, which it has never seen, and on fresh fakes. The more the two overlap, the "
-        "less it can tell them apart; that is no proof of good fakes, as a dead discriminator "
+        "On test images, which it has never seen, and on fresh fakes. The more the two overlap, "
+        "the less it can tell them apart; that is no proof of good fakes, as a dead discriminator "
         "overlaps too.",
         figures.score_histogram(real_scores, fake_scores),
     )

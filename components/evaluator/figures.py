@@ -20,18 +20,8 @@ from matplotlib.patheffects import withStroke
 _DPI = 120
 _FONT = 9  # points
 # Paul Tol's "muted" scheme (SRON/EPS/TN/09-002), nine colours for any colour vision, and black.
-_CLASSES = [
-    "#CC6677",
-    "#332288",
-    "#DDCC77",
-    "#117733",
-    "#88CCEE",
-    "#882255",
-    "#44AA99",
-    "#999933",
-    "#AA4499",
-    "#000000",
-]
+_CLASSES = ("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE")
+_CLASSES += ("#882255", "#44AA99", "#999933", "#AA4499", "#000000")
 _MODEL, _REFERENCE = "#332288", "#BBBBBB"  # dark against light: also apart in grey
 _GAP = 2  # pixels between the images of a grid
 
