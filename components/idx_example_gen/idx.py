@@ -174,7 +174,7 @@ def write_idx(path: str, array: np.ndarray) -> None:
     )
     payload = header + np.ascontiguousarray(array).tobytes()
     with open(path, "wb") as file:
-        file.write(gzip.compress(payload, mtime=0) if path.endswith(".gz") else payload)
+        file.write(gzip.compress(payload, 6, mtime=0) if path.endswith(".gz") else payload)
 
 
 def _read_array(path: str, kind: str) -> np.ndarray:

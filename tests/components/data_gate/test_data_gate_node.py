@@ -1,0 +1,128 @@
+"""The data nodes together, as a run has them: clean data goes through, corrupted data ends it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.data_gate import gate
+from components.idx_example_gen import idx
+from components.idx_example_gen.config import DataConfig
+from tests.components.data_gate import corruption
+from tests.components.idx_example_gen.local_run import newest, run_nodes
+
+MAX_IMAGES = 1500
+
+
+def run(root: Path, data_dir: Path) -> None:
+    """ExampleGen to Transform on the first images of each file."""
+    from tfx.components.example_validator.component import ExampleValidator
+    from tfx.components.statistics_gen.component import StatisticsGen
+
+    from components.data_gate.component import make_data_gate, make_schema
+    from components.idx_example_gen.component import make_example_gen
+    from components.transform.component import make_transform
+
+    example_gen = make_example_gen(str(data_dir), DataConfig(MAX_IMAGES))
+    schema_node = make_schema(str(data_dir))
+    examples, schema = example_gen.outputs["examples"], schema_node.outputs["schema"]
+    statistics_gen = StatisticsGen(examples=examples, schema=schema).with_id("statistics-gen")
+    statistics = statistics_gen.outputs["statistics"]
+    validator = ExampleValidator(statistics=statistics, schema=schema).with_id("example-validator")
+    data_gate = make_data_gate(
+        statistics=statistics,
+        schema=schema,
+        baseline=schema_node.outputs["baseline"],
+        example_anomalies=validator.outputs["anomalies"],
+        max_images=MAX_IMAGES,
+    )
+    transform = make_transform(examples, schema)
+    transform.add_upstream_node(data_gate)
+    run_nodes(root, [example_gen, schema_node, statistics_gen, validator, data_gate, transform])
+
+
+@pytest.fixture(scope="module")
+def clean_root(tmp_path_factory, mnist_dir: Path) -> Path:
+    root = tmp_path_factory.mktemp("clean")
+    run(root, mnist_dir)
+    return root
+
+
+@pytest.fixture
+def copied(mnist_dir: Path, tmp_path: Path) -> Path:
+    """A copy of MNIST's directory, schema and baseline included."""
+    return Path(shutil.copytree(mnist_dir, tmp_path / "data"))
+
+
+def findings(root: Path) -> dict:
+    return json.loads((newest(root, "data-gate", "findings") / "anomalies.json").read_text())
+
+
+def test_clean_data_passes_and_every_check_is_on_record(clean_root: Path):
+    found = findings(clean_root)
+    assert found["passed"] and found["baseline"]
+    kinds = [check["kind"] for check in found["checks"]]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        "filled": 3, "count": 2, "classes": 3, "drift": 18, "skew": 18, "schema": 3
+    }  # fmt: skip
+    assert all(check["passed"] and check["sentence"] == "" for check in found["checks"])
+    assert all(np.isfinite([check["value"], check["limit"]]).all() for check in found["checks"])
+
+
+def test_transform_after_the_gate_has_normalised_every_split(clean_root: Path, mnist_dir: Path):
+    from trainer_modules.common.data import read_digits
+
+    examples = newest(clean_root, "transform", "transformed_examples")
+    splits = {
+        split: read_digits([str(examples / f"Split-{split}" / "*")])
+        for split in ("train", "eval", "test")
+    }
+    test = idx.read_idx_pair(str(mnist_dir), "test")
+    np.testing.assert_array_equal(splits["test"].labels, test.labels[:MAX_IMAGES])
+    np.testing.assert_allclose(
+        splits["test"].images[..., 0], test.images[:MAX_IMAGES] / 255, atol=1e-7
+    )
+    train = splits["train"]
+    assert len(train.labels) + len(splits["eval"].labels) == MAX_IMAGES
+    for digits in splits.values():  # the train split's figures, in all of them
+        assert digits.pixel_mean == pytest.approx(train.images.mean(dtype=np.float64), rel=1e-5)
+        assert digits.pixel_std == pytest.approx(train.images.std(dtype=np.float64), rel=1e-5)
+        assert digits.num_classes == 10
+
+
+def test_second_run_is_all_cached(clean_root: Path, mnist_dir: Path):
+    before = sorted(path for path in clean_root.glob("*/*/*") if path.is_dir())
+    run(clean_root, mnist_dir)
+    assert sorted(path for path in clean_root.glob("*/*/*") if path.is_dir()) == before
+
+
+@pytest.mark.parametrize("how", [corruption.shift, corruption.blank], ids=lambda how: how.__name__)
+def test_corrupted_data_ends_the_run_before_transform(tmp_path: Path, copied: Path, how):
+    corruption.corrupt_files(copied, how, first=MAX_IMAGES)
+    root = tmp_path / "root"
+    with pytest.raises(gate.DataGateError, match=corruption.EXPECTED[how]):
+        run(root, copied)
+    assert (root / "example-validator").exists() and not (root / "transform").exists()
+
+
+def test_changed_schema_breaks_the_cache_and_rules(clean_root: Path, copied: Path):
+    path = copied / "schema.pbtxt"
+    text = path.read_text()
+    assert "min_examples_count: 50" in text
+    path.write_text(text.replace("min_examples_count: 50", "min_examples_count: 1200"))
+    with pytest.raises(gate.DataGateError, match="breaks the schema: images: low num examples"):
+        run(clean_root, copied)
+
+
+def test_data_without_baseline_passes_and_says_so(tmp_path: Path, small_mnist_dir: Path, caplog):
+    root = tmp_path / "root"
+    with caplog.at_level("WARNING"):
+        run(root, small_mnist_dir)
+    assert "has no baseline.pbtxt: drift cannot be measured" in caplog.text
+    found = findings(root)
+    assert found["passed"] and not found["baseline"]
+    assert {check["kind"] for check in found["checks"]} == {"filled", "classes", "skew", "schema"}
