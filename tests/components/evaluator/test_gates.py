@@ -1,0 +1,168 @@
+"""Gates: value and change thresholds, missing figures, and the settings they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from components.evaluator.catalogue import MODELS, catalogue
+from components.evaluator.config import EvaluatorConfig, Gate, Gates
+from components.evaluator.gates import check_gate
+from components.evaluator.results import Evaluation
+from trainer_modules.common.config import InputError, from_dict
+
+LOW = Gate("frechet_distance", "max", 10.0, max_regression=0.1, relative=True, reason="why")
+HIGH = Gate("inception_score", "min", 9.0, max_regression=0.1)
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "passed"),
+    [
+        (LOW, 9.9, True),
+        (LOW, 10.0, True),
+        (LOW, 10.1, False),
+        (HIGH, 9.0, True),
+        (HIGH, 8.9, False),
+    ],
+)
+def test_value_threshold_in_both_directions(gate, value, passed):
+    found = check_gate(gate, "Figure", value)
+    assert found.passed is passed
+    assert f"{value:.4g}" in found.sentence
+    assert ("at most 10" if gate is LOW else "at least 9") in found.sentence
+    assert found.sentence.endswith("passed." if passed else "failed.")
+    assert "champion" not in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "champion", "passed"),
+    [
+        (LOW, 6.5, 6.0, True),  # 10 % of 6 may be lost
+        (LOW, 6.7, 6.0, False),
+        (LOW, 5.0, 6.0, True),
+        (LOW, 10.5, 12.0, False),  # better than the champion, but above the threshold
+        (HIGH, 9.45, 9.5, True),
+        (HIGH, 9.35, 9.5, False),
+    ],
+)
+def test_change_threshold_against_the_champion(gate, value, champion, passed):
+    found = check_gate(gate, "Figure", value, champion, has_champion=True)
+    assert found.passed is passed
+    assert found.champion == champion
+    assert f"champion has {champion:.4g}" in found.sentence
+
+
+def test_without_a_champion_or_its_figure_the_value_decides():
+    assert check_gate(LOW, "Figure", 9.0).passed
+    found = check_gate(LOW, "Figure", 9.0, None, has_champion=True)
+    assert found.passed
+    assert "champion has no such figure" in found.sentence
+    assert check_gate(LOW, "Figure", 9.0, math.nan, has_champion=True).passed
+
+
+def test_a_gate_without_change_threshold_ignores_the_champion():
+    gate = dataclasses.replace(HIGH, max_regression=None)
+    assert check_gate(gate, "Figure", 9.1, 9.9, has_champion=True).passed
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("gate", [LOW, HIGH])
+def test_a_figure_that_is_no_number_fails(gate, value):
+    found = check_gate(gate, "Figure", value)
+    assert not found.passed
+    assert "not a finite number" in found.sentence
+
+
+def test_a_missing_figure_fails_and_says_why():
+    found = check_gate(HIGH, "Inception Score", None, why_missing="signature generate gave NaN")
+    assert not found.passed
+    assert found.value is None
+    assert found.sentence == (
+        "Inception Score was not measured (signature generate gave NaN), at least 9 is asked: "
+        "failed."
+    )
+
+
+def _evaluation(gates):
+    return Evaluation("gan", 1, 10, 1.0, [], gates, [], [])
+
+
+def test_all_gates_must_pass_and_the_reason_names_those_that_fail():
+    good, bad = check_gate(HIGH, "Score", 9.5), check_gate(LOW, "Distance", 50.0)
+    assert _evaluation([good]).blessed
+    assert _evaluation([good]).reason == "All 1 gates passed."
+    assert not _evaluation([good, bad]).blessed
+    assert _evaluation([good, bad]).reason == bad.sentence
+
+
+def test_a_model_without_a_gate_is_not_blessed():
+    found = _evaluation([])
+    assert not found.blessed
+    assert "set evaluator.gates.gan" in found.reason
+
+
+def test_metrics_json_holds_null_for_what_is_no_number():
+    found = _evaluation([check_gate(HIGH, "Score", math.nan)]).as_dict()
+    text = json.dumps(found, allow_nan=False)
+    assert json.loads(text)["gates"][0]["value"] is None
+    assert json.loads(text)["blessed"] is False
+
+
+def test_config_survives_json_with_its_gates():
+    config = EvaluatorConfig(gates=Gates(gan=(LOW, HIGH), autoencoder=()))
+    again = from_dict(EvaluatorConfig, json.loads(json.dumps(dataclasses.asdict(config))))
+    assert again == config
+    assert again.gates_of("gan") == (LOW, HIGH)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"gates": {"gan": [{"metric": "fid", "direction": "max", "threshold": 1}]}},
+            "no metric fid",
+        ),
+        ({"gates": {"vae": []}}, "Unknown setting gates.vae"),
+        (
+            {"gates": {"gan": [{"metric": "class_tv", "direction": "up", "threshold": 1}]}},
+            "max or min",
+        ),
+        ({"gates": {"gan": [{"metric": "class_tv", "direction": "max"}]}}, "threshold is missing"),
+        (
+            {"gates": {"gan": [{"metric": "class_tv", "direction": "max", "threshold": math.nan}]}},
+            "finite",
+        ),
+        (
+            {"gates": {"gan": [{"metric": "class_tv", "direction": "max", "threshold": 1}] * 2}},
+            "more than one gate",
+        ),
+        ({"samples": 2}, "samples must be at least 16"),
+        ({"samples": "many"}, "samples must be of type int"),
+        ({"noise_levels": [0.2, 0.2]}, "different multiples"),
+        ({"noise_levels": [0.333333]}, "different multiples"),
+        ({"noise_levels": [0]}, "above 0"),
+        ({"tsne_points": 100}, "Unknown setting tsne_points"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(settings, words):
+    with pytest.raises(InputError, match=words):
+        from_dict(EvaluatorConfig, settings)
+
+
+def test_denoising_gates_follow_the_noise_levels():
+    gate = {"metric": "denoising_gain_25", "direction": "min", "threshold": 1}
+    settings = {"noise_levels": [0.25], "gates": {"diffusion": [gate]}}
+    assert from_dict(EvaluatorConfig, settings).gates_of("diffusion")[0].threshold == 1.0
+    with pytest.raises(InputError, match="no metric denoising_gain_25"):
+        from_dict(EvaluatorConfig, {"gates": {"diffusion": [gate]}})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_metric_has_words(model):
+    for metric in catalogue(model, (0.2, 0.4)).values():
+        assert metric.title
+        assert metric.description.endswith(".")
+        assert metric.better in ("lower", "higher", None)
