@@ -77,14 +77,17 @@ def test_first_images_of_clean_mnist_pass(pairs, schema, known, first):
     assert failed(checks) == []
 
 
-def test_random_subsets_of_clean_mnist_pass(pairs, schema, known):
+def test_any_thousand_images_of_clean_mnist_pass(pairs, schema, known):
     rng = np.random.default_rng(0)
-    for _ in range(5):
+    for attempt in range(6):
         some = {}
         for split, pair in pairs.items():
-            rows = rng.choice(len(pair.labels), 1500, replace=False)
+            start = rng.integers(0, len(pair.labels) - 1000)
+            rows = np.arange(start, start + 1000)
+            if attempt % 2:
+                rows = rng.choice(len(pair.labels), 1000, replace=False)
             some[split] = idx.IdxPair(pair.images[rows], pair.labels[rows])
-        assert failed(gate.inspect(statistics(some, schema), schema, known, max_images=1500)) == []
+        assert failed(gate.inspect(statistics(some, schema), schema, known, max_images=1000)) == []
 
 
 @pytest.mark.parametrize("first", [None, 1000], ids=["all", "first 1000"])
