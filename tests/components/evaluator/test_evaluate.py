@@ -32,7 +32,7 @@ GATES = Gates(
         Gate("tsne_trustworthiness", "min", 0.85),
         Gate("anomaly_auroc", "min", 0.6),
     ),
-    diffusion=(*GENERATION_GATES, Gate("denoising_gain_40", "min", -1.5, 0.1)),
+    diffusion=(*GENERATION_GATES, Gate("denoising_gain_40", "min", -3.0, 0.1)),
     gan=GENERATION_GATES,
 )
 

@@ -10,7 +10,6 @@ from scipy.ndimage import gaussian_filter
 
 from components.evaluator import denoising, reconstruction
 
-
 SIDE = 12  # pixels of the images that PCA is tried on: 28 would take seconds for nothing
 
 
