@@ -9,41 +9,96 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+OURS = ("components", "serving", "trainer_modules")
 
 
-def code_fingerprint(*packages: str) -> str:
-    """Hash of every source file of ``packages`` (folders such as ``trainer_modules/gan``).
+def stamp_code(component: Any, *modules: str) -> Any:
+    """Makes the code of a component part of its cache key; returns the component.
 
-    Python files count by their syntax tree, so comments and layout change nothing; other files,
-    such as a template or a schema, count byte for byte.
+    The code is that of its executor and of ``modules``, with all of ours that they import. The
+    fingerprint travels as a flag of the executor, which TFX hashes and no executor reads, so stock
+    components take it as well as our own.
+
+    Args:
+        component: A TFX component.
+        modules: What the executor's own imports do not lead to: the module of a ``run_fn``, or
+            one that is started as a process.
+    """
+    own = component.executor_spec.executor_class.__module__
+    roots = [*modules, own] if own.split(".")[0] in OURS else modules
+    component.executor_spec.add_extra_flags([f"--code={code_fingerprint(*roots)}"])
+    return component
+
+
+def code_fingerprint(*modules: str) -> str:
+    """Hash of ``modules`` and all of ours that they import, directly or not.
+
+    Python files count by their syntax tree, so comments and layout change nothing; other files
+    beside them, such as a template or a schema, count byte for byte.
 
     Raises:
-        FileNotFoundError: A package does not exist.
+        FileNotFoundError: A module does not exist.
     """
     digest = hashlib.sha256()
-    for package in sorted(packages):
-        folder = ROOT / package
-        if not folder.is_dir():
-            raise FileNotFoundError(f"There is no package {package} in {ROOT}.")
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
-                digest.update(hashlib.sha256(_content(path)).digest())
+    sources = source_files(modules)
+    beside = {
+        path
+        for folder in {source.parent for source in sources}
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix != ".py"
+    }
+    for path in sorted(sources | beside):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(_content(path)).digest())
     return digest.hexdigest()[:16]
 
 
-def stamp_code(component: Any, *packages: str) -> Any:
-    """Makes the code of ``packages`` part of the component's cache key; returns the component.
+def source_files(modules: Iterable[str]) -> set[Path]:
+    """Files of ``modules`` and of all of ours that they import, also inside functions."""
+    found: set[Path] = set()
+    waiting = []
+    for module in modules:
+        if _file(module) is None:
+            raise FileNotFoundError(f"There is no module {module} in {ROOT}.")
+        waiting.append(module)
+    while waiting:
+        module = waiting.pop()
+        path = _file(module)
+        if path is None or path in found:
+            continue
+        found.add(path)
+        waiting += _imports(ast.parse(path.read_bytes()), module, path.name == "__init__.py")
+    return found
 
-    The fingerprint travels as a flag of the executor, which TFX hashes and no executor reads, so
-    stock components take it as well as our own.
-    """
-    component.executor_spec.add_extra_flags([f"--code={code_fingerprint(*packages)}"])
-    return component
+
+def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
+    """Names of our modules that ``tree`` imports, and of the packages they lie in."""
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*(above if node.level else []), *filter(None, [node.module])])
+            # What is imported from a package may be a module of it.
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] in OURS:
+                yield from (".".join(parts[: i + 1]) for i in range(len(parts)))
+
+
+def _file(module: str) -> Path | None:
+    base = ROOT.joinpath(*module.split("."))
+    candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _content(path: Path) -> bytes:

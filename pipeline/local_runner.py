@@ -72,9 +72,10 @@ def set_environment() -> None:
 def _run_logged(config, from_node, build, run_id, log, screen) -> RunResult:
     started, clock = datetime.datetime.now().astimezone(), time.monotonic()
     set_environment()
+    from pipeline.metadata import RunMetadata
+
     if build is None:
         from pipeline.pipeline import create_pipeline as build
-    from pipeline.metadata import RunMetadata
 
     profile_dir = log.parents[1]
     database = profile_dir / "metadata.sqlite"

@@ -10,7 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2 as pb
+
 from pipeline.results import MODELS, GateResult, ModelResult
+from pipeline.served import newest
 
 SHORT = {"autoencoder": "ae", "diffusion": "diffusion", "gan": "gan"}  # in node ids
 _PAGE = "index.html"
@@ -20,12 +24,8 @@ class RunMetadata:
     """The metadata store of one profile."""
 
     def __init__(self, path: Path, pipeline_name: str):
-        from ml_metadata import metadata_store
-        from ml_metadata.proto import metadata_store_pb2
-
-        self._pb = metadata_store_pb2
         self._pipeline = pipeline_name
-        connection = metadata_store_pb2.ConnectionConfig()
+        connection = pb.ConnectionConfig()
         connection.sqlite.filename_uri = str(path)
         connection.sqlite.connection_mode = 3  # READWRITE_OPENCREATE
         self._store = metadata_store.MetadataStore(connection)
@@ -35,7 +35,7 @@ class RunMetadata:
         execution = self._execution(run_id, node_id)
         if execution is None:
             return None
-        return self._pb.Execution.State.Name(execution.last_known_state)
+        return pb.Execution.State.Name(execution.last_known_state)
 
     def output(self, run_id: str, node_id: str, key: str) -> Any | None:
         """The artifact that the node gave out under ``key``, produced or cached; None if none."""
@@ -43,7 +43,7 @@ class RunMetadata:
         if execution is None:
             return None
         for event in self._store.get_events_by_execution_ids([execution.id]):
-            is_output = event.type == self._pb.Event.OUTPUT
+            is_output = event.type == pb.Event.OUTPUT
             if is_output and event.path.steps and event.path.steps[0].key == key:
                 [artifact] = self._store.get_artifacts_by_id([event.artifact_id])
                 return artifact
@@ -80,14 +80,14 @@ class RunMetadata:
             if metrics and not _met_champion(metrics, artifact.uri, serving_dir):
                 stale.append(artifact)
         for artifact in stale:
-            artifact.state = self._pb.Artifact.ABANDONED
+            artifact.state = pb.Artifact.ABANDONED
         if stale:
             self._store.put_artifacts(stale)
         return len(stale)
 
     def _live(self, type_name: str) -> list[Any]:
         artifacts = self._store.get_artifacts_by_type(type_name)
-        return [a for a in artifacts if a.state == self._pb.Artifact.LIVE]
+        return [a for a in artifacts if a.state == pb.Artifact.LIVE]
 
     def _execution(self, run_id: str, node_id: str) -> Any | None:
         run = self._store.get_context_by_type_and_name("pipeline_run", run_id)
@@ -118,19 +118,6 @@ class RunMetadata:
         )
 
 
-def versions(model_dir: Path) -> list[Path]:
-    """Version folders of a served model, oldest first; names that are no number are no version."""
-    if not model_dir.is_dir():
-        return []
-    found = [path for path in model_dir.iterdir() if path.name.isdecimal() and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name))
-
-
-def newest(model_dir: Path) -> Path | None:
-    """The version that a model server would serve."""
-    return versions(model_dir)[-1] if versions(model_dir) else None
-
-
 def _met_champion(metrics: dict[str, Any], evaluation_uri: str, serving_dir: Path) -> bool:
     """Whether the evaluation met the champion of now, or made it."""
     champion = newest(serving_dir / metrics["model"])
@@ -138,7 +125,7 @@ def _met_champion(metrics: dict[str, Any], evaluation_uri: str, serving_dir: Pat
     if champion is None:
         return met is None
     lineage = _read_json(champion / "assets.extra" / "lineage.json") or {}
-    if evaluation_uri in json.dumps(lineage):
+    if lineage.get("evaluation_uri") == evaluation_uri:
         return True
     return met is not None and met["version"] == champion.name
 

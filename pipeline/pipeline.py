@@ -16,6 +16,7 @@ from tfx.proto import trainer_pb2
 
 from components.data_gate.component import make_data_gate, make_schema
 from components.evaluator.component import Evaluator
+from components.evaluator.config import EvaluatorConfig, Gates
 from components.idx_example_gen.component import make_example_gen
 from components.pusher.component import Pusher
 from components.report.component import Report
@@ -25,7 +26,6 @@ from pipeline.config import RunConfig
 from pipeline.fingerprint import stamp_code
 
 PIPELINE_NAME = "inkwell"
-COMMON = "trainer_modules/common"
 BEAM_ARGS = [
     "--runner=FnApiRunner",  # DirectRunner would download a Go program at run time
     "--direct_num_workers=1",  # two processes were 1.7 times slower at this size
@@ -44,12 +44,12 @@ def create_pipeline(
     """
     # Examples: train and eval from the file of 60,000, test from that of 10,000.
     example_gen = make_example_gen(config.data_dir, config.data)
-    stamp_code(example_gen, "components/idx_example_gen", COMMON)
+    stamp_code(example_gen)
     examples = example_gen.outputs["examples"]
 
     # What the data must be, and statistics of known good data; both from the data directory.
     schema_node = make_schema(config.data_dir)
-    stamp_code(schema_node, "components/data_gate", "components/idx_example_gen", COMMON)
+    stamp_code(schema_node)
     schema = schema_node.outputs["schema"]
 
     # Statistics of every column of every split; the schema says that labels are categories.
@@ -67,51 +67,52 @@ def create_pipeline(
         example_anomalies=validator.outputs["anomalies"],
         max_images=config.data.max_images,
     )
-    stamp_code(data_gate, "components/data_gate", "components/idx_example_gen", COMMON)
+    stamp_code(data_gate)
 
     # Images as float32 in [0, 1], with full-pass statistics of the train split. Reads nothing
     # from the gate but must not start before it has passed.
     transform = make_transform(examples=examples, schema=schema)
-    stamp_code(transform, "components/transform").add_upstream_node(data_gate)
+    stamp_code(transform, "components.transform.preprocessing").add_upstream_node(data_gate)
     digits = transform.outputs["transformed_examples"]
 
     def train(node_id: str, entry: str, settings: Any, base_model: Any | None = None) -> Trainer:
         """A Trainer whose function is baked in by import path, as clusters need it."""
-        model = entry.split(".")[0]
         trainer = Trainer(
             examples=digits,
             transform_graph=transform.outputs["transform_graph"],
             base_model=base_model,
-            run_fn=f"trainer_modules.{entry}",
+            run_fn=entry,
             train_args=trainer_pb2.TrainArgs(splits=["train"]),
             eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
             custom_config={"config": dataclasses.asdict(settings)},
         ).with_id(node_id)
-        return stamp_code(trainer, f"trainer_modules/{model}", COMMON)
+        return stamp_code(trainer, entry.rpartition(".")[0])
 
     # The judge classifies; every score of the other models is measured with its features.
-    judge = train("judge", "judge.train.run_fn", config.judge)
+    judge = train("judge", "trainer_modules.judge.train.run_fn", config.judge)
 
     # The autoencoder, then its final layers once more.
-    autoencoder = train("autoencoder", "autoencoder.train.run_fn", config.autoencoder)
+    autoencoder = train(
+        "autoencoder", "trainer_modules.autoencoder.train.run_fn", config.autoencoder
+    )
     finetune_ae = train(
         "finetune-ae",
-        "autoencoder.train.finetune_fn",
+        "trainer_modules.autoencoder.train.finetune_fn",
         config.finetune_autoencoder,
         base_model=autoencoder.outputs["model"],
     )
 
     # The diffusion model, then a copy's last layers for denoising.
-    diffusion = train("diffusion", "diffusion.train.run_fn", config.diffusion)
+    diffusion = train("diffusion", "trainer_modules.diffusion.train.run_fn", config.diffusion)
     finetune_diffusion = train(
         "finetune-diffusion",
-        "diffusion.train.finetune_fn",
+        "trainer_modules.diffusion.train.finetune_fn",
         config.finetune_diffusion,
         base_model=diffusion.outputs["model"],
     )
 
     # The GAN has no second training.
-    gan = train("gan", "gan.train.run_fn", config.gan)
+    gan = train("gan", "trainer_modules.gan.train.run_fn", config.gan)
 
     # Each candidate is evaluated beside the champion now in serving, queried on a real model
     # server, and pushed if both bless it.
@@ -129,14 +130,14 @@ def create_pipeline(
             judge=judge.outputs["model"],
             examples=digits,
             serving_dir=config.serving_dir,
-            config=config.evaluator,
+            config=json.dumps(_evaluator_settings(config.evaluator, name), sort_keys=True),
         ).with_id(f"evaluate-{short}")
-        stamp_code(evaluator, "components/evaluator", COMMON)
+        stamp_code(evaluator)
 
         check = ServingCheck(
             model=model, examples=digits, model_name=name, config=config.serving_check
         ).with_id(f"serving-check-{short}")
-        stamp_code(check, "components/serving_check", "serving", COMMON)
+        stamp_code(check, "serving.model_server.__main__")
 
         pusher = Pusher(
             model_name=name,
@@ -146,7 +147,7 @@ def create_pipeline(
             evaluation=evaluator.outputs["evaluation"],
             serving_dir=config.serving_dir,
         ).with_id(f"push-{short}")
-        stamp_code(pusher, "components/pusher", COMMON)
+        stamp_code(pusher)
 
         gated += [evaluator, check, pusher]
         report_inputs |= {
@@ -167,7 +168,7 @@ def create_pipeline(
         findings=data_gate.outputs["findings"],
         **report_inputs,
     ).with_id("report")
-    stamp_code(report, "components/report")
+    stamp_code(report)
 
     return Pipeline(
         pipeline_name=PIPELINE_NAME,
@@ -182,3 +183,9 @@ def create_pipeline(
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=BEAM_ARGS,
     )
+
+
+def _evaluator_settings(config: EvaluatorConfig, model: str) -> dict[str, Any]:
+    """Settings with the gates of ``model`` alone: a gate of another model is not its business."""
+    gates = Gates(**{model: config.gates_of(model)})
+    return dataclasses.asdict(dataclasses.replace(config, gates=gates))

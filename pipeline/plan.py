@@ -12,8 +12,8 @@ from trainer_modules.common.config import InputError
 
 NODES: dict[str, tuple[str, ...]] = {
     "example-gen": (),
-    "statistics-gen": ("example-gen",),
     "schema": (),
+    "statistics-gen": ("example-gen", "schema"),
     "example-validator": ("statistics-gen", "schema"),
     "data-gate": ("statistics-gen", "schema", "example-validator"),
     "transform": ("example-gen", "schema", "data-gate"),
@@ -32,7 +32,13 @@ NODES: dict[str, tuple[str, ...]] = {
     "push-ae": ("finetune-ae", "evaluate-ae", "serving-check-ae"),
     "push-diffusion": ("finetune-diffusion", "evaluate-diffusion", "serving-check-diffusion"),
     "push-gan": ("gan", "evaluate-gan", "serving-check-gan"),
-    "report": (),
+    "report": (
+        *("statistics-gen", "data-gate", "judge"),
+        *("autoencoder", "finetune-ae", "diffusion", "finetune-diffusion", "gan"),
+        *("evaluate-ae", "evaluate-diffusion", "evaluate-gan"),
+        *("serving-check-ae", "serving-check-diffusion", "serving-check-gan"),
+        *("push-ae", "push-diffusion", "push-gan"),
+    ),
 }
 
 

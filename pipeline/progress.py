@@ -164,7 +164,7 @@ class PlainDisplay:
         eta = self._board.eta(node_id)
         remaining = f", {duration(eta)} to go" if eta is not None else ""
         self._say(
-            f"      {node_id}: {progress.stage} {progress.step}/{progress.total}"
+            f"      {progress.stage} {progress.step}/{progress.total}"
             f"{remaining}  {figures(progress)}".rstrip()
         )
 

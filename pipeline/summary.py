@@ -18,6 +18,7 @@ from rich.text import Text
 
 from pipeline.progress import CACHED, DONE, FAILED, duration
 from pipeline.results import CRASHED, INTERRUPTED, MODELS, USER_ERROR, ModelResult, RunResult
+from pipeline.served import versions
 
 _STYLES = {DONE: "green", CACHED: "blue", FAILED: "bold red"}
 
@@ -132,8 +133,6 @@ class ServedVersion:
 
 def served_versions(serving_dir: Path) -> list[ServedVersion]:
     """Every version of every model in the serving directory, oldest first."""
-    from pipeline.metadata import versions
-
     found = []
     for model in MODELS:
         paths = versions(serving_dir / model)

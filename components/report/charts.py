@@ -55,6 +55,9 @@ def line_chart(
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_title, "middle"))
     for i, line in enumerate(lines.values()):
         parts.append(f'<path class="line c{i % _COLOURS}" d="{_path(line, to_x, to_y)}"/>')
+        if len(line) == 1 and line[0]:  # a path of one point would not be seen
+            x, y = to_x(line[0][0]), to_y(line[0][1])
+            parts.append(f'<circle class="bar c{i % _COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
     return "".join(parts) + "</svg>" + _legend(list(lines))
 
 
@@ -111,7 +114,9 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 def _ends(points: list[tuple[float, float]]) -> list[float]:
     low, high = min(p[0] for p in points), max(p[0] for p in points)
-    return [low] if low == high else [low, (low + high) / 2, high]
+    if high - low < 4:
+        return [low] if low == high else [low, high]
+    return [low, (low + high) / 2, high]
 
 
 def _thin(line: list[tuple[float, float] | None]) -> list[tuple[float, float] | None]:

@@ -7,7 +7,8 @@ import pytest
 
 pb = pytest.importorskip("ml_metadata.proto.metadata_store_pb2")
 
-from pipeline.metadata import RunMetadata, newest, versions  # noqa: E402
+from pipeline.metadata import RunMetadata  # noqa: E402
+from pipeline.served import newest, versions  # noqa: E402
 
 LIVE, ABANDONED = pb.Artifact.LIVE, pb.Artifact.ABANDONED
 
@@ -42,7 +43,7 @@ class World:
     def push(self, version: str, evaluation: str) -> int:
         folder = self.serving / "gan" / version
         (folder / "assets.extra").mkdir(parents=True)
-        lineage = {"evaluation": {"uri": str(self.root / evaluation)}}
+        lineage = {"evaluation_uri": str(self.root / evaluation)}
         (folder / "assets.extra" / "lineage.json").write_text(json.dumps(lineage))
         return self.artifact(
             "PushedModel", self.root / f"p{version}", pushed=1, pushed_destination=str(folder)

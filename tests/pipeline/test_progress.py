@@ -50,7 +50,7 @@ def test_plain_progress_is_at_most_a_line_in_fifteen_seconds(clock):
         display.progressed(Progress("gan train", step, 1200, {"generator_loss": 0.12345}))
     lines = [line for line in screen.getvalue().splitlines() if "gan train" in line]
     assert 3 <= len(lines) <= 4
-    assert lines[0].strip().startswith("gan: gan train 150/1200, 105 s to go")
+    assert lines[0].strip().startswith("gan train 150/1200, 105 s to go")
     assert lines[0].endswith("generator loss 0.1235")
 
 

@@ -49,7 +49,8 @@ def test_a_wide_range_is_drawn_on_a_logarithmic_axis():
 
 def test_a_constant_curve_and_a_single_point_can_be_drawn():
     assert path_points(line_chart({"a": ([1, 2], [5.0, 5.0])}, "step", "t"))
-    assert path_points(line_chart({"a": ([1], [0.0])}, "step", "t"))
+    [dot] = svg(line_chart({"a": ([1], [0.0])}, "step", "t")).iter("circle")
+    assert dot.get("r") == "3"
 
 
 def test_nothing_to_draw_gives_nothing():

@@ -33,11 +33,11 @@ class Page(HTMLParser):
         self.addresses += [values[k] for k in ("src", "href") if k in values]
         if "id" in values:
             self.ids.append(values["id"])
-        if tag not in {"meta", "link", "img", "br", "path", "rect", "line"}:
+        if tag not in {"meta", "link", "img", "br", "path", "rect", "line", "circle"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
-        if tag not in {"path", "rect", "line"}:
+        if tag not in {"path", "rect", "line", "circle"}:
             assert self.open.pop() == tag
 
     def handle_data(self, data):
