@@ -12,7 +12,7 @@ class AutoencoderConfig:
     """Size and training of encoder and decoder."""
 
     seed: int = 1
-    epochs: int = 6  # passes over the train split
+    epochs: int = 4  # passes over the train split
     batch_size: int = 128  # images per step
     learning_rate: float = 2e-3  # peak of Adam, warmed up and then decayed to zero by a cosine
     code_size: int = 32  # dimensions of the bottleneck
