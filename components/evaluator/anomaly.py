@@ -13,16 +13,16 @@ import numpy as np
 from scipy.stats import rankdata
 
 _PATCH = 7  # pixels; 4 x 4 patches of a 28 x 28 image
-_BAND = 6  # pixels of a stroke that are wiped out
+_BROKEN = 0.25  # share of the digit's width or height that is wiped out, at least two pixels
 
 
 def broken_vertically(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Wipes out a band of six columns through the middle of the ink."""
+    """Wipes out a quarter of the digit's columns, around the middle of its ink."""
     return _wipe(images, rng, axis=2)
 
 
 def broken_horizontally(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Wipes out a band of six rows through the middle of the ink."""
+    """Wipes out a quarter of the digit's rows, around the middle of its ink."""
     return _wipe(images, rng, axis=1)
 
 
@@ -80,11 +80,16 @@ def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
 
 
 def _wipe(images: np.ndarray, rng: np.random.Generator, axis: int) -> np.ndarray:
-    """Sets a band across ``axis`` to 0, within two pixels of the centre of mass of the ink."""
+    """Sets a band across ``axis`` to 0, within a pixel of the centre of mass of the ink.
+
+    The band is as wide as a share of the digit, so that a 1 is split and not wiped out.
+    """
     along = images.sum(axis=(3, 3 - axis))  # ink per row or column: [N, 28]
     places = np.arange(along.shape[1])
     centre = (along * places).sum(axis=1) / np.maximum(along.sum(axis=1), 1e-6)
-    centre = centre + rng.uniform(-2.0, 2.0, len(images))
-    band = np.abs(places - centre[:, None]) < _BAND / 2  # [N, 28]
+    centre = centre + rng.uniform(-1.0, 1.0, len(images))
+    extent = (along > 0).sum(axis=1)
+    width = np.maximum(2.0, _BROKEN * extent)
+    band = np.abs(places - centre[:, None]) <= width[:, None] / 2  # [N, 28]
     keep = ~(band[:, :, None, None] if axis == 1 else band[:, None, :, None])
     return images * keep

@@ -30,7 +30,8 @@ class Agreement:
     nmi: float
     ari: float
     classes: np.ndarray  # [k] class matched to each cluster; -1 where there are more clusters
-    purity: np.ndarray  # [k] share of that class in the cluster
+    majority: np.ndarray  # [k] most frequent class of each cluster
+    purity: np.ndarray  # [k] share of the most frequent class in the cluster
 
 
 def kmeans(points: np.ndarray, clusters: int, restarts: int, seed: int) -> Clusters:
@@ -54,14 +55,13 @@ def agreement(clusters: np.ndarray, classes: np.ndarray) -> Agreement:
     rows, columns = linear_sum_assignment(counts, maximize=True)
     matched = np.full(len(counts), -1)
     matched[rows] = columns
-    purity = np.zeros(len(counts))
-    purity[rows] = counts[rows, columns] / np.maximum(counts[rows].sum(axis=1), 1)
     return Agreement(
         accuracy=float(counts[rows, columns].sum() / len(classes)),
         nmi=float(normalized_mutual_info_score(classes, clusters)),
         ari=float(adjusted_rand_score(classes, clusters)),
         classes=matched,
-        purity=purity,
+        majority=counts.argmax(axis=1),
+        purity=counts.max(axis=1) / np.maximum(counts.sum(axis=1), 1),
     )
 
 

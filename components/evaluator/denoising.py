@@ -36,6 +36,7 @@ def linear_optimum(unclipped: np.ndarray, statistics: PixelStatistics, sigma: fl
         sigma: Deviation of the noise.
     """
     v, gain = statistics.vectors, statistics.values / (statistics.values + sigma**2)
-    y = unclipped.reshape(len(unclipped), -1) - statistics.mean
-    x = (y @ v * gain) @ v.T + statistics.mean
+    estimator = ((v * gain) @ v.T).astype(unclipped.dtype)
+    mean = statistics.mean.astype(unclipped.dtype)
+    x = (unclipped.reshape(len(unclipped), -1) - mean) @ estimator + mean
     return np.clip(x, 0.0, 1.0).reshape(unclipped.shape)

@@ -141,13 +141,13 @@ def measure_clusters(
         "kmeans_nmi": pixel_score.nmi,
         "kmeans_ari": pixel_score.ari,
     }
-    order = np.argsort(score.classes, kind="stable")
+    order = np.lexsort((-score.purity, score.majority))
     nearest = nearest_to_centres(codes, found, _MEMBERS)
     picture = Picture(
         "figures/clusters.png",
         "Representative images of the clusters",
         f"K-Means with {count} clusters on the code. Each row is a cluster: the test images "
-        "nearest to its centre, with the class it is matched to and the share of that class in it.",
+        "nearest to its centre, with its most frequent class and the share of that class in it.",
         figures.image_rows([images[nearest[k]] for k in order], [_name(score, k) for k in order]),
     )
     table = Table(
@@ -225,6 +225,4 @@ def _denoise(model: LoadedModel, noisy: np.ndarray, sigma: float, stage: str) ->
 
 
 def _name(score: Agreement, cluster: int) -> str:
-    if score.classes[cluster] < 0:
-        return "no class left"
-    return f"class {score.classes[cluster]}: {100 * score.purity[cluster]:.0f} %"
+    return f"mostly {score.majority[cluster]}: {100 * score.purity[cluster]:.0f} %"

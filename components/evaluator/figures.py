@@ -55,7 +55,7 @@ def image_rows(rows: Sequence[np.ndarray], labels: Sequence[str] = ()) -> bytes:
             y, x = i * (height + _GAP), j * (width + _GAP)
             canvas[y : y + height, x : x + width] = np.clip(image[..., 0], 0.0, 1.0)
     cell = 0.52  # inches per image: 62 pixels of the PNG
-    margin = (0.075 * max(map(len, labels)) + 0.1) if labels else 0.0
+    margin = (0.068 * max(map(len, labels)) + 0.12) if labels else 0.0
     size = (margin + columns * cell, len(rows) * cell)
     figure = Figure(figsize=size, dpi=_DPI)
     axes = figure.add_axes((margin / size[0], 0.0, 1.0 - margin / size[0], 1.0))
@@ -81,7 +81,7 @@ def scatter_map(points: np.ndarray, classes: np.ndarray, class_count: int) -> by
             x, y = np.median(points[classes == k], axis=0)
             outline = [withStroke(linewidth=3, foreground="white")]
             text = axes.text(x, y, str(k), ha="center", va="center", fontsize=15, weight="bold")
-            text.set(color=colours[k], path_effects=outline)
+            text.set(color="black", path_effects=outline)
             axes.scatter([], [], c=colours[k], s=30, label=str(k))
     columns = 1 if class_count <= 20 else 2
     axes.legend(
