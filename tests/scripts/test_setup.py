@@ -216,9 +216,8 @@ def test_real_python_behind_a_broken_shim_is_found(tmp_path: Path):
     shims, real = tmp_path / "shims", tmp_path / "real"
     shims.mkdir()
     real.mkdir()
-    name = "python{}.{}".format(*sys.version_info[:2])
-    executable(shims / name, "exit 127")
-    (real / name).symlink_to(BASE_PYTHON)
+    executable(shims / "python3.11", "exit 127")
+    (real / "python3.11").symlink_to(BASE_PYTHON)  # 3.10 under this name in a 3.10 environment
     chosen, looked_at = setup_machine.find_python(os.pathsep.join([str(shims), str(real)]))
     assert BASE_PYTHON in [i.executable for i in looked_at]
     assert chosen is not None and chosen.version[:2] in setup_machine.PYTHONS
