@@ -132,8 +132,7 @@ def class_histogram(model: np.ndarray, real: np.ndarray, model_name: str) -> byt
     axes.set_xticks(places if len(real) <= 30 else places[:: len(real) // 15])
     axes.set_xlabel("class, as the judge sees it")
     axes.set_ylabel("share of the images (%)")
-    axes.set_ylim(0, 120 * max(real.max(), model.max()))
-    axes.legend(frameon=False, ncols=2, loc="upper right")
+    _legend_above(axes)
     _plain(axes)
     return _png(figure)
 
@@ -154,7 +153,7 @@ def score_histogram(real: np.ndarray, fake: np.ndarray) -> bytes:
     axes.set_xlim(0, 1)
     axes.set_xlabel("discriminator's score: probability that the image is real")
     axes.set_ylabel("share of the images (%)")
-    axes.legend(frameon=False, loc="upper center")
+    _legend_above(axes)
     _plain(axes)
     return _png(figure)
 
@@ -175,6 +174,11 @@ def lines(
     axes.legend(frameon=False)
     _plain(axes)
     return _png(figure)
+
+
+def _legend_above(axes: Axes) -> None:
+    """Outside the plot, where it can hide nothing."""
+    axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.0))
 
 
 def _plain(axes: Axes) -> None:

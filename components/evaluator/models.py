@@ -114,7 +114,7 @@ def load_model(name: str, path: str | Path, batch_size: int) -> LoadedModel:
 
     path = Path(path)
     if not (path / "saved_model.pb").is_file():
-        raise InputError(f"There is no SavedModel of {name} in {path}; run its trainer again.")
+        raise InputError(f"There is no SavedModel of {name} in {path}.")
     try:
         handle = tf.saved_model.load(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:

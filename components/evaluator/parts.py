@@ -126,11 +126,16 @@ def _measure_champion(
     try:
         found, _ = _measure(parts, champion, references, draw=False)
     except InputError as error:
-        raise InputError(
-            f"The champion cannot be compared with: {error} Restore that version, or remove it "
-            "from the serving directory."
-        ) from error
+        raise champion_error(error) from error
     return _merged(found, "values")
+
+
+def champion_error(error: InputError) -> InputError:
+    """What is wrong with the champion, and how to go on: it must not be passed over in silence."""
+    return InputError(
+        f"The champion cannot be compared with: {error} Restore that version, or remove it from "
+        "the serving directory."
+    )
 
 
 def _merged(found: Sequence[Measured], field: str) -> dict[str, float]:

@@ -11,9 +11,10 @@ from components.evaluator.data import read_eval_data
 from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
 from components.evaluator.evaluate_diffusion import evaluate_diffusion
 from components.evaluator.evaluate_gan import evaluate_gan
-from components.evaluator.models import find_champion, load_model
+from components.evaluator.models import LoadedModel, find_champion, load_model
+from components.evaluator.parts import champion_error
 from components.evaluator.results import Evaluation, write_evaluation
-from trainer_modules.common.config import require
+from trainer_modules.common.config import InputError, require
 
 LOGGER = logging.getLogger(__name__)
 SERVING = "Format-Serving"  # folder of the SavedModel in a Model artifact
@@ -52,11 +53,18 @@ def evaluate(
     judge = load_model("judge", Path(judge_uri) / SERVING, config.batch_size)
     model = load_model(model_name, Path(model_uri) / SERVING, config.batch_size)
     place = find_champion(serving_dir, model_name)
-    champion = load_model(model_name, place, config.batch_size) if place else None
+    champion = _load_champion(model_name, place, config.batch_size) if place else None
     LOGGER.info("Champion of %s: %s", model_name, place or "none yet")
     evaluation = _EVALUATE[model_name](model, judge, data, config, champion)
     write_evaluation(evaluation, output_dir)
     return evaluation
+
+
+def _load_champion(model_name: str, path: Path, batch_size: int) -> LoadedModel:
+    try:
+        return load_model(model_name, path, batch_size)
+    except InputError as error:
+        raise champion_error(error) from error
 
 
 def write_blessing(evaluation: Evaluation, folder: str | Path) -> None:

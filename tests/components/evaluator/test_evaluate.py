@@ -13,6 +13,7 @@ from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
 from components.evaluator.evaluate_diffusion import evaluate_diffusion
 from components.evaluator.evaluate_gan import evaluate_gan
 from components.evaluator.models import load_model
+from trainer_modules.common.config import InputError
 
 EVALUATE = {
     "autoencoder": evaluate_autoencoder,
@@ -183,3 +184,11 @@ def test_the_same_seed_gives_the_same_figures(load, judge, data, config, gan_uri
     assert [p.png for p in first.pictures] == [p.png for p in second.pictures]
     other = evaluate_gan(load("gan", uri), judge, data, dataclasses.replace(config, seed=5))
     assert other.figure("frechet_distance").value != first.figure("frechet_distance").value
+
+
+def test_a_champion_of_another_kind_is_told_and_not_passed_over(
+    load, judge, data, config, gan_uri, judge_uri
+):
+    champion = load("gan", judge_uri)
+    with pytest.raises(InputError, match="champion cannot be compared .* no signature generate"):
+        evaluate_gan(load("gan", gan_uri("real")), judge, data, config, champion)

@@ -99,9 +99,11 @@ def test_the_newest_version_in_serving_is_the_champion(run_node, gan_uri, tmp_pa
     assert blessing.get_string_custom_property("baseline_model").endswith("serving/gan/100")
 
 
-def test_a_champion_that_cannot_be_loaded_stops_the_run_with_its_place(run_node, gan_uri, tmp_path):
+def test_a_champion_that_cannot_be_loaded_stops_the_run_and_says_how_to_go_on(
+    run_node, gan_uri, tmp_path
+):
     (tmp_path / "serving" / "gan" / "7").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"serving/gan/7"):
+    with pytest.raises(InputError, match=r"serving/gan/7\. Restore that version"):
         run_node(gan_uri("real"))
 
 
