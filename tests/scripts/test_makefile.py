@@ -81,7 +81,7 @@ def test_installed_package_holds_code_and_data_files(tmp_path: Path):
     wanted = {
         str(path.relative_to(ROOT))
         for package in PACKAGES
-        for pattern in ("*.py", "*.yaml", "*.pbtxt", "*.j2", "*.html", "*.css", "*.js")
+        for pattern in ("*.py", "*.yaml", "*.pbtxt", "*.jinja", "*.j2", "*.html", "*.css", "*.js")
         for path in (ROOT / package).rglob(pattern)
     }
     assert any(name.endswith(".py") for name in wanted)
