@@ -56,10 +56,18 @@ def verdict(model: ModelReport) -> Verdict:
 
 
 def key_figures(model: ModelReport) -> list[Mapping[str, Any]]:
-    """The figures that are gated, else the first ones; at most four."""
+    """The figures that are gated, in the order of the gates, else the first ones; at most four."""
     figures = (model.evaluation or {}).get("figures", [])
-    gated = {gate.get("metric") for gate in (model.evaluation or {}).get("gates", [])}
-    return ([f for f in figures if f.get("name") in gated] or figures)[:_KEY_FIGURES]
+    by_name = {figure.get("name"): figure for figure in figures}
+    gates = (model.evaluation or {}).get("gates", [])
+    gated = [by_name[gate["metric"]] for gate in gates if gate.get("metric") in by_name]
+    return (gated or figures)[:_KEY_FIGURES]
+
+
+def compares(evaluation: Mapping[str, Any]) -> bool:
+    """Whether anything was measured of a champion; only change thresholds ask for that."""
+    rows = [*evaluation.get("figures", []), *evaluation.get("gates", [])]
+    return any(row.get("champion") is not None for row in rows)
 
 
 def number(value: Any) -> str:
@@ -126,8 +134,15 @@ def flatten(config: Mapping[str, Any], where: str = "") -> list[tuple[str, str]]
             for i, item in enumerate(value):
                 rows += flatten(item, f"{where}{key}.{item.get('metric', i)}.")
         else:
-            rows.append((f"{where}{key}", json.dumps(value) if value != "" else '""'))
+            words = value if isinstance(value, str) and value else json.dumps(value)
+            rows.append((f"{where}{key}", words))
     return rows
+
+
+def sentence(words: str) -> str:
+    """The words with a capital at the beginning and a full stop at the end."""
+    stop = "." if words and words[-1] not in ".!?" else ""
+    return words[:1].upper() + words[1:] + stop
 
 
 def number_pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -144,10 +159,11 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(number=number, data_uri=data_uri)
+    environment.filters.update(number=number, data_uri=data_uri, sentence=sentence)
     environment.globals.update(
         verdict=verdict,
         key_figures=key_figures,
+        compares=compares,
         curve_charts=curve_charts,
         label_chart=label_chart,
         flatten=flatten,

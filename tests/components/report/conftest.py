@@ -66,7 +66,7 @@ def evaluation(model: str, passed: bool = True) -> dict:
                 "title": "Fréchet distance",
                 "value": 4.5678,
                 "floor": 0.4321,
-                "floor_title": "real against real",
+                "floor_title": "real train images, as many, against the same test images",
                 "better": "lower",
                 "description": "Distance of the judge's features of samples and test images.",
                 "champion": 5.25,
@@ -93,6 +93,7 @@ def evaluation(model: str, passed: bool = True) -> dict:
                 "max_regression": 0.1,
                 "passed": passed,
                 "sentence": "Fréchet distance 4.568 must be at most 2.",
+                "reason": "two samples of real images differ by half as much",
             }
         ],
         "champion": {"version": "17", "path": "serving_models/gan/17"},

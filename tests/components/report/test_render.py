@@ -71,7 +71,7 @@ def test_pictures_are_embedded_byte_for_byte(report_data):
 
 def test_verdicts_come_first_and_say_why_a_model_was_not_approved(report_data):
     words = page_of(report_data).words
-    summary = words[: words.index("Evaluated on")]  # its end is the first model's heading
+    summary = words[: words.index("Evaluated with")]  # its end is the first model's heading
     assert summary.count("Approved and pushed as version 18") >= 2
     assert "Not approved" in summary
     assert "Fréchet distance 4.568 must be at most 2." in summary
@@ -79,7 +79,7 @@ def test_verdicts_come_first_and_say_why_a_model_was_not_approved(report_data):
 
 def test_every_figure_stands_with_its_floor_and_champion(report_data):
     words = page_of(report_data).words
-    assert "4.568 0.4321 real against real 5.25" in words
+    assert "4.568 0.4321 real train images, as many, against the same test images 5.25" in words
     assert "Lower is better" in words
 
 
@@ -165,11 +165,38 @@ def test_numbers_are_short_and_say_when_they_are_missing():
     assert number("words") == "words"
 
 
+def test_a_gate_stands_with_its_reason_and_a_failed_one_with_its_sentence(report_data):
+    words = page_of(report_data).words
+    reason = "Two samples of real images differ by half as much."
+    assert words.count(f"Fréchet distance {reason} 4.568 at most 10 5.25 passed") == 2
+    failed = f"Fréchet distance Fréchet distance 4.568 must be at most 2. {reason} 4.568 at most 2"
+    assert failed in words
+
+
+def test_the_champion_has_a_column_where_something_was_compared(report_data):
+    def without(rows):
+        return [{**row, "champion": None} for row in rows]
+
+    def uncompared(model, champion):
+        e = model.evaluation
+        e = {**e, "figures": without(e["figures"]), "gates": without(e["gates"])}
+        return dataclasses.replace(model, evaluation={**e, "champion": champion})
+
+    def page(champion):
+        models = [uncompared(model, champion) for model in report_data.models]
+        return render_report(dataclasses.replace(report_data, models=models))
+
+    assert "champion</th>" in render_report(report_data)
+    assert "champion</th>" not in page({"version": "17"}) + page(None)
+    assert "no gate asks for a comparison with the champion, version 17" in page({"version": "17"})
+    assert "no champion was in serving" in page(None)
+
+
 def test_settings_are_flattened_to_dotted_names():
     rows = flatten({"a": {"b": 1}, "gates": [{"metric": "fd", "threshold": 2.5}], "c": [1, 2]})
     assert rows == [
         ("a.b", "1"),
-        ("gates.fd.metric", '"fd"'),
+        ("gates.fd.metric", "fd"),
         ("gates.fd.threshold", "2.5"),
         ("c", "[1, 2]"),
     ]
