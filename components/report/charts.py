@@ -116,7 +116,7 @@ def _ends(points: list[tuple[float, float]]) -> list[float]:
     low, high = min(p[0] for p in points), max(p[0] for p in points)
     if high - low < 4:
         return [low] if low == high else [low, high]
-    return [low, (low + high) / 2, high]
+    return [low, round((low + high) / 2), high]
 
 
 def _thin(line: list[tuple[float, float] | None]) -> list[tuple[float, float] | None]:

@@ -1,0 +1,1 @@
+"""Measurements that print a table each; none of them is a test."""

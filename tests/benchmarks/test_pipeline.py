@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+
+from rich.console import Console
+
+from benchmarks.pipeline import Measurement, table, tree_memory
+
+
+def test_memory_counts_children():
+    code = "x = bytearray(200 * 2**20); print('ready', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        child.stdout.readline()
+        with_child = tree_memory(os.getpid())
+        assert tree_memory(child.pid) > 200 * 2**20
+        child.communicate("\n")
+    assert with_child - tree_memory(os.getpid()) > 150 * 2**20
+
+
+def test_a_process_that_has_gone_has_no_memory():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert tree_memory(child.pid) == 0
+
+
+def test_table_holds_every_node_the_rest_and_the_sum():
+    cold = Measurement({"judge": 60.0, "gan": 30.25}, 102.25, 2048.0, 0)
+    cached = Measurement({"judge": 0.1, "gan": 0.1}, 14.2, 900.4, 0)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table("quick", cold, cached))
+    rows = [line.split() for line in console.file.getvalue().splitlines()]
+    assert ["gan", "30.2", "0.1"] in rows
+    assert ["start", "and", "end", "12.0", "14.0"] in rows
+    assert ["all", "102.2", "14.2"] in rows
+    assert ["peak", "memory,", "MiB", "2048", "900"] in rows
