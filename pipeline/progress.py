@@ -11,9 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -32,6 +31,7 @@ _REDRAWS_PER_SECOND = 2  # the cores belong to the training
 _SECONDS_BETWEEN_LINES = 15.0
 _MIN_SECONDS_FOR_ETA = 2.0  # before that the first steps' tracing would mislead
 _FIGURES = 4  # newest figures shown beside the bar
+_BAR = 12  # characters
 
 
 @dataclasses.dataclass
@@ -100,6 +100,7 @@ class LiveDisplay:
 
     def __init__(self, board: Board, console: Console):
         self._board = board
+        self._console = console
         self._lock = threading.Lock()
         self._live = Live(
             console=console,
@@ -129,9 +130,9 @@ class LiveDisplay:
         with self._lock:
             self._board.finished(node_id, state)
 
-    def _draw(self) -> Group:
+    def _draw(self) -> Table:
         with self._lock:
-            return board_table(self._board)
+            return board_table(self._board, self._console.width, self._console.height)
 
 
 class PlainDisplay:
@@ -183,37 +184,54 @@ def make_display(board: Board, console: Console) -> LiveDisplay | PlainDisplay:
     return (LiveDisplay if console.is_terminal else PlainDisplay)(board, console)
 
 
-def board_table(board: Board) -> Group:
-    """All nodes as a table, as wide as what it holds."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title, justify in (("node", "left"), ("state", "left"), ("time", "right"), ("", "left")):
-        table.add_column(title, justify=justify, no_wrap=True)
+def board_table(board: Board, width: int, height: int) -> Table:
+    """All nodes as a table of at most ``height`` lines; the oldest finished nodes make room."""
+    hidden = _hidden(board, height - 2)  # the titles, and the line that counts the hidden
+    widths = [max(len(node_id) for node_id in board.nodes), len(WAITING), len("12 min 05 s")]
+    gap = 2
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for title, columns in zip(("node", "state", "time"), widths, strict=True):
+        justify = "right" if title == "time" else "left"
+        table.add_column(title, justify=justify, no_wrap=True, width=columns)
+    # Rich would squeeze every column to make room for a long detail: it is cut here instead.
+    table.add_column(no_wrap=True)
+    room = max(0, width - sum(widths) - gap * len(widths) - gap)
+    if hidden:
+        table.add_row(f"({len(hidden)} finished)")
     for node_id, node in board.nodes.items():
-        seconds = board.seconds(node_id)
-        table.add_row(
-            node_id,
-            Text(node.state, style=_STYLES.get(node.state, "dim")),
-            "" if seconds is None else duration(seconds),
-            _detail(board, node_id),
-        )
-    return Group(table)
+        if node_id not in hidden:
+            detail = _detail(board, node_id)
+            detail.truncate(room, overflow="ellipsis")
+            table.add_row(
+                node_id,
+                Text(node.state, style=_STYLES.get(node.state, "dim")),
+                duration(board.seconds(node_id)),
+                detail,
+            )
+    return table
 
 
-def _detail(board: Board, node_id: str) -> Table | str:
+def _hidden(board: Board, lines: int) -> set[str]:
+    finished = [i for i, node in board.nodes.items() if node.state not in (WAITING, RUNNING)]
+    return set(finished[: max(0, len(board.nodes) - lines)])
+
+
+def _detail(board: Board, node_id: str) -> Text:
+    """Bar, steps, time to go, stage and newest figures of a running node, in one line."""
     progress = board.nodes[node_id].progress
     if board.nodes[node_id].state != RUNNING or progress is None:
-        return ""
+        return Text()
+    full = min(_BAR, _BAR * progress.step // max(progress.total, 1))
     eta = board.eta(node_id)
-    remaining = f"{duration(eta)} to go" if eta is not None else ""
-    line = Table.grid(padding=(0, 1))
-    line.add_row(
-        Text(progress.stage, style="dim") if progress.stage != node_id else "",
-        ProgressBar(total=max(progress.total, 1), completed=progress.step, width=20),
+    words = [
         f"{progress.step}/{progress.total}",
-        remaining,
-        Text(figures(progress), style="dim"),
+        f"{duration(eta)} to go" if eta is not None else "",
+        progress.stage.partition(": ")[2],  # "evaluate gan: t-SNE": the node is known
+        figures(progress),
+    ]
+    return Text.assemble(
+        ("━" * full, "green"), ("─" * (_BAR - full), "dim"), f" {'  '.join(filter(None, words))}"
     )
-    return line
 
 
 def figures(progress: Progress) -> str:

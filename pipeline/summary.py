@@ -52,6 +52,7 @@ def node_table(result: RunResult) -> Table:
 def gate_table(model: ModelResult) -> Table:
     """Every gate of a model with value, threshold and verdict."""
     table = _table(f"gates: {model.name}", "value", "threshold", "verdict")
+    table.columns[0].no_wrap = False  # titles are long
     for column in table.columns[1:3]:
         column.justify = "right"
     for gate in model.gates:

@@ -5,7 +5,15 @@ import io
 import pytest
 from rich.console import Console
 
-from pipeline.progress import Board, LiveDisplay, PlainDisplay, Screen, duration, make_display
+from pipeline.progress import (
+    Board,
+    LiveDisplay,
+    PlainDisplay,
+    Screen,
+    board_table,
+    duration,
+    make_display,
+)
 from trainer_modules.common.progress import Progress
 
 
@@ -80,23 +88,55 @@ def test_eta_starts_anew_with_every_stage(clock):
     assert board.eta("evaluate-gan") == pytest.approx(3)
 
 
-def test_live_table_shows_state_bar_figures_and_time_to_go(clock):
-    board = Board(["judge", "gan"], clock)
-    console = Console(file=io.StringIO(), width=140, force_terminal=True, color_system=None)
-    display = LiveDisplay(board, console)
-    display.started("judge")
+def drawn(board: Board, width: int = 140, height: int = 50) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(board_table(board, width, height))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def training_board(clock) -> Board:
+    board = Board(["judge", "gan", "evaluate-gan"], clock)
+    board.started("judge")
     clock.now += 4
-    display.finished("judge", "cached")
-    display.started("gan")
-    display.progressed(Progress("gan train", 100, 400, {"loss": 0.5}))
+    board.finished("judge", "cached")
+    board.started("gan")
+    board.progressed(Progress("gan train", 100, 400, {"generator_loss": 0.5}))
     clock.now += 10
-    display.progressed(Progress("gan train", 200, 400, {"loss": 0.25}))
-    with console.capture() as capture:
-        console.print(display._draw())
-    _, judge, gan, *_ = capture.get().splitlines()
+    board.progressed(Progress("gan train", 200, 400, {"generator_loss": 0.25}))
+    return board
+
+
+def test_live_table_shows_state_bar_figures_and_time_to_go(clock):
+    _, judge, gan, evaluate = drawn(training_board(clock))
     assert judge.split() == ["judge", "cached", "4.0", "s"]
     assert gan.split()[:4] == ["gan", "running", "10", "s"]
-    assert "200/400" in gan and "20 s to go" in gan and "loss 0.25" in gan and "━" in gan
+    assert gan.endswith("━━━━━━────── 200/400  20 s to go  generator loss 0.25")
+    assert evaluate.split() == ["evaluate-gan", "waiting"]
+
+
+def test_live_table_fits_a_narrow_terminal_with_every_state_readable(clock):
+    lines = drawn(training_board(clock), width=60)
+    assert max(len(line) for line in lines) <= 60
+    assert "running" in lines[2] and "200/400" in lines[2] and lines[2].endswith("…")
+
+
+def test_live_table_fits_a_low_terminal_with_the_running_node_in_it(clock):
+    board = Board([f"evaluate-{i}" for i in range(22)], clock)
+    for i in range(20):
+        board.started(f"evaluate-{i}")
+        board.finished(f"evaluate-{i}", "done")
+    board.started("evaluate-20")
+    lines = drawn(board, height=10)
+    assert len(lines) == 10
+    assert lines[1] == "(14 finished)"
+    assert lines[-2].split()[:2] == ["evaluate-20", "running"]
+
+
+def test_a_stage_within_a_node_is_named(clock):
+    board = Board(["evaluate-gan"], clock)
+    board.started("evaluate-gan")
+    board.progressed(Progress("evaluate gan: t-SNE", 1, 4, {}))
+    assert drawn(board)[1].endswith("1/4  t-SNE")
 
 
 def test_live_table_starts_and_stops_on_a_terminal():
