@@ -121,15 +121,15 @@ def test_live_table_fits_a_narrow_terminal_with_every_state_readable(clock):
 
 
 def test_live_table_fits_a_low_terminal_with_the_running_node_in_it(clock):
-    board = Board([f"evaluate-{i}" for i in range(22)], clock)
+    board = Board([f"finetune-diffusion-{i}" for i in range(22)], clock)
     for i in range(20):
-        board.started(f"evaluate-{i}")
-        board.finished(f"evaluate-{i}", "done")
-    board.started("evaluate-20")
+        board.started(f"finetune-diffusion-{i}")
+        board.finished(f"finetune-diffusion-{i}", "done")
+    board.started("finetune-diffusion-20")
     lines = drawn(board, height=10)
     assert len(lines) == 10
     assert lines[1] == "(14 finished)"
-    assert lines[-2].split()[:2] == ["evaluate-20", "running"]
+    assert lines[-2].split()[:2] == ["finetune-diffusion-20", "running"]
 
 
 def test_a_stage_within_a_node_is_named(clock):

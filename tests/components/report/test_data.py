@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from components.report.data import read_evaluation, read_json, read_lineage, read_stage
+from tests.components.report.conftest import png
+
+
+def write(path, content) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(json.dumps(content))
+
+
+def test_a_stage_holds_history_settings_and_sample_grids_spread_over_the_steps(tmp_path):
+    write(tmp_path / "history.json", {"steps": 5000})
+    write(tmp_path / "config.json", {"seed": 1})
+    for step in range(500, 5001, 500):
+        write(tmp_path / "samples" / f"step_{step:06d}.png", png(8, 8, step))
+    stage = read_stage("Training", str(tmp_path))
+    assert (stage.history, stage.config) == ({"steps": 5000}, {"seed": 1})
+    assert [p.title for p in stage.pictures] == [
+        "step 500",
+        "step 2,000",
+        "step 3,500",
+        "step 5,000",
+    ]
+    assert stage.pictures[0].png == png(8, 8, 500)
+
+
+def test_few_sample_grids_are_all_shown(tmp_path):
+    write(tmp_path / "samples" / "noisy.png", png(8, 8))
+    write(tmp_path / "samples" / "epoch_002.png", png(8, 8))
+    assert [p.title for p in read_stage("t", str(tmp_path)).pictures] == ["epoch 2", "noisy"]
+
+
+def test_a_stage_without_files_is_missing_not_an_error(tmp_path):
+    stage = read_stage("Training", str(tmp_path / "nowhere"))
+    assert (stage.history, stage.config, list(stage.pictures)) == (None, None, [])
+
+
+def test_pictures_of_an_evaluation_come_in_its_order_and_lost_files_are_kept_as_missing(tmp_path):
+    images = [
+        {"file": "figures/b.png", "title": "B", "caption": "first"},
+        {"file": "figures/lost.png", "title": "Lost", "caption": ""},
+        {"file": "figures/a.png", "title": "A", "caption": ""},
+    ]
+    write(tmp_path / "metrics.json", {"model": "gan", "images": images})
+    write(tmp_path / "figures" / "a.png", png(4, 4, 1))
+    write(tmp_path / "figures" / "b.png", png(4, 4, 2))
+    metrics, pictures = read_evaluation(str(tmp_path))
+    assert metrics["model"] == "gan"
+    assert [(p.title, p.png is None) for p in pictures] == [
+        ("B", False),
+        ("Lost", True),
+        ("A", False),
+    ]
+
+
+def test_an_evaluation_without_metrics_is_missing(tmp_path):
+    assert read_evaluation(str(tmp_path)) == (None, [])
+
+
+def test_lineage_is_read_from_the_pushed_version(tmp_path):
+    write(tmp_path / "assets.extra" / "lineage.json", {"run_id": "r"})
+    assert read_lineage(str(tmp_path)) == {"run_id": "r"}
+    assert read_json(tmp_path / "nowhere.json") is None
+
+
+def test_statistics_of_every_split_that_is_there(tmp_path):
+    pb = pytest.importorskip("tensorflow_metadata.proto.v0.statistics_pb2")
+    from components.report.data import read_statistics
+
+    lists = pb.DatasetFeatureStatisticsList()
+    dataset = lists.datasets.add(num_examples=20)
+    ink = dataset.features.add(name="ink_fraction")
+    ink.num_stats.mean, ink.num_stats.std_dev, ink.num_stats.max = 0.25, 0.5, 1.0
+    ink.num_stats.common_stats.num_missing = 3
+    label = dataset.features.add()
+    label.path.step.append("label")
+    for value, count in (("10", 5), ("9", 15)):
+        label.string_stats.rank_histogram.buckets.add(label=value, sample_count=count)
+    write(tmp_path / "Split-test" / "FeatureStats.pb", lists.SerializeToString())
+    [split] = read_statistics(str(tmp_path), ["train", "test"])
+    assert (split.name, split.examples) == ("test", 20)
+    number, category = split.columns
+    assert (number.name, number.mean, number.high, number.missing) == ("ink_fraction", 0.25, 1.0, 3)
+    assert (category.name, list(category.counts.items())) == ("label", [("9", 15.0), ("10", 5.0)])
