@@ -46,11 +46,11 @@ def run(
         build: Builds the pipeline; None takes ``create_pipeline``.
 
     Raises:
-        InputError: Another run is using the output directory.
+        InputError: The output directory cannot be written, or another run is using it.
     """
     config = _absolute(config)
     profile_dir = Path(config.output_dir) / config.profile
-    profile_dir.mkdir(parents=True, exist_ok=True)
+    _make_directory(profile_dir)
     with _lock(Path(config.output_dir)):
         run_id = _new_run_id(profile_dir)
         log = profile_dir / "logs" / f"{run_id}.log"
@@ -210,6 +210,16 @@ def _absolute(config: RunConfig) -> RunConfig:
         for name in ("data_dir", "output_dir", "serving_dir")
     }
     return dataclasses.replace(config, **paths)
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise InputError(f"{path} cannot be written; name another directory with --output.")
 
 
 def _new_run_id(profile_dir: Path) -> str:

@@ -130,3 +130,9 @@ def test_relative_paths_are_those_of_the_start(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run(dataclasses.replace(config, output_dir="here"), build=toy_pipeline())
     assert os.path.isabs(result.log) and Path(result.log).is_relative_to(tmp_path / "here")
+
+
+def test_an_output_directory_that_cannot_be_made_is_one_sentence(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written; name another"):
+        run(dataclasses.replace(config, output_dir=str(tmp_path / "file")), build=toy_pipeline())
