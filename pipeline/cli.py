@@ -46,10 +46,7 @@ _OutputOption = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep
 
 def main() -> None:
     """Console script ``inkwell``."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    app()
 
 
 @app.callback(invoke_without_command=True)
@@ -110,10 +107,15 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
+        from pipeline.local_runner import StartError
         from pipeline.local_runner import run as run_locally
         from pipeline.summary import print_summary
 
-        result = run_locally(config, from_node)
+        try:
+            result = run_locally(config, from_node)
+        except StartError as error:
+            typer.echo(f"inkwell: {error}", err=True)
+            raise typer.Exit(1) from None
         print_summary(result, console)
     _leave(result.exit_code)
 

@@ -13,7 +13,9 @@ import datetime
 import fcntl
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +31,10 @@ from trainer_modules.common.progress import LOGGER as PROGRESS
 
 # TFX tells of nodes in these two log records alone (tfx/orchestration/local/local_dag_runner.py).
 _STARTED, _FINISHED = "Component %s is running.", "Component %s is finished."
+
+
+class StartError(RuntimeError):
+    """The pipeline could not be put together or its metadata not be opened."""
 
 
 def run(
@@ -47,6 +53,7 @@ def run(
 
     Raises:
         InputError: The output directory cannot be written, or another run is using it.
+        StartError: There was no node to blame.
     """
     config = _absolute(config)
     profile_dir = Path(config.output_dir) / config.profile
@@ -57,7 +64,14 @@ def run(
         if on_start:
             on_start(str(log))
         with output_to(log) as screen:
-            result = _run_logged(config, from_node, build, run_id, log, screen)
+            try:
+                result = _run_logged(config, from_node, build, run_id, log, screen)
+            except InputError:
+                raise
+            except Exception as error:
+                logging.getLogger(__name__).exception("The run could not start")
+                words = f"The run could not start: {explain(error)[1]}; the log is {log}"
+                raise StartError(words) from error
     save_result(result, dataclasses.asdict(config), profile_dir)
     return result
 
@@ -92,14 +106,15 @@ def _run_logged(config, from_node, build, run_id, log, screen) -> RunResult:
     failure = None
     with make_display(board, console) as display:
         watch = _Watch(display, lambda node_id: _state(metadata, run_id, node_id))
-        with watch.attached():
+        with watch.attached(), _interrupts() as interrupts:
             try:
                 _run_ir(ir)
-            except KeyboardInterrupt:
-                failure = Failure("interrupt", board.running or "", "Interrupted.")
-            except Exception as error:  # the edge: whatever ends a node becomes one sentence
+            except BaseException as error:  # the edge: whatever ends a node becomes one sentence
                 logging.getLogger(__name__).exception("The run ended at %s", board.running)
-                failure = Failure(explain(error)[0], board.running or "", explain(error)[1])
+                kind, message = explain(error)
+                if interrupts:
+                    kind, message = "interrupt", "Interrupted."
+                failure = Failure(kind, board.running or "", message)
         if board.running:
             display.finished(board.running, FAILED)
     failure = failure or _silent_failure(board)
@@ -114,6 +129,29 @@ def _run_logged(config, from_node, build, run_id, log, screen) -> RunResult:
         log=str(log),
         failure=failure,
     )
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Yields a list that fills with the signals that ask the run to end.
+
+    A KeyboardInterrupt alone would not do: raised inside TensorFlow's C++, it can come out as some
+    other error.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, interrupt) for number in numbers if is_main}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run_ir(ir: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("tfx")
 from pipeline.config import RunConfig
-from pipeline.local_runner import run
+from pipeline.local_runner import StartError, run
 from pipeline.results import load_results
 from tests.pipeline.toy import toy_pipeline
 from trainer_modules.common.config import InputError
@@ -76,8 +76,9 @@ def test_a_crash_names_the_error_and_a_rerun_resumes_after_what_was_done(config)
     }
 
 
-def test_an_interrupt_is_reported_and_a_rerun_resumes(config):
-    result = run(config, build=toy_pipeline(fail="interrupt"))
+@pytest.mark.parametrize("fail", ["interrupt", "interrupt in C++"])
+def test_an_interrupt_is_reported_and_a_rerun_resumes(config, fail):
+    result = run(config, build=toy_pipeline(fail=fail))
     assert result.exit_code == 130
     assert states(result) == {"make": "done", "other": "done", "copy": "failed"}
     assert states(run(config, build=toy_pipeline()))["make"] == "cached"
@@ -136,3 +137,13 @@ def test_an_output_directory_that_cannot_be_made_is_one_sentence(config, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written; name another"):
         run(dataclasses.replace(config, output_dir=str(tmp_path / "file")), build=toy_pipeline())
+
+
+def test_a_run_that_cannot_start_says_why_and_keeps_the_stack_trace_in_the_log(config):
+    database = Path(config.output_dir) / "smoke" / "metadata.sqlite"
+    database.parent.mkdir(parents=True)
+    database.write_bytes(b"this is no SQLite file" * 100)
+    with pytest.raises(StartError, match="The run could not start: .*; the log is ") as caught:
+        run(config, build=toy_pipeline())
+    assert "\n" not in str(caught.value)
+    assert "Traceback" in Path(str(caught.value).rpartition("the log is ")[2]).read_text()

@@ -4,6 +4,8 @@ TFX reads the annotations of a component as they stand, so they are not postpone
 """
 
 import os
+import signal
+import time
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -30,8 +32,14 @@ def Copy(source: InputArtifact[Model], model: OutputArtifact[Model], fail: Param
         raise InputError("The labels hold one class; give at least two.")
     if fail == "crash":
         raise ZeroDivisionError("division by zero")
-    if fail == "interrupt":
-        raise KeyboardInterrupt
+    if fail in ("interrupt", "interrupt in C++"):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt as error:
+            if fail == "interrupt":
+                raise
+            raise SystemError("bad argument to internal function") from error
     with open(os.path.join(source.uri, "text")) as file, open(f"{model.uri}/text", "w") as out:
         out.write(file.read())
 
