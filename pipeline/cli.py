@@ -101,9 +101,11 @@ def run(
 
         described = describe(config.data_dir)
         console = _console()
+        limit = config.data.max_images
+        part = f", the first {limit} of each file" if limit else ""
         console.print(
             f"Profile {config.profile}, {described.train_images} + {described.test_images} images "
-            f"in {config.data_dir}. Starting TFX takes some ten seconds.",
+            f"in {config.data_dir}{part}. Starting TFX takes some ten seconds.",
             highlight=False,
             soft_wrap=True,
         )

@@ -139,12 +139,11 @@ def served_versions(serving_dir: Path) -> list[ServedVersion]:
         paths = versions(serving_dir / model)
         for path in paths:
             metrics = _read_json(path / "assets.extra" / "metrics.json")
-            pushed = datetime.datetime.fromtimestamp(path.stat().st_mtime)
             found.append(
                 ServedVersion(
                     model=model,
                     version=path.name,
-                    pushed=pushed.strftime("%Y-%m-%d %H:%M"),
+                    pushed=_pushed(path),
                     figure=_key_figure(metrics),
                     verdict=_verdict(metrics),
                     is_newest=path == paths[-1],
@@ -166,6 +165,16 @@ def models_table(found: Sequence[ServedVersion]) -> Table:
             Text("newest", "green") if version.is_newest else "",
         )
     return table
+
+
+def _pushed(version: Path) -> str:
+    """When the version was pushed, in local time: from its lineage, which a copy keeps."""
+    lineage = _read_json(version / "assets.extra" / "lineage.json") or {}
+    if "pushed_at" in lineage:
+        moment = datetime.datetime.fromisoformat(lineage["pushed_at"]).astimezone()
+    else:
+        moment = datetime.datetime.fromtimestamp(version.stat().st_mtime)
+    return moment.strftime("%Y-%m-%d %H:%M")
 
 
 def _key_figure(metrics: dict[str, Any] | None) -> str:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import io
 import json
-import os
 
 import pytest
 from rich.console import Console
@@ -124,7 +124,6 @@ def make_version(serving, model: str, version: str, metrics: dict | None) -> Non
     (folder / "assets.extra").mkdir(parents=True)
     if metrics is not None:
         (folder / "assets.extra" / "metrics.json").write_text(json.dumps(metrics))
-    os.utime(folder, (1_790_000_000, 1_790_000_000))
 
 
 def test_served_versions_are_in_numeric_order_and_the_newest_is_marked(tmp_path):
@@ -136,7 +135,17 @@ def test_served_versions_are_in_numeric_order_and_the_newest_is_marked(tmp_path)
     assert [(v.version, v.is_newest) for v in found] == [("9", False), ("10", True)]
     assert (found[0].figure, found[0].verdict) == ("FD 4.568", "approved")
     assert (found[1].figure, found[1].verdict) == ("unknown", "unknown")
+    assert found[1].pushed.startswith("20")
     assert printed(models_table(found)).splitlines()[2].split()[-1] == "newest"
+
+
+def test_the_time_of_a_push_comes_from_its_lineage(tmp_path):
+    make_version(tmp_path, "gan", "9", None)
+    lineage = {"pushed_at": "2026-08-21T12:00:00+00:00"}
+    (tmp_path / "gan/9/assets.extra/lineage.json").write_text(json.dumps(lineage))
+    [version] = served_versions(tmp_path)
+    moment = datetime.datetime.fromisoformat(lineage["pushed_at"]).astimezone()
+    assert version.pushed == moment.strftime("%Y-%m-%d %H:%M")
 
 
 def test_an_empty_serving_directory_has_no_versions(tmp_path):
