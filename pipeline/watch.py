@@ -1,0 +1,73 @@
+"""Listens to a run: the log records of TFX and of our own progress, and the signals that end it.
+
+Contract: ``Watch`` calls a display of ``pipeline.progress``; LocalDagRunner has no other way of
+telling how far it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from trainer_modules.common.progress import LOGGER as PROGRESS
+
+# TFX tells of nodes in these two log records alone (tfx/orchestration/local/local_dag_runner.py).
+_STARTED, _FINISHED = "Component %s is running.", "Component %s is finished."
+
+
+class Watch(logging.Handler):
+    """Turns log records of TFX and of our own progress into calls of the display."""
+
+    def __init__(self, display: Any, state_of: Callable[[str], str]):
+        super().__init__(logging.INFO)
+        self._display = display
+        self._state_of = state_of
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[None]:
+        loggers = [logging.getLogger("absl"), PROGRESS]
+        level = PROGRESS.level
+        PROGRESS.setLevel(logging.INFO)
+        for logger in loggers:
+            logger.addHandler(self)
+        try:
+            yield
+        finally:
+            for logger in loggers:
+                logger.removeHandler(self)
+            PROGRESS.setLevel(level)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "progress"):
+            self._display.progressed(record.progress)
+        elif record.msg == _STARTED:
+            self._display.started(record.args[0])
+        elif record.msg == _FINISHED:
+            self._display.finished(record.args[0], self._state_of(record.args[0]))
+
+
+@contextlib.contextmanager
+def interrupted_by() -> Iterator[list[int]]:
+    """Yields a list that fills with the signals that ask the run to end.
+
+    A KeyboardInterrupt alone would not do: raised inside TensorFlow's C++, it can come out as some
+    other error.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, interrupt) for number in numbers if is_main}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,72 @@
+"""The directory that runs keep their files in: ``<output_dir>/<profile>``, one run at a time.
+
+Contract: paths become absolute, as artifacts are linked by path; a lock keeps a second run out;
+run ids are local times and never repeat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config import RunConfig
+from trainer_modules.common.config import InputError
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """Artifacts are linked by path, so paths must hold wherever the next run starts."""
+    paths = {name: getattr(config, name) for name in ("data_dir", "output_dir", "serving_dir")}
+    local = {
+        name: os.path.abspath(os.path.expanduser(path))
+        for name, path in paths.items()
+        if "://" not in path
+    }
+    return dataclasses.replace(config, **local)
+
+
+def make_directory(path: Path) -> None:
+    """Makes ``path`` if need be; raises ``InputError`` if it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise InputError(f"{path} cannot be written; name another directory with --output.")
+
+
+def new_run_id(profile_dir: Path) -> str:
+    """Local time to the second; a number is added where that is taken."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    taken = {path.stem for path in profile_dir.glob("logs/*.log")}
+    names = [stamp, *(f"{stamp}-{i}" for i in range(2, len(taken) + 3))]
+    return next(name for name in names if name not in taken)
+
+
+@contextlib.contextmanager
+def lock(output_dir: Path) -> Iterator[None]:
+    """Holds the output directory; the system lets go of it however this process ends.
+
+    Raises:
+        InputError: Another run holds it.
+    """
+    path = output_dir / ".lock"
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise InputError(
+                f"Another run (process {file.read().strip() or 'unknown'}) is using {output_dir}; "
+                "wait for it to end, or give this run a directory of its own with --output."
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
