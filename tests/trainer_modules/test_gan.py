@@ -115,8 +115,14 @@ def test_fair_game_at_half_accuracy_is_not_called_dead():
     assert feed(BalanceMonitor(), 300, loss=0.8, accuracy=0.5, spread=0.9) == []
 
 
+def test_generator_that_has_not_started_yet_is_not_called_collapsed():
+    monitor = BalanceMonitor(grace=300)
+    assert feed(monitor, 250, 0.6, 0.8, 0.05) == []
+    assert feed(monitor, 100, 0.6, 0.8, 0.05) == ["collapsed generator"]
+
+
 def test_collapsed_generator_is_named_and_again_after_recovery():
-    monitor = BalanceMonitor()
+    monitor = BalanceMonitor(grace=0)
     assert feed(monitor, 150, 0.6, 0.8, 0.05) == ["collapsed generator"]
     assert feed(monitor, 50, 0.6, 0.8, 0.9) == []
     assert feed(monitor, 50, 0.6, 0.8, 0.05) == ["collapsed generator"]

@@ -15,6 +15,7 @@ WINDOW = 100  # steps that a state must last before it has a name
 DEAD_ACCURACY = 0.03  # |accuracy - 0.5| below this over the window ...
 DEAD_GAP = 0.02  # ... while the loss stays this close to ln 2: the critic tells nothing apart
 COLLAPSED_SPREAD = 0.25  # deviation between fakes below this share of that between reals
+GRACE = 500  # first steps in which no collapse is named: every generator starts with one image
 EXPLODING_RATIO = 10.0  # newest loss over the window's median
 
 
@@ -23,8 +24,10 @@ class BalanceMonitor:
     """Feed one step at a time; ``update`` returns the states that have just begun."""
 
     window: int = WINDOW
+    grace: int = GRACE
     _losses: collections.deque = dataclasses.field(init=False)
     _accuracies: collections.deque = dataclasses.field(init=False)
+    _steps: int = dataclasses.field(default=0, init=False)
     _active: set[str] = dataclasses.field(default_factory=set, init=False)
 
     def __post_init__(self):
@@ -44,6 +47,7 @@ class BalanceMonitor:
         Returns:
             (name, sentence) of each state that begins with this step.
         """
+        self._steps += 1
         previous = statistics.median(self._losses) if self._losses else None
         self._losses.append(discriminator_loss)
         self._accuracies.append(discriminator_accuracy)
@@ -63,7 +67,7 @@ class BalanceMonitor:
                 "learning rate or lower gradient_penalty",
             ),
             "collapsed generator": (
-                full and spread < COLLAPSED_SPREAD,
+                full and self._steps > self.grace and spread < COLLAPSED_SPREAD,
                 f"its images differ from each other {spread:.0%} as much as real ones do; raise "
                 "gradient_penalty or lower the generator's learning rate",
             ),
