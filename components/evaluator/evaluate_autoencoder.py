@@ -225,4 +225,4 @@ def _denoise(model: LoadedModel, noisy: np.ndarray, sigma: float, stage: str) ->
 
 
 def _name(score: Agreement, cluster: int) -> str:
-    return f"mostly {score.majority[cluster]}: {100 * score.purity[cluster]:.0f} %"
+    return f"{100 * score.purity[cluster]:.0f} % are {score.majority[cluster]}"

@@ -141,16 +141,21 @@ def score_histogram(real: np.ndarray, fake: np.ndarray) -> bytes:
     """Scores of the discriminator on reals [N] and fakes [M], as shares of each."""
     figure = Figure(figsize=(7.2, 3.0), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    bins = np.linspace(0.0, 1.0, 41)
+    # Scores may crowd within a few hundredths of the cut-off: show where they are, and 0.5.
+    low, high = np.quantile(np.concatenate([real, fake, [0.5]]), [0.001, 0.999])
+    low, high = max(min(low, 0.5) - 0.02, 0.0), min(max(high, 0.5) + 0.02, 1.0)
+    bins = np.linspace(low, high, 41)
     for scores, colour, name in (
         (real, _REFERENCE, "real test images"),
         (fake, _MODEL, "generated images"),
     ):
         weights = np.full(len(scores), 100 / len(scores))
         style = {"histtype": "stepfilled", "alpha": 0.55, "edgecolor": colour, "linewidth": 1.5}
-        axes.hist(scores, bins, weights=weights, color=colour, label=name, **style)
+        axes.hist(
+            np.clip(scores, low, high), bins, weights=weights, color=colour, label=name, **style
+        )
     axes.axvline(0.5, color="black", linewidth=0.8, linestyle="--")
-    axes.set_xlim(0, 1)
+    axes.set_xlim(low, high)
     axes.set_xlabel("discriminator's score: probability that the image is real")
     axes.set_ylabel("share of the images (%)")
     _legend_above(axes)

@@ -32,6 +32,9 @@ PICTURES = {
     "bars": lambda d: figures.bars(["a", "b", "c"], [0.067, 0.017, 0.005], "error", ".4f"),
     "classes": lambda d: figures.class_histogram(HISTOGRAM, HISTOGRAM[::-1], "generated"),
     "scores": lambda d: figures.score_histogram(RNG.random(1000), RNG.random(500)),
+    "scores of a dead discriminator": lambda d: figures.score_histogram(
+        np.full(100, 0.5), np.full(100, 0.5)
+    ),
     "lines": lambda d: figures.lines(
         [0.2, 0.4], {"model": [20, 18], "linear": [19, 17], "noisy": [16, 11]}, "noise", "PSNR (dB)"
     ),
