@@ -196,6 +196,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(mnist_dir, tmp_path):
         text=True,
         cwd=ROOT,
         env={**environment(), "PYTHONUNBUFFERED": "1"},
+        # A job in the background of a script inherits an ignored SIGINT; a terminal's does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     lines = []
     for line in process.stdout:
