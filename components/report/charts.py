@@ -47,11 +47,12 @@ def line_chart(
     logarithmic = low > 0 and high / low > _LOG_FROM
     ticks = _log_ticks(low, high) if logarithmic else _ticks(low, high)
     low, high = min([low, *ticks]), max([high, *ticks])
-    to_x = _scale(min(p[0] for p in points), max(p[0] for p in points), _LEFT, _WIDTH - _RIGHT)
+    every_x = [float(a) for x, _ in series.values() for a in x if _is_finite(a)]
+    to_x = _scale(min(every_x), max(every_x), _LEFT, _WIDTH - _RIGHT)
     to_y = _scale(low, high, _HEIGHT - _BOTTOM, _TOP, logarithmic)
     parts = [_frame(title)]
     parts += [_y_tick(tick, to_y(tick)) for tick in ticks]
-    parts += [_x_tick(tick, to_x(tick)) for tick in _ends(points)]
+    parts += [_x_tick(tick, to_x(tick)) for tick in _ends(every_x)]
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_title, "middle"))
     for i, line in enumerate(lines.values()):
         parts.append(f'<path class="line c{i % _COLOURS}" d="{_path(line, to_x, to_y)}"/>')
@@ -112,8 +113,8 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [10.0**i for i in range(first, last + 1, stride)]
 
 
-def _ends(points: list[tuple[float, float]]) -> list[float]:
-    low, high = min(p[0] for p in points), max(p[0] for p in points)
+def _ends(values: list[float]) -> list[float]:
+    low, high = min(values), max(values)
     if high - low < 4:
         return [low] if low == high else [low, high]
     return [low, round((low + high) / 2), high]
