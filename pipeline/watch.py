@@ -55,7 +55,7 @@ def interrupted_by() -> Iterator[list[int]]:
     """Yields a list that fills with the signals that ask the run to end.
 
     A KeyboardInterrupt alone would not do: raised inside TensorFlow's C++, it can come out as some
-    other error.
+    other error. A signal that is ignored from the start, as in a script's background, stays so.
     """
     received: list[int] = []
 
@@ -65,7 +65,8 @@ def interrupted_by() -> Iterator[list[int]]:
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     is_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, interrupt) for number in numbers if is_main}
+    heard = [n for n in numbers if is_main and signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield received
     finally:
