@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -76,8 +77,16 @@ def test_a_crash_names_the_error_and_a_rerun_resumes_after_what_was_done(config)
     }
 
 
+@pytest.fixture
+def terminal():
+    """SIGINT as a terminal's process has it; a script's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("fail", ["interrupt", "interrupt in C++"])
-def test_an_interrupt_is_reported_and_a_rerun_resumes(config, fail):
+def test_an_interrupt_is_reported_and_a_rerun_resumes(config, fail, terminal):
     result = run(config, build=toy_pipeline(fail=fail))
     assert result.exit_code == 130
     assert states(result) == {"make": "done", "other": "done", "copy": "failed"}
