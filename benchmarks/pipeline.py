@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         cold = measure(options.profile, data, Path(folder))
         print(f"cold run: {cold.seconds:.0f} s, exit code {cold.exit_code}", file=sys.stderr)
         cached = measure(options.profile, data, Path(folder))
-    Console(width=100).print(table(options.profile, cold, cached))
+    print(f"profile {options.profile}, {machine()}")
+    Console(width=100).print(table(cold, cached))
     return cold.exit_code or cached.exit_code
 
 
@@ -89,15 +90,18 @@ def tree_memory(pid: int) -> int:
     return total
 
 
-def table(profile: str, cold: Measurement, cached: Measurement) -> Table:
-    """One row per node, then the rest (start of Python and TFX), the sum and the memory."""
-    cores, memory = os.cpu_count(), psutil.virtual_memory().total / 2**30
-    found = Table(
-        title=f"profile {profile}: {platform.machine()}, {cores} cores, {memory:.0f} GiB, "
-        f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}",
-        title_justify="left",
-        box=None,
+def machine() -> str:
+    """The machine and the day, without which seconds mean nothing."""
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
+        f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
     )
+
+
+def table(cold: Measurement, cached: Measurement) -> Table:
+    """One row per node, then the rest (start of Python and TFX), the sum and the memory."""
+    found = Table(box=None)
     found.add_column("node")
     found.add_column("cold, s", justify="right")
     found.add_column("cached, s", justify="right")

@@ -32,7 +32,7 @@ def test_table_holds_every_node_the_rest_and_the_sum():
     cold = Measurement({"judge": 60.0, "gan": 30.25}, 102.25, 2048.0, 0)
     cached = Measurement({"judge": 0.1, "gan": 0.1}, 14.2, 900.4, 0)
     console = Console(file=io.StringIO(), width=100)
-    console.print(table("quick", cold, cached))
+    console.print(table(cold, cached))
     rows = [line.split() for line in console.file.getvalue().splitlines()]
     assert ["gan", "30.2", "0.1"] in rows
     assert ["start", "and", "end", "12.0", "14.0"] in rows
