@@ -12,7 +12,7 @@ class GanConfig:
     """Sizes and training of generator and discriminator."""
 
     seed: int = 1
-    epochs: int = 3  # passes over the train split; each batch is one step of either side
+    epochs: int = 5  # passes over the train split; each batch is one step of either side
     batch_size: int = 64  # real images per step
     latent_size: int = 64  # dimensions of the standard normal latent
     channels: int = 32  # at 14x14; twice as many at 7x7
