@@ -13,8 +13,8 @@ from typing import Any
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.evaluator.models import find_champion
 from pipeline.results import MODELS, GateResult, ModelResult
-from pipeline.served import newest
 
 SHORT = {"autoencoder": "ae", "diffusion": "diffusion", "gan": "gan"}  # in node ids
 _PAGE = "index.html"
@@ -73,7 +73,9 @@ class RunMetadata:
         for artifact in self._live("PushedModel"):
             properties = artifact.custom_properties
             destination = Path(properties["pushed_destination"].string_value)
-            if properties["pushed"].int_value and destination != newest(destination.parent):
+            if properties["pushed"].int_value and destination != find_champion(
+                destination.parent.parent, destination.parent.name
+            ):
                 stale.append(artifact)
         for artifact in self._live("ModelEvaluation"):
             metrics = _read_json(Path(artifact.uri) / "metrics.json")
@@ -120,7 +122,7 @@ class RunMetadata:
 
 def _met_champion(metrics: dict[str, Any], evaluation_uri: str, serving_dir: Path) -> bool:
     """Whether the evaluation met the champion of now, or made it."""
-    champion = newest(serving_dir / metrics["model"])
+    champion = find_champion(serving_dir, metrics["model"])
     met = metrics.get("champion")
     if champion is None:
         return met is None

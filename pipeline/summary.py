@@ -18,7 +18,7 @@ from rich.text import Text
 
 from pipeline.progress import CACHED, DONE, FAILED, duration
 from pipeline.results import CRASHED, INTERRUPTED, MODELS, USER_ERROR, ModelResult, RunResult
-from pipeline.served import versions
+from serving.model_server.versions import list_versions
 
 _STYLES = {DONE: "green", CACHED: "blue", FAILED: "bold red"}
 
@@ -136,7 +136,7 @@ def served_versions(serving_dir: Path) -> list[ServedVersion]:
     """Every version of every model in the serving directory, oldest first."""
     found = []
     for model in MODELS:
-        paths = versions(serving_dir / model)
+        paths = [version.path for version in list_versions(serving_dir / model)]
         for path in paths:
             metrics = _read_json(path / "assets.extra" / "metrics.json")
             found.append(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from serving.model_server.versions import newest_version
 from trainer_modules.common.config import InputError
 from trainer_modules.common.progress import report
 
@@ -128,8 +129,5 @@ def find_champion(serving_dir: str | Path, model: str) -> Path | None:
 
     A version under another name is one that is still being copied, and does not count.
     """
-    root = Path(serving_dir) / model
-    if not root.is_dir():
-        return None
-    versions = [path for path in root.iterdir() if path.is_dir() and path.name.isdecimal()]
-    return max(versions, key=lambda path: int(path.name), default=None)
+    newest = newest_version(Path(serving_dir) / model)
+    return newest.path if newest else None

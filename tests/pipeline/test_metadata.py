@@ -8,7 +8,7 @@ import pytest
 pb = pytest.importorskip("ml_metadata.proto.metadata_store_pb2")
 
 from pipeline.metadata import RunMetadata  # noqa: E402
-from pipeline.served import newest, versions  # noqa: E402
+from serving.model_server.versions import list_versions, newest_version  # noqa: E402
 
 LIVE, ABANDONED = pb.Artifact.LIVE, pb.Artifact.ABANDONED
 
@@ -106,6 +106,6 @@ def test_versions_are_numbers_in_numeric_order(tmp_path):
     for name in ("9", "10", "staging-11", "latest"):
         (tmp_path / name).mkdir()
     (tmp_path / "12").write_text("a file")
-    assert [path.name for path in versions(tmp_path)] == ["9", "10"]
-    assert newest(tmp_path).name == "10"
-    assert newest(tmp_path / "nowhere") is None
+    assert [version.path.name for version in list_versions(tmp_path)] == ["9", "10"]
+    assert newest_version(tmp_path).path.name == "10"
+    assert newest_version(tmp_path / "nowhere") is None
