@@ -35,7 +35,7 @@ format: setup ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix $(wildcard $(CODE))
 	@$(BIN)/ruff format $(wildcard $(CODE))
 
-lock: ## Resolve pyproject.toml into requirements.lock (newest versions: ARGS=--upgrade)
+lock: ## Resolve pyproject.toml into the three locks (newest versions: ARGS=--upgrade)
 	@$(PYTHON) scripts/setup_uv.py $(ARGS)
 
 clean: ## Remove .venv, .uv and caches (outputs and served models stay)

