@@ -21,6 +21,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
+from components.origin import origin
 from components.pusher.push import KEEP_VERSIONS, push
 
 SAVED_MODEL_DIR = "Format-Serving"
@@ -143,7 +144,7 @@ def extra_files(model_name: str, artifacts: dict[str, Any], run_id: str | None) 
     """
     now = datetime.datetime.now(datetime.timezone.utc)
     lineage: dict[str, Any] = {"model": model_name}
-    lineage |= {f"{name}_uri": artifact.uri for name, artifact in sorted(artifacts.items())}
+    lineage |= {f"{name}_uri": origin(artifact) for name, artifact in sorted(artifacts.items())}
     lineage |= {"run_id": run_id or None, "pushed_at": now.isoformat(timespec="seconds")}
     files = {
         METRICS_FILE: Path(artifacts["evaluation"].uri, METRICS_FILE).read_bytes(),

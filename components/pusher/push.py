@@ -2,13 +2,16 @@
 
 Contract: the version is staged under a name that servers skip, on the same file system, written
 through to disk, and appears by one rename. Version numbers are unix seconds and only grow. A crash
-at any moment leaves the versions that were there; the next push clears what it left behind.
+at any moment leaves the versions that were there; the next push clears what it left behind. A
+model that is the newest version already is not pushed again, so that a step that is tried once
+more, or runs where nothing is cached, changes nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import errno
+import filecmp
 import os
 import re
 import secrets
@@ -18,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from serving.model_server.versions import list_versions
+from serving.model_server.versions import list_versions, newest_version
 from trainer_modules.common.config import InputError
 
 EXTRA_DIR = "assets.extra"
@@ -45,6 +48,8 @@ def push(
 ) -> Pushed:
     """Makes the SavedModel in ``model_dir`` the newest version under ``destination``.
 
+    If it is that already, the version that there is comes back.
+
     Args:
         model_dir: Directory with ``saved_model.pb``; it is copied.
         destination: Directory of one model's versions, on a mounted file system.
@@ -67,6 +72,10 @@ def push(
         raise InputError(f"keep_versions must be at least 1, not {keep_versions}.")
     base.mkdir(parents=True, exist_ok=True)
     _remove_stale_staging(base)
+    newest = newest_version(base)
+    if newest and _is_copy(newest.path, model_dir):
+        _prune(base, keep_versions)  # a push that crashed after its rename has not
+        return Pushed(version=str(newest.number), destination=str(newest.path))
 
     staging = _staging_path(base)
     try:
@@ -83,6 +92,19 @@ def push(
     _sync(base)
     _prune(base, keep_versions)
     return Pushed(version=str(version), destination=str(base / str(version)))
+
+
+def _is_copy(version: Path, model_dir: Path) -> bool:
+    """Whether both directories hold the same files, but for what pushing adds."""
+
+    def files(root: Path) -> list[Path]:
+        found = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+        return [path for path in found if path.parts[0] != EXTRA_DIR]
+
+    names = files(model_dir)
+    return names == files(version) and all(
+        filecmp.cmp(version / name, model_dir / name, shallow=False) for name in names
+    )
 
 
 def _staging_path(base: Path) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
+from components.origin import origin
 from components.report.data import (
     Link,
     ModelReport,
@@ -109,7 +110,7 @@ def collect(
         judge=read_stage("Training", uri("judge")) if uri("judge") else None,
         splits=read_statistics(statistics, SPLITS) if statistics else [],
         findings=read_json(Path(findings) / "anomalies.json") if findings else None,
-        links=[Link(name, a.type_name, a.uri) for name, a in sorted(artifacts.items())],
+        links=[Link(name, a.type_name, origin(a)) for name, a in sorted(artifacts.items())],
         config=config,
     )
 

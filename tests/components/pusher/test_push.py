@@ -35,6 +35,11 @@ def make_model(directory: Path, content: bytes) -> Path:
     return directory
 
 
+def trained_again(directory: Path) -> Path:
+    """The same directory with another model in it."""
+    return make_model(directory, os.urandom(8))
+
+
 def numbers(base: Path) -> list[int]:
     return [version.number for version in list_versions(base)]
 
@@ -73,9 +78,18 @@ def test_version_can_be_read_by_a_server_of_another_user(model_dir: Path, tmp_pa
 
 def test_two_pushes_in_one_second_both_land(model_dir: Path, tmp_path: Path):
     first = push(model_dir, tmp_path / "gan", clock=lambda: 1000.2)
-    second = push(model_dir, tmp_path / "gan", clock=lambda: 1000.9)
+    second = push(trained_again(model_dir), tmp_path / "gan", clock=lambda: 1000.9)
     assert (first.version, second.version) == ("1000", "1001")
     assert numbers(tmp_path / "gan") == [1000, 1001]
+
+
+def test_the_newest_version_is_not_pushed_again(model_dir: Path, tmp_path: Path):
+    base = tmp_path / "gan"
+    first = push(model_dir, base, {"lineage.json": b"{}"}, clock=lambda: 10)
+    assert push(model_dir, base, {"lineage.json": b"new"}, clock=lambda: 20) == first
+    push(trained_again(model_dir), base, clock=lambda: 30)
+    push(make_model(model_dir, b"first"), base, clock=lambda: 40)  # back to the first
+    assert numbers(base) == [10, 30, 40]
 
 
 def test_version_is_above_the_newest_even_if_the_clock_went_back(model_dir: Path, tmp_path: Path):
@@ -84,11 +98,15 @@ def test_version_is_above_the_newest_even_if_the_clock_went_back(model_dir: Path
 
 
 def test_pushes_of_several_processes_at_one_moment_all_land(model_dir: Path, tmp_path: Path):
-    code = "print(m.push(sys.argv[1], sys.argv[2], clock=lambda: 1000.0, keep_versions=99).version)"
+    code = """
+for model_dir in sys.argv[2:]:
+    print(m.push(model_dir, sys.argv[1], clock=lambda: 1000.0, keep_versions=99).version)
+"""
     pushed: list[str] = []
 
     def one() -> None:
-        done = in_child(f"for _ in range(5): {code}", model_dir, tmp_path / "gan")
+        models = [make_model(tmp_path / os.urandom(4).hex(), os.urandom(8)) for _ in range(5)]
+        done = in_child(code, tmp_path / "gan", *models)
         pushed.extend(done.stdout.split())
 
     threads = [threading.Thread(target=one) for _ in range(3)]
@@ -116,6 +134,7 @@ def test_crash_leaves_the_old_versions_and_the_next_push_clears_up(
 ):
     base = tmp_path / "gan"
     old = push(model_dir, base)
+    trained_again(model_dir)
     in_child(f"{crash}\nm.push(sys.argv[1], sys.argv[2])", model_dir, base, crash=True)
     assert numbers(base) == [int(old.version)]
     assert len(staging(base)) == 1
@@ -139,7 +158,8 @@ def test_crash_while_old_versions_are_removed_leaves_no_half_version(
 ):
     base = tmp_path / "gan"
     for second in (10, 11):
-        push(model_dir, base, clock=lambda now=second: now)
+        push(trained_again(model_dir), base, clock=lambda now=second: now)
+    trained_again(model_dir)
     crash = "m.shutil.rmtree = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
     code = f"{crash}\nm.push(sys.argv[1], sys.argv[2], keep_versions=1, clock=lambda: 12)"
     in_child(code, model_dir, base, crash=True)
@@ -147,7 +167,7 @@ def test_crash_while_old_versions_are_removed_leaves_no_half_version(
         assert all((version.path / name).is_file() for name in FILES)
     assert numbers(base)[-1] == 12
     push(model_dir, base, keep_versions=1, clock=lambda: 13)
-    assert (numbers(base), staging(base)) == ([13], [])
+    assert (numbers(base), staging(base)) == ([12], [])
 
 
 def test_failed_push_leaves_nothing_behind(model_dir: Path, tmp_path: Path):
@@ -172,7 +192,7 @@ def test_reader_never_sees_an_incomplete_version(model_dir: Path, tmp_path: Path
     watcher = threading.Thread(target=watch)
     watcher.start()
     for _ in range(20):
-        push(model_dir, base, {"lineage.json": b"{}"}, keep_versions=99)
+        push(trained_again(model_dir), base, {"lineage.json": b"{}"}, keep_versions=99)
     done.set()
     watcher.join()
     assert looks > 20 and incomplete == []
@@ -196,7 +216,7 @@ def test_staging_of_the_living_stays_and_of_the_old_goes(model_dir: Path, tmp_pa
 def test_only_the_newest_versions_are_kept(model_dir: Path, tmp_path: Path):
     base = tmp_path / "gan"
     for second in range(10, 18):
-        push(model_dir, base, keep_versions=3, clock=lambda now=second: now)
+        push(trained_again(model_dir), base, keep_versions=3, clock=lambda now=second: now)
     assert numbers(base) == [15, 16, 17]
     assert staging(base) == []
 

@@ -1,0 +1,15 @@
+"""Where an artifact comes from, for records that outlive the place it is read at.
+
+On a cluster a node reads copies of artifacts; the entrypoint of its pod notes each one's URL here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+ORIGIN_PROPERTY = "origin"
+
+
+def origin(artifact: Any) -> str:
+    """URL of the artifact in the store of the pipeline; its path where it is read in place."""
+    return artifact.get_string_custom_property(ORIGIN_PROPERTY) or artifact.uri
