@@ -1,4 +1,4 @@
-"""The command line: ``inkwell run``, ``report``, ``runs``, ``models`` and ``baseline``.
+"""The command line: ``inkwell run``, ``compile``, ``report``, ``runs``, ``models``, ``baseline``.
 
 Contract: heavy imports happen inside the commands, so ``--help`` answers at once. Exit codes: 0
 all models approved and pushed, 1 a node crashed, 2 the user's mistake (one sentence, no stack
@@ -38,8 +38,21 @@ Examples:
     inkwell run --from-node evaluate-gan
     inkwell run --dry-run
 """
+_COMPILE_EXAMPLES = """Compiles the pipeline for Kubeflow Pipelines 2.x.
+
+Examples:
+
+    inkwell compile
+    inkwell compile -o quick.yaml --profile quick --set gan.epochs=12
+    inkwell compile --images build.json --cluster my-cluster.yaml
+    inkwell compile --data gs://bucket/fashion
+"""
 _ProfileOption = Annotated[
     str, typer.Option(metavar="quick|full|smoke", help="Settings to start from.")
+]
+_SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
 ]
 _OutputOption = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
 
@@ -69,10 +82,7 @@ def run(
     data: Annotated[
         str | None, typer.Option(metavar="DIR", help="Four IDX files, named as MNIST's.")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
-    ] = None,
+    set_: _SetOption = None,
     output: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where runs keep their files.")
     ] = None,
@@ -120,6 +130,33 @@ def run(
             raise typer.Exit(1) from None
         print_summary(result, console)
     _leave(result.exit_code)
+
+
+@app.command(help=_COMPILE_EXAMPLES)
+def compile(
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="YAML file to write.")
+    ] = "pipeline.yaml",
+    profile: _ProfileOption = "full",
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Four IDX files as pods see them: a path, or gs://."),
+    ] = None,
+    set_: _SetOption = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Settings over pipeline/cluster.yaml.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="FILE", help="What skaffold build --file-output wrote.")
+    ] = None,
+) -> None:
+    with _user_errors():
+        from pathlib import Path
+
+        from pipeline.kubeflow_runner import compile_options
+
+        notes = compile_options(Path(output), profile, data, set_ or [], cluster, images)
+        typer.echo("\n".join(notes))
 
 
 @app.command()

@@ -78,23 +78,66 @@ def load_config(
     given = _read_profile(profile)
     if data_dir is not None:
         given["data_dir"] = data_dir
-    _merge(settings, given, where="", source=f"profile {profile}")
-    chosen_seeds = {key for key, part in given.items() if isinstance(part, dict) and "seed" in part}
-    for override in overrides:
-        key, value = _parse_override(override)
-        _set(settings, key, value)
-        if key.endswith(".seed"):
-            chosen_seeds.add(key.removesuffix(".seed"))
-    for name, part in settings.items():
-        if isinstance(part, dict) and "seed" in part and name not in chosen_seeds:
-            part["seed"] = settings["seed"]
+    merge(settings, given, source=f"profile {profile}")
+    chosen = {f"{key}.seed" for key, part in given.items() if _has_seed(part)}
+    _spread_seed(settings, chosen | _apply(settings, overrides))
     settings["profile"] = profile
+    return from_dict(RunConfig, settings)
+
+
+def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """The configuration with ``overrides`` of a run laid over it; an empty list changes nothing.
+
+    A new ``seed`` becomes that of every part that is not given its own here. What a node computes
+    with depends on its own part and the overrides alone, as the cache of a cluster must assume.
+
+    Raises:
+        InputError: As ``load_config``, or a path is set, which is fixed when a run starts.
+    """
+    settings = _with_lists(dataclasses.asdict(config))
+    given = _apply(settings, overrides)
+    for key in ("profile", "data_dir", "output_dir", "serving_dir"):
+        require(key not in given, f"{key} cannot be set for a run of a compiled pipeline.")
+    if "seed" in given:
+        _spread_seed(settings, given)
     return from_dict(RunConfig, settings)
 
 
 def profile_names() -> list[str]:
     """Names of the profiles, in alphabetical order."""
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Settings from a YAML file; raises ``InputError`` if it cannot be read as such."""
+    try:
+        settings = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} must hold settings as key: value.")
+    return settings
+
+
+def _apply(settings: dict[str, Any], overrides: Sequence[str]) -> set[str]:
+    """Sets the overrides in place; returns their keys."""
+    pairs = [_parse_override(override) for override in overrides]
+    for key, value in pairs:
+        _set(settings, key, value)
+    return {key for key, _ in pairs}
+
+
+def _spread_seed(settings: dict[str, Any], chosen: set[str]) -> None:
+    """Gives the seed of the run to every part whose own is not among the ``chosen`` keys."""
+    for name, part in settings.items():
+        if _has_seed(part) and f"{name}.seed" not in chosen:
+            part["seed"] = settings["seed"]
+
+
+def _has_seed(part: Any) -> bool:
+    return isinstance(part, dict) and "seed" in part
 
 
 def _with_lists(value: Any) -> Any:
@@ -111,23 +154,27 @@ def _read_profile(profile: str) -> dict[str, Any]:
             f"There is no profile {profile!r}{_suggest(profile, profile_names())}; "
             f"the profiles are {', '.join(profile_names())}."
         )
-    settings = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
-    if not isinstance(settings, dict):
-        raise InputError(f"{path} must hold settings as key: value.")
-    return settings
+    return read_yaml(path)
 
 
-def _merge(base: dict[str, Any], given: dict[str, Any], where: str, source: str) -> None:
+def merge(
+    base: dict[str, Any],
+    given: dict[str, Any],
+    source: str,
+    open_groups: Sequence[str] = (),
+    where: str = "",
+) -> None:
     """Lays ``given`` over ``base`` in place; a key that ``base`` lacks is the user's mistake.
 
-    Empty dicts of ``base`` are open: their keys are checked by the dataclass that owns them.
+    Empty dicts of ``base`` and its ``open_groups``, named by dotted keys, are open: their keys are
+    checked by the dataclass that owns them.
     """
-    is_open = not base
+    is_open = not base or where.rstrip(".") in open_groups
     for key, value in given.items():
         if key not in base and not is_open:
             raise _unknown(f"{where}{key}", key, list(base), source)
         if isinstance(base.get(key), dict) and isinstance(value, dict):
-            _merge(base[key], value, f"{where}{key}.", source)
+            merge(base[key], value, source, open_groups, f"{where}{key}.")
         else:
             base[key] = copy.deepcopy(value)
 

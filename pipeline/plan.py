@@ -41,6 +41,8 @@ NODES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+TRAINERS = ("judge", "autoencoder", "finetune-ae", "diffusion", "finetune-diffusion", "gan")
+
 
 def check_node(node_id: str) -> None:
     """Raises ``InputError`` unless the pipeline has such a node."""

@@ -1,0 +1,360 @@
+"""The contract of KFP 2.16's backend on one machine: a folder for the store, a process per task.
+
+What is imitated, each from the Go source: the driver (parameters and their defaults, artifacts
+looked up in metadata that keep no type and no integer, new URIs, the cache key), the launcher
+(download by bare prefix, ``{{$}}``, strict ExecutorOutput, upload, metadata without nulls) and
+Argo (tasks as soon as they can, retries, no new task after a failure). Every task is a process of
+its own with a root folder of its own, thrown away afterwards, so nothing passes but artifacts.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf import json_format, struct_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2 as pb
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SCHEMES = {"gs": "gcs", "minio": "minio", "s3": "s3"}
+LONGEST_ARGUMENT = 128 * 1024  # bytes; MAX_ARG_STRLEN of Linux
+
+
+@dataclasses.dataclass
+class Task:
+    """What became of a task in one run."""
+
+    name: str
+    state: str = "PENDING"  # SUCCEEDED, CACHED, FAILED, or still PENDING if it never started
+    attempts: int = 0
+    started: float = 0.0  # seconds since the start of the run
+    ended: float = 0.0
+    log: str = ""
+    outputs: dict[str, int] = dataclasses.field(default_factory=dict)  # ids in metadata
+
+
+@dataclasses.dataclass
+class Run:
+    """One run: its id and its tasks by name."""
+
+    id: str
+    tasks: dict[str, Task]
+
+    @property
+    def succeeded(self) -> bool:
+        return all(task.state in ("SUCCEEDED", "CACHED") for task in self.tasks.values())
+
+    def states(self) -> dict[str, str]:
+        return {name: task.state for name, task in self.tasks.items()}
+
+
+class ObjectStore:
+    """Objects by key, without directories, as S3 has them; kept as files in a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def upload(self, local: Path, key: str) -> None:
+        """``UploadBlob``: a file, or every file below a folder; empty folders leave no trace."""
+        files = [local] if local.is_file() else [p for p in local.rglob("*") if p.is_file()]
+        for path in files:
+            relative = path.relative_to(local).as_posix()
+            target = self.folder / (key if relative == "." else f"{key}/{relative}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+    def download(self, key: str, local: Path) -> None:
+        """``DownloadBlob`` of 2.16.1: by bare prefix, so with ``model`` comes ``model_run``."""
+        parent = self.folder / Path(key).parent
+        for path in parent.rglob("*") if parent.is_dir() else ():
+            full = path.relative_to(self.folder).as_posix()
+            if path.is_file() and full.startswith(key):
+                target = Path(os.path.normpath(local / os.path.relpath(full, key)))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+
+
+class Backend:
+    """A KFP backend whose state, store and cache lie in ``folder``."""
+
+    def __init__(self, folder: Path, workers: int = 2):
+        self.folder, self.workers = folder, workers
+        self.store = ObjectStore(folder / "bucket")
+        self.artifacts: list[dict[str, Any]] = []  # metadata store; the index is the id
+        self.cache: dict[str, dict[str, int]] = {}  # fingerprint: ids of outputs
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        package: Path,
+        arguments: dict[str, str] | None = None,
+        before_attempt: Callable[[str, int], dict[str, str]] | None = None,
+    ) -> Run:
+        """Runs a compiled pipeline.
+
+        Args:
+            package: The YAML file.
+            arguments: Values of run parameters.
+            before_attempt: Called with a task's name and the number of the attempt, from 1; the
+                variables it returns are set for that attempt's process. For tests of failures.
+
+        Raises:
+            ValueError: What the API server would refuse.
+        """
+        spec, platform = load(package)
+        parameters = root_parameters(spec, arguments or {})
+        tasks = spec["root"]["dag"]["tasks"]
+        run = Run(str(uuid.uuid4()), {name: Task(name) for name in tasks})
+        begin, failed = time.monotonic(), threading.Event()
+        waiting = dict(tasks)
+        with concurrent.futures.ThreadPoolExecutor(self.workers) as pool:
+            running: dict[concurrent.futures.Future, str] = {}
+            while waiting or running:
+                done = {name for name, task in run.tasks.items() if task.state != "PENDING"}
+                done -= set(running.values())
+                for name in [n for n, task in waiting.items() if set(needs(task)) <= done]:
+                    if failed.is_set():
+                        break
+                    del waiting[name]
+                    future = pool.submit(
+                        self._run_task, spec, platform, name, parameters, run, begin, before_attempt
+                    )
+                    running[future] = name
+                if not running:
+                    break
+                finished, _ = concurrent.futures.wait(
+                    running, return_when=concurrent.futures.FIRST_COMPLETED
+                )
+                for future in finished:
+                    del running[future]
+                    if future.result().state == "FAILED":
+                        failed.set()
+        return run
+
+    def _run_task(self, spec, platform, name, parameters, run, begin, before_attempt) -> Task:
+        task, result = spec["root"]["dag"]["tasks"][name], run.tasks[name]
+        component = spec["components"][task["componentRef"]["name"]]
+        label = component["executorLabel"]
+        container = spec["deploymentSpec"]["executors"][label]["container"]
+        settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][label]
+        result.started = time.monotonic() - begin
+        state = "FAILED"
+        try:
+            request = self._driver(spec, component, task, name, parameters, run)
+            key = fingerprint(request, component, container, settings)
+            is_cached = task.get("cachingOptions", {}).get("enableCache", False)
+            if is_cached and key in self.cache:
+                result.outputs, state = self.cache[key], "CACHED"
+                return result
+            retries = task.get("retryPolicy", {}).get("maxRetryCount", 0)
+            for attempt in range(1, retries + 2):
+                result.attempts = attempt
+                extra = before_attempt(name, attempt) if before_attempt else {}
+                outputs = self._launcher(request, component, container, run, result, extra)
+                if outputs is not None:
+                    result.outputs, state = outputs, "SUCCEEDED"
+                    if is_cached:
+                        self.cache[key] = outputs
+                    break
+        except Exception as error:
+            result.log += f"\nbackend: {type(error).__name__}: {error}"
+        finally:
+            result.ended = time.monotonic() - begin
+            result.state = state
+        return result
+
+    def _driver(self, spec, component, task, name, parameters, run) -> dict[str, Any]:
+        """ExecutorInput as protojson writes it; ``driver/{container,resolve,driver}.go``."""
+        inputs: dict[str, Any] = {"parameterValues": {}, "artifacts": {}}
+        given = task.get("inputs", {})
+        for key, source in given.get("parameters", {}).items():
+            if "componentInputParameter" in source:
+                value = parameters[source["componentInputParameter"]]
+            else:
+                value = source["runtimeValue"]["constant"]
+                value = run.id if value == "{{$.pipeline_job_uuid}}" else value
+            declared = component["inputDefinitions"]["parameters"][key]["parameterType"]
+            is_number = declared.startswith("NUMBER")
+            if isinstance(value, str) == is_number:
+                raise ValueError(f"parameter {key} of {name} is no {declared}: {value!r}")
+            inputs["parameterValues"][key] = value
+        for key, source in given.get("artifacts", {}).items():
+            source = source["taskOutputArtifact"]
+            producer = run.tasks[source["producerTask"]]
+            artifact_id = producer.outputs[source["outputArtifactKey"]]
+            inputs["artifacts"][key] = {"artifacts": [self._runtime_artifact(artifact_id)]}
+        task_root = (
+            f"{parameters['']}/{spec['pipelineInfo']['name']}/{run.id}/{name}/{uuid.uuid4()}"
+        )
+        outputs = {
+            key: {
+                "artifacts": [
+                    {"name": key, "uri": f"{task_root}/{key}", "type": artifact["artifactType"]}
+                ]
+            }
+            for key, artifact in component.get("outputDefinitions", {}).get("artifacts", {}).items()
+        }
+        return {"inputs": inputs, "outputs": {"artifacts": outputs, "outputFile": task_root}}
+
+    def _runtime_artifact(self, artifact_id: int) -> dict[str, Any]:
+        """``toRuntimeArtifact``: no type, every property in ``metadata``, integers as doubles."""
+        known = self.artifacts[artifact_id]
+        extra = {"display_name": known["name"], "store_session_info": '{"Provider":"minio"}'}
+        return {
+            "name": str(artifact_id),
+            "uri": known["uri"],
+            "type": {"instanceSchema": ""},
+            "metadata": {**known["metadata"], **extra},
+        }
+
+    def _launcher(self, request, component, container, run, result, extra) -> dict[str, int] | None:
+        """Output ids, or None if the user's command failed; ``component/launcher_v2.go``."""
+        root = self.folder / "pods" / f"{result.name}-{uuid.uuid4().hex[:8]}"
+        for name in ("tmp", "home", "work"):
+            (root / name).mkdir(parents=True)
+        request = json.loads(json.dumps(request))
+        for found in request["inputs"]["artifacts"].values():
+            for artifact in found["artifacts"]:
+                self.store.download(*self._key_and_path(artifact["uri"], root))
+        for found in request["outputs"]["artifacts"].values():
+            for artifact in found["artifacts"]:
+                _, path = self._key_and_path(artifact["uri"], root)
+                path.parent.mkdir(parents=True, exist_ok=True)
+        # Since 2.15 the output file lies beside the outputs, under the launcher's own path.
+        _, task_root = self._key_and_path(request["outputs"]["outputFile"], root)
+        request["outputs"]["outputFile"] = str(task_root / "output_metadata.json")
+        words = [
+            word.replace("{{$}}", json.dumps(request))
+            for word in [*container["command"], *container["args"]]
+        ]
+        for word in words:
+            if len(word.encode()) >= LONGEST_ARGUMENT:
+                raise ValueError("Argument list too long")
+        process = subprocess.run(
+            words, cwd=root / "work", env=environment(root, container, extra), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
+        )  # fmt: skip
+        result.log += process.stdout
+        try:
+            if process.returncode:
+                result.log += f"\nbackend: exit status {process.returncode}"
+                return None
+            return self._publish(request, component, root)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+    def _publish(self, request, component, root) -> dict[str, int]:
+        output_file = Path(request["outputs"]["outputFile"])
+        answer = json_format.Parse(output_file.read_text(), pb.ExecutorOutput())
+        ids = {}
+        for name, found in request["outputs"]["artifacts"].items():
+            [artifact] = found["artifacts"]
+            metadata = struct_pb2.Struct()
+            for said in answer.artifacts[name].artifacts[:1]:
+                artifact["uri"] = said.uri or artifact["uri"]
+                metadata.update(said.metadata)
+            key, path = self._key_and_path(artifact["uri"], root)
+            if path.exists():
+                self.store.upload(path, key)
+            if any(v.WhichOneof("kind") in (None, "null_value") for v in metadata.fields.values()):
+                raise ValueError(f"unknown value type in the metadata of {name}")
+            record = {
+                "name": name,
+                "uri": artifact["uri"],
+                "metadata": json_format.MessageToDict(metadata),
+            }
+            with self._lock:
+                ids[name] = len(self.artifacts)
+                self.artifacts.append(record)
+        return ids
+
+    def _key_and_path(self, uri: str, root: Path) -> tuple[str, Path]:
+        scheme, _, rest = uri.partition("://")
+        if scheme not in SCHEMES:
+            raise ValueError(f"unsupported storage scheme in {uri}")
+        return f"{scheme}/{rest}", root / SCHEMES[scheme] / rest
+
+
+def load(package: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both documents of a package, refused as ``template.go`` and ``visitor.go`` refuse them."""
+    spec, platform = yaml.safe_load_all(package.read_text())
+    json_format.ParseDict(spec, pb.PipelineSpec())
+    json_format.ParseDict(platform, pb.PlatformSpec())
+    if spec["schemaVersion"] != "2.1.0":
+        raise ValueError(f"unsupported schema version {spec['schemaVersion']}")
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        if set(executor) != {"container"}:
+            raise ValueError(f"{label}: non-container executor not implemented")
+        if "lifecycle" in executor["container"]:
+            raise ValueError(f"{label}: a lifecycle hook is never executed")
+    return spec, platform
+
+
+def root_parameters(spec: dict[str, Any], arguments: dict[str, str]) -> dict[str, str]:
+    """Values of all run parameters; the pipeline root stands under "" among them."""
+    declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    for name in arguments:
+        if name not in declared:
+            raise ValueError(f"parameter {name} is not among the inputs of the pipeline")
+    values = {"": spec["defaultPipelineRoot"]}
+    for name, parameter in declared.items():
+        if name not in arguments and "defaultValue" not in parameter:
+            raise ValueError(f"parameter {name} has no value")
+        values[name] = arguments.get(name, parameter.get("defaultValue"))
+    return values
+
+
+def needs(task: dict[str, Any]) -> list[str]:
+    """Names of the tasks that must have ended before ``task``."""
+    artifacts = task.get("inputs", {}).get("artifacts", {}).values()
+    producers = [source["taskOutputArtifact"]["producerTask"] for source in artifacts]
+    return [*task.get("dependentTasks", []), *producers]
+
+
+def fingerprint(request, component, container, settings) -> str:
+    """Cache key of ``driver/cache.go``: names, not contents, and neither URIs nor variables."""
+    inputs = request["inputs"]
+    key = {
+        "inputArtifactNames": {
+            name: [a["name"] for a in found["artifacts"]]
+            for name, found in inputs["artifacts"].items()
+        },
+        "inputParameterValues": inputs["parameterValues"],
+        "outputArtifactsSpec": {
+            name: found["artifacts"][0]["type"]
+            for name, found in request["outputs"]["artifacts"].items()
+        },
+        "image": container["image"],
+        "cmdArgs": [*container["command"], *container["args"]],
+        "pvcNames": sorted({mount["constant"] for mount in settings.get("pvcMount", [])}),
+    }
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+
+def environment(root: Path, container: dict[str, Any], extra: dict[str, str]) -> dict[str, str]:
+    """Variables of a pod: those of the image, of the container, and the root of its file system."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "PYTHONPATH": str(CHECKOUT),
+        "HOME": str(root / "home"),
+        "TMPDIR": str(root / "tmp"),
+        "LANG": "C.UTF-8",
+        "TF_USE_LEGACY_KERAS": "0",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "INKWELL_LAUNCHER_ROOT": str(root),
+        **{variable["name"]: variable["value"] for variable in container.get("env", [])},
+        **extra,
+    }
