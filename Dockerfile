@@ -1,0 +1,94 @@
+# The two images of the pipeline's tasks on a cluster, built from this directory with BuildKit:
+#
+#   skaffold build -f build.yaml            both, tagged with the commit (see build.yaml)
+#   docker build --target cpu -t inkwell-cpu .
+#   docker run --rm inkwell-cpu inkwell run --profile smoke --output /tmp/out --set serving_dir=/tmp/served
+#
+# cpu runs every task but training; gpu is cpu and NVIDIA's CUDA libraries. Every package is checked
+# by the hash in its lock. Both run as user 1000 on a read-only root file system: what they write
+# goes to /tmp and /home/inkwell, which may be emptyDir volumes. docs/images.md says what they weigh.
+
+# Debian 13, as ml-metadata and TFDV need glibc 2.38 and GCC 14's libstdc++. Python 3.11, as TFX 1.21
+# stops there.
+FROM python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51 AS base
+
+# The installer, by its entry in the lock. A stage of its own, so that another tool's new version in
+# that lock leaves the packages below in the cache.
+FROM base AS uv
+WORKDIR /build
+COPY requirements-dev.lock ./
+RUN sed -n '/^uv==/,/^    # via/p' requirements-dev.lock > uv.lock \
+    && python -m pip install --no-cache-dir --no-deps --only-binary=:all: --require-hashes \
+        --target /opt/uv --requirement uv.lock
+
+# What both images run on, in /opt/venv. pyfarmhash has no wheel: the compiler stays in this stage.
+FROM base AS packages
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY --from=uv /opt/uv/bin/uv /usr/local/bin/uv
+COPY requirements.lock ./
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv venv --no-project --python /usr/local/bin/python3.11 /opt/venv \
+    && uv pip install --python /opt/venv --link-mode copy --compile-bytecode --no-deps \
+        --require-hashes --requirements requirements.lock --build-constraints requirements.lock
+# Only for compiling against TensorFlow and for testing pandas; no -f, so that a new layout is seen.
+RUN cd /opt/venv/lib/python3.11/site-packages \
+    && rm -r tensorflow/include clang pandas/tests
+RUN printf '#!/opt/venv/bin/python\nfrom pipeline.cli import main\n\nmain()\n' > /opt/venv/bin/inkwell \
+    && chmod 755 /opt/venv/bin/inkwell
+
+# CUDA and cuDNN, where TensorFlow looks for them: beside itself in site-packages.
+FROM base AS cuda
+WORKDIR /build
+COPY --from=uv /opt/uv/bin/uv /usr/local/bin/uv
+COPY requirements-gpu.lock ./
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv pip install --python /usr/local/bin/python3.11 --link-mode copy --no-deps --require-hashes \
+        --only-binary :all: --target /opt/cuda --requirements requirements-gpu.lock
+
+# The code and MNIST, what changes least first. Owned by root and readable by all, whatever the
+# umask of the checkout; bytecode that does not depend on the files' times.
+FROM base AS app
+WORKDIR /app
+COPY data/mnist data/mnist
+COPY serving serving
+COPY trainer_modules trainer_modules
+COPY components components
+COPY pipeline pipeline
+RUN chmod -R a+rX . \
+    && python -m compileall -q --invalidation-mode unchecked-hash .
+
+FROM base AS runtime
+RUN groupadd --gid 1000 inkwell \
+    && useradd --uid 1000 --gid 1000 --create-home --home-dir /home/inkwell inkwell
+COPY --from=packages /opt/venv /opt/venv
+# tensorflow_transform would switch Keras to its legacy version.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONUNBUFFERED=1 \
+    HOME=/home/inkwell \
+    TMPDIR=/tmp \
+    KERAS_BACKEND=tensorflow \
+    TF_USE_LEGACY_KERAS=0
+WORKDIR /app
+USER 1000:1000
+CMD ["inkwell", "--help"]
+
+FROM runtime AS cpu
+COPY --from=app /app /app
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="inkwell-cpu" \
+    org.opencontainers.image.description="Inkwell's pipeline: every task but training" \
+    org.opencontainers.image.revision="$REVISION"
+
+FROM runtime AS gpu
+COPY --from=cuda /opt/cuda /opt/venv/lib/python3.11/site-packages
+# The parts of the node's driver that the container is given: CUDA, and nvidia-smi.
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=app /app /app
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="inkwell-gpu" \
+    org.opencontainers.image.description="Inkwell's pipeline: training on an NVIDIA GPU" \
+    org.opencontainers.image.revision="$REVISION"
