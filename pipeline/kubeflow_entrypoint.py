@@ -279,6 +279,7 @@ def _execute(
     properties = utils.parse_execution_properties(
         request.inputs.parameter_values, request.inputs.parameters, inputs_spec
     )
+    outputs_utils.make_output_dirs(outputs)  # as a run on this machine does
     executor_class = import_utils.import_class_by_path(class_path)
     common: dict[str, Any] = {"unique_id": run_id or "run", "pipeline_run_id": run_id}
     with tempfile.TemporaryDirectory() as folder:

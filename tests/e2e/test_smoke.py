@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import resource
 import shutil
 import signal
@@ -19,55 +18,16 @@ import pytest
 from components.idx_example_gen.idx import read_images, write_idx
 from pipeline.plan import NODES
 from tests.conftest import ROOT
+from tests.e2e.workplace import MODELS, Workplace, environment
 
 pytestmark = pytest.mark.slow
 
-MODELS = ("autoencoder", "diffusion", "gan")
 IMAGES = "train-images-idx3-ubyte.gz"
-
-
-class Workplace:
-    """A folder of its own to run ``inkwell`` in."""
-
-    def __init__(self, folder: Path):
-        self.output, self.serving = folder / "out", folder / "serving"
-
-    def command(self, *arguments: str) -> list[str]:
-        return [
-            *(sys.executable, "-m", "pipeline.cli", "run", "--profile", "smoke"),
-            *("--output", str(self.output), "--set", f"serving_dir={self.serving}", *arguments),
-        ]
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess:
-        command = self.command(*arguments)
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
-
-    def last_result(self) -> dict:
-        path = max((self.output / "smoke" / "runs").glob("*.json"))
-        return json.loads(path.read_text())["result"]
-
-    def states(self) -> dict[str, str]:
-        return {node["id"]: node["state"] for node in self.last_result()["nodes"]}
-
-    def versions(self) -> dict[str, list[str]]:
-        return {model: sorted(os.listdir(self.serving / model)) for model in MODELS}
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory) -> Workplace:
-    """A workplace in which one run has gone through; tests of this module go on from each other."""
-    place = Workplace(tmp_path_factory.mktemp("smoke"))
-    place.first = place.run()
-    return place
 
 
 def last_line(result: subprocess.CompletedProcess) -> str:

@@ -4,7 +4,8 @@ What is imitated, each from the Go source: the driver (parameters and their defa
 looked up in metadata that keep no type and no integer, new URIs, the cache key), the launcher
 (download by bare prefix, ``{{$}}``, strict ExecutorOutput, upload, metadata without nulls) and
 Argo (tasks as soon as they can, retries, no new task after a failure). Every task is a process of
-its own with a root folder of its own, thrown away afterwards, so nothing passes but artifacts.
+its own with a root folder of its own, thrown away afterwards, so nothing passes but artifacts. Conditions are
+not imitated, as the pipeline has none: a model that is refused is a verdict, not a missing task.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -101,15 +103,15 @@ class Backend:
         self,
         package: Path,
         arguments: dict[str, str] | None = None,
-        before_attempt: Callable[[str, int], dict[str, str]] | None = None,
+        evict: Callable[[str, int], float | None] = lambda task, attempt: None,
     ) -> Run:
         """Runs a compiled pipeline.
 
         Args:
             package: The YAML file.
             arguments: Values of run parameters.
-            before_attempt: Called with a task's name and the number of the attempt, from 1; the
-                variables it returns are set for that attempt's process. For tests of failures.
+            evict: Called with a task's name and the number of the attempt, from 1; the pod is
+                killed after so many seconds. None lets it be.
 
         Raises:
             ValueError: What the API server would refuse.
@@ -130,7 +132,7 @@ class Backend:
                         break
                     del waiting[name]
                     future = pool.submit(
-                        self._run_task, spec, platform, name, parameters, run, begin, before_attempt
+                        self._run_task, spec, platform, name, parameters, run, begin, evict
                     )
                     running[future] = name
                 if not running:
@@ -144,7 +146,7 @@ class Backend:
                         failed.set()
         return run
 
-    def _run_task(self, spec, platform, name, parameters, run, begin, before_attempt) -> Task:
+    def _run_task(self, spec, platform, name, parameters, run, begin, evict) -> Task:
         task, result = spec["root"]["dag"]["tasks"][name], run.tasks[name]
         component = spec["components"][task["componentRef"]["name"]]
         label = component["executorLabel"]
@@ -162,8 +164,7 @@ class Backend:
             retries = task.get("retryPolicy", {}).get("maxRetryCount", 0)
             for attempt in range(1, retries + 2):
                 result.attempts = attempt
-                extra = before_attempt(name, attempt) if before_attempt else {}
-                outputs = self._launcher(request, component, container, run, result, extra)
+                outputs = self._launcher(request, container, result, evict(name, attempt))
                 if outputs is not None:
                     result.outputs, state = outputs, "SUCCEEDED"
                     if is_cached:
@@ -220,7 +221,7 @@ class Backend:
             "metadata": {**known["metadata"], **extra},
         }
 
-    def _launcher(self, request, component, container, run, result, extra) -> dict[str, int] | None:
+    def _launcher(self, request, container, result, seconds) -> dict[str, int] | None:
         """Output ids, or None if the user's command failed; ``component/launcher_v2.go``."""
         root = self.folder / "pods" / f"{result.name}-{uuid.uuid4().hex[:8]}"
         for name in ("tmp", "home", "work"):
@@ -243,20 +244,31 @@ class Backend:
         for word in words:
             if len(word.encode()) >= LONGEST_ARGUMENT:
                 raise ValueError("Argument list too long")
-        process = subprocess.run(
-            words, cwd=root / "work", env=environment(root, container, extra), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
-        )  # fmt: skip
-        result.log += process.stdout
+        process = subprocess.Popen(
+            words,
+            cwd=root / "work",
+            env=environment(root, container),
+            text=True,
+            errors="replace",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+        result.log += output
         try:
             if process.returncode:
                 result.log += f"\nbackend: exit status {process.returncode}"
                 return None
-            return self._publish(request, component, root)
+            return self._publish(request, root)
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
-    def _publish(self, request, component, root) -> dict[str, int]:
+    def _publish(self, request, root) -> dict[str, int]:
         output_file = Path(request["outputs"]["outputFile"])
         answer = json_format.Parse(output_file.read_text(), pb.ExecutorOutput())
         ids = {}
@@ -300,6 +312,9 @@ def load(package: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             raise ValueError(f"{label}: non-container executor not implemented")
         if "lifecycle" in executor["container"]:
             raise ValueError(f"{label}: a lifecycle hook is never executed")
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        if "triggerPolicy" in task:
+            raise NotImplementedError(f"{name} has a condition, which is not imitated")
     return spec, platform
 
 
@@ -344,7 +359,7 @@ def fingerprint(request, component, container, settings) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
-def environment(root: Path, container: dict[str, Any], extra: dict[str, str]) -> dict[str, str]:
+def environment(root: Path, container: dict[str, Any]) -> dict[str, str]:
     """Variables of a pod: those of the image, of the container, and the root of its file system."""
     return {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
@@ -356,5 +371,4 @@ def environment(root: Path, container: dict[str, Any], extra: dict[str, str]) ->
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "INKWELL_LAUNCHER_ROOT": str(root),
         **{variable["name"]: variable["value"] for variable in container.get("env", [])},
-        **extra,
     }

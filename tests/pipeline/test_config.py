@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline import config as config_module
-from pipeline.config import DEFAULT_PROFILE, RunConfig, load_config, profile_names
+from pipeline.config import DEFAULT_PROFILE, RunConfig, load_config, override, profile_names
 from trainer_modules.common.config import InputError
 
 
@@ -125,6 +125,21 @@ def test_a_bad_override_is_one_sentence(override, words):
         load_config("smoke", overrides=[override])
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_overrides_of_a_run_are_what_compiling_with_them_gives():
+    overrides = ["gan.epochs=3", "seed=5", "evaluator.gates.gan.frechet_distance.threshold=7"]
+    assert override(load_config("smoke"), overrides) == load_config("smoke", overrides=overrides)
+    config = load_config("smoke", overrides=["gan.seed=9"])
+    assert override(config, []) == config
+    assert override(config, ["gan.epochs=3"]).gan.seed == 9
+    assert override(config, ["seed=5", "judge.seed=6"]).judge.seed == 6
+
+
+@pytest.mark.parametrize("path", ["data_dir=/x", "serving_dir=/x", "output_dir=x", "profile=full"])
+def test_what_is_fixed_at_compile_time_cannot_be_overridden(path):
+    with pytest.raises(InputError, match="cannot be set for a run of a compiled pipeline"):
+        override(load_config("smoke"), [path])
 
 
 def test_a_profile_that_does_not_exist_is_told_with_those_that_do():

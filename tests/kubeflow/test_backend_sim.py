@@ -1,0 +1,117 @@
+"""The simulation itself, on three small nodes: it must refuse and lose what the backend does."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.kubeflow import backend_sim
+from tests.kubeflow.backend_sim import Backend, ObjectStore
+from tests.kubeflow.toy import compile_toy
+
+
+def test_objects_come_by_bare_prefix_and_empty_folders_do_not(tmp_path):
+    store, here = ObjectStore(tmp_path / "bucket"), tmp_path / "here"
+    for name in ("model/saved/a", "model_run/b", "other/c"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(name)
+    (here / "model" / "assets").mkdir()
+    (here / "model" / "BLESSED").touch()
+    for name in ("model", "model_run", "other"):
+        store.upload(here / name, f"minio/task/{name}")
+    there = tmp_path / "there"
+    store.download("minio/task/model", there / "model")
+    found = sorted(p.relative_to(there).as_posix() for p in there.rglob("*") if p.is_file())
+    assert found == ["model/BLESSED", "model/saved/a", "model_run/b"]
+    assert not (there / "model" / "assets").exists()
+
+
+def test_artifacts_pass_and_results_are_kept_until_something_changes(tmp_path):
+    backend, package = Backend(tmp_path / "kfp"), tmp_path / "toy.yaml"
+    compile_toy(package, "a")
+    first = backend.run(package)
+    assert set(first.states().values()) == {"SUCCEEDED"}, first.tasks["copy"].log
+    copied = backend.artifacts[first.tasks["copy"].outputs["model"]]["uri"]
+    assert (backend.store.folder / copied.replace("://", "/") / "text").read_text() == "a"
+    assert first.tasks["copy"].started >= first.tasks["make"].ended
+    assert os.listdir(tmp_path / "kfp" / "pods") == []
+
+    assert set(backend.run(package).states().values()) == {"CACHED"}
+    compile_toy(package, "b")
+    assert backend.run(package).states() == {
+        "make": "SUCCEEDED",
+        "copy": "SUCCEEDED",
+        "other": "CACHED",
+    }
+
+
+def test_the_users_mistake_ends_the_pod_with_2_and_the_run(tmp_path):
+    backend, package = Backend(tmp_path / "kfp"), tmp_path / "toy.yaml"
+    compile_toy(package, fail="input")
+    run = backend.run(package)
+    assert run.states()["copy"] == "FAILED"
+    assert not run.succeeded
+    lines = [line for line in run.tasks["copy"].log.splitlines() if line]
+    assert lines[-1] == "backend: exit status 2"
+    assert lines[-2] == "copy: The labels hold one class; give at least two."
+    assert "Traceback" not in run.tasks["copy"].log
+
+
+def test_a_crash_shows_its_trace_and_ends_with_1(tmp_path):
+    backend, package = Backend(tmp_path / "kfp"), tmp_path / "toy.yaml"
+    compile_toy(package, fail="crash")
+    task = backend.run(package).tasks["copy"]
+    assert task.state == "FAILED" and task.attempts == 1
+    assert "ZeroDivisionError: division by zero" in task.log
+    assert task.log.endswith("backend: exit status 1")
+
+
+def test_a_pod_can_be_lost(tmp_path):
+    backend, package = Backend(tmp_path / "kfp"), tmp_path / "toy.yaml"
+    compile_toy(package, retries=1)
+    start = time.monotonic()
+    run = backend.run(package, evict=lambda task, attempt: 0.2 if task == "make" else None)
+    assert run.states() == {"make": "FAILED", "copy": "PENDING", "other": run.states()["other"]}
+    assert "exit status -9" in run.tasks["make"].log
+    assert time.monotonic() - start < 60
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> dict:
+    return compile_toy(tmp_path / "toy.yaml")
+
+
+def refused(spec: dict, tmp_path: Path) -> None:
+    path = tmp_path / "changed.yaml"
+    path.write_text(yaml.safe_dump_all([spec, {"platforms": {"kubernetes": {}}}]))
+    backend_sim.load(path)
+
+
+def test_specs_that_the_api_server_refuses_are_refused(spec, tmp_path):
+    refused(spec, tmp_path)  # as it is, it is taken
+    with pytest.raises(ValueError, match="schema version 2.0.0"):
+        refused({**spec, "schemaVersion": "2.0.0"}, tmp_path)
+    executors = spec["deploymentSpec"]["executors"]
+    for executor in ({"resolver": {}}, {"importer": {}}):
+        broken = {**spec, "deploymentSpec": {"executors": {**executors, "copy_executor": executor}}}
+        with pytest.raises(ValueError, match="copy_executor: non-container"):
+            refused(broken, tmp_path)
+    from google.protobuf import json_format
+
+    with pytest.raises(json_format.ParseError, match="runtimeConfig"):
+        refused({**spec, "runtimeConfig": {}}, tmp_path)
+
+
+def test_what_is_not_imitated_is_refused(spec, tmp_path):
+    spec["root"]["dag"]["tasks"]["copy"]["triggerPolicy"] = {"condition": "1 == 1"}
+    with pytest.raises(NotImplementedError, match="copy has a condition"):
+        refused(spec, tmp_path)
+
+
+def test_arguments_of_a_run_must_be_its_parameters(spec):
+    with pytest.raises(ValueError, match="parameter epochs is not among the inputs"):
+        backend_sim.root_parameters(spec, {"epochs": "3"})

@@ -1,0 +1,226 @@
+"""What ``inkwell compile`` writes: its meaning, and that the backend and the SDK take it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import json_format
+
+from pipeline import kubeflow_spec
+from pipeline.config import RunConfig, load_config
+from pipeline.kubeflow_runner import compile_pipeline, tfx_spec
+from pipeline.plan import NODES, TRAINERS
+from tests.conftest import ROOT
+from tests.kubeflow import backend_sim
+from tests.kubeflow.golden import meaning
+from trainer_modules.common.config import InputError, from_dict
+
+GOLDEN = Path(__file__).with_name("golden.yaml")
+
+
+def tasks(spec) -> dict:
+    return spec["root"]["dag"]["tasks"]
+
+
+def container(spec, node_id: str) -> dict:
+    return spec["deploymentSpec"]["executors"][f"{node_id}_executor"]["container"]
+
+
+def constants(spec, node_id: str) -> dict:
+    """Parameters of a node that are fixed when the pipeline is compiled."""
+    parameters = tasks(spec)[node_id].get("inputs", {}).get("parameters", {})
+    return {
+        name: source["runtimeValue"]["constant"]
+        for name, source in parameters.items()
+        if "runtimeValue" in source
+    }
+
+
+def test_it_means_what_it_shall_mean(package):
+    # A wanted change is written down by the command in golden.py and read in the diff.
+    assert meaning(package) == yaml.safe_load(GOLDEN.read_text())
+
+
+def test_its_order_is_that_of_the_plan(spec):
+    assert {name: set(backend_sim.needs(task)) for name, task in tasks(spec).items()} == {
+        name: set(needs) for name, needs in NODES.items()
+    }
+
+
+def test_the_sdk_loads_it(package):
+    from kfp import components
+
+    loaded = components.load_component_from_file(str(package))
+    assert loaded.name == "inkwell"
+    assert set(loaded.component_spec.inputs) == set(kubeflow_spec.PARAMETERS)
+    assert "kubernetes" in loaded.platform_spec.platforms
+
+
+def test_the_backend_takes_it_and_nothing_unknown(package, spec):
+    backend_sim.load(package)
+    document = next(d for d in yaml.safe_load_all(package.read_text()) if "platforms" in d)
+    kubeflow_spec.check(spec, document)
+    [executor] = [
+        settings
+        for label, settings in document["platforms"]["kubernetes"]["deploymentSpec"][
+            "executors"
+        ].items()
+        if label == "gan_executor"
+    ]
+    executor["nodeSelectors"] = {}
+    with pytest.raises(json_format.ParseError, match="nodeSelectors"):
+        kubeflow_spec.check(spec, document)
+    del executor["nodeSelectors"]
+    del document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["gan_executor"]
+    with pytest.raises(ValueError, match="different nodes"):
+        kubeflow_spec.check(spec, document)
+
+
+def test_names_that_argo_refuses_are_found(spec):
+    broken = json.loads(json.dumps(spec))
+    tasks(broken)["Trainer.mnist"] = tasks(broken).pop("gan")
+    with pytest.raises(InputError, match=r"Trainer\.mnist is no name in Argo"):
+        kubeflow_spec.check_names(broken)
+
+
+def test_a_run_parameter_without_value_is_a_mistake_only_for_data_that_cannot_be_read(
+    cluster, spec, tmp_path
+):
+    backend_sim.root_parameters(spec, {})  # every parameter has a default
+    elsewhere = dataclasses.replace(cluster, data_uri="/data/of/the/cluster")
+    compile_pipeline(load_config("smoke"), elsewhere, tmp_path / "p.yaml")
+    other, _ = backend_sim.load(tmp_path / "p.yaml")
+    with pytest.raises(ValueError, match="data_fingerprint has no value"):
+        backend_sim.root_parameters(other, {})
+    assert backend_sim.root_parameters(other, {"data_fingerprint": "1"})
+
+
+def test_the_fingerprint_of_the_data_in_the_image_is_that_of_the_checkout(spec, mnist_dir):
+    from components.idx_example_gen.idx import digest
+
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert parameters["data_fingerprint"]["defaultValue"] == digest(str(mnist_dir))
+
+
+def test_platform_settings_of_the_user_reach_every_pod(spec, platform):
+    for node_id in NODES:
+        pod = platform[node_id]
+        assert pod["imagePullPolicy"] == "IfNotPresent"
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == "1000"
+        assert [secret["secretName"] for secret in pod["imagePullSecret"]] == ["registry"]
+        [secret] = pod["secretAsEnv"]
+        assert secret["keyToEnv"] == [{"secretKey": "key", "envVar": "ACCESS_KEY"}]
+        assert {"name": "TZ", "value": "UTC"} in container(spec, node_id)["env"]
+    for old in platform.values():
+        for mount in old.get("pvcMount", []):  # both spellings say the same
+            name = mount["pvcNameParameter"]["runtimeValue"]["constant"]
+            assert name == mount["constant"]
+
+
+def test_an_old_backend_gets_no_security_context(cluster, tmp_path):
+    old = dataclasses.replace(cluster, run_as_user=None)
+    compile_pipeline(load_config("smoke"), old, tmp_path / "p.yaml")
+    assert "securityContext" not in (tmp_path / "p.yaml").read_text()
+
+
+def test_the_compiled_configuration_travels_outside_the_cache_key(spec, cluster):
+    variables = {v["name"]: v["value"] for v in container(spec, "gan")["env"]}
+    config = from_dict(RunConfig, json.loads(variables[kubeflow_spec.CONFIG_VARIABLE]))
+    expected = load_config("smoke", cluster.data_uri)
+    assert config == dataclasses.replace(expected, serving_dir=cluster.serving_store.mount)
+    words = " ".join(container(spec, "gan")["args"])
+    assert "discriminator_learning_rate" not in words
+
+
+def test_code_is_part_of_the_cache_key(spec):
+    stock = {"statistics-gen", "example-validator"}
+    for node_id in NODES:
+        flags = [word for word in container(spec, node_id)["args"] if word.startswith("--code=")]
+        assert len(flags) == (node_id not in stock), node_id
+        assert all(re.fullmatch(r"--code=[0-9a-f]{16}", flag) for flag in flags)
+
+
+def test_nodes_that_take_no_overrides_have_no_settings(cluster):
+    # Another value for everything that can be set: what does not change has nothing to override.
+    def compiled(*overrides: str) -> dict:
+        return tfx_spec(load_config("smoke", "/data", overrides), cluster)[0]
+
+    changed = compiled(
+        "seed=7",
+        "data.max_images=2000",
+        *(f"{part}.epochs=7" for part in ("judge", "autoencoder", "diffusion", "gan")),
+        *(f"finetune_{part}.epochs=7" for part in ("autoencoder", "diffusion")),
+        "serving_check.latency_requests=7",
+    )
+    usual = compiled()
+    same = {n for n in NODES if constants(usual, n) == constants(changed, n)}
+    assert same == kubeflow_spec.WITHOUT_SETTINGS
+
+
+def test_only_trainers_ask_for_gpus_and_all_do(spec, platform):
+    asking = {n for n in NODES if "accelerator" in container(spec, n)["resources"]}
+    assert asking == set(TRAINERS)
+    assert asking == {n for n in NODES if "tolerations" in platform[n]}
+
+
+def test_the_command_takes_under_twenty_seconds_and_is_quiet(tmp_path):
+    command = [sys.executable, "-m", "pipeline.cli", "compile", "-o", str(tmp_path / "p.yaml")]
+    before = os.times()
+    result = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}
+    )
+    after = os.times()
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    first, note = result.stdout.splitlines()
+    assert first.endswith(
+        "profile full, 22 nodes, 6 of them on GPU nodes; data /app/data/mnist, "
+        "artifacts minio://mlpipeline/inkwell."
+    )
+    assert note.startswith("Note: inkwell-cpu and inkwell-gpu without a tag")
+    backend_sim.load(tmp_path / "p.yaml")
+    # CPU time: the clock would measure what else the machine does.
+    used = after.children_user + after.children_system
+    assert used - before.children_user - before.children_system < 20
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-o", "p.json"], "p.json must end in .yaml"),
+        (["-o", "none/p.yaml"], "none is no directory of yours"),
+        (["--data", "data/mnist"], "data_uri must be an absolute path"),
+        (["--cluster", "none.yaml"], "none.yaml cannot be read"),
+        (["--images", "none.json"], "none.json cannot be read"),
+        (["--set", "gan.epoch=2"], "did you mean epochs?"),
+        (["--profile", "ful"], "did you mean full?"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_writes_nothing(tmp_path, monkeypatch, options, words):
+    from typer.testing import CliRunner
+
+    from pipeline.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["compile", *options])
+    assert result.exit_code == 2
+    assert words in result.output and result.output.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_compile_leaves_the_old_file(tmp_path, cluster, monkeypatch):
+    path = tmp_path / "p.yaml"
+    path.write_text("old")
+    monkeypatch.setattr(kubeflow_spec, "EVALUATORS", None)
+    with pytest.raises(TypeError):
+        compile_pipeline(load_config("smoke"), cluster, path)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
