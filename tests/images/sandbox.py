@@ -1,7 +1,8 @@
 """Builds stages of the Dockerfile in plain directories, and runs commands in the result.
 
-Not a container engine: a stage is a directory, ``COPY`` is a hard-linked copy, and ``RUN`` is a
-shell with that directory as its root, in mount and network namespaces of its own. In place of the
+Not a container engine: a stage is a directory, and ``RUN`` is a shell with that directory as its
+root, in mount and network namespaces of its own. What one stage takes over from another is moved
+where it can be, as hundred thousand files are slow to link. In place of the
 base image it has the machine's ``/usr`` (read-only) and the Python that set-up chose, at the path
 where the base image has it, on the private C library where set-up made one. The steps that fetch
 something are left out: ``apt-get`` and ``pip`` (see ``skipped``); uv is set-up's own, of the locked
@@ -68,19 +69,20 @@ def build(stages: dict[str, Stage], target: str, directory: Path) -> Image:
     """
     done: dict[str, Image] = {}
     skipped: list[str] = []
-    for name in needed(stages, target):
+    names = needed(stages, target)
+    for name in names:
         stage = stages[name]
         root = directory / name
         if stage.base in done:
-            parent = done[stage.base]
-            _link_tree(parent.root, root)
-            image = dataclasses.replace(parent, root=root)
+            image = dataclasses.replace(done[stage.base], root=root)
+            last_use = [other for other in names if stages[other].base == stage.base][-1] == name
+            (_move if last_use else _link_tree)(done[stage.base].root, root)
         else:
             _make_base(root)
             image = Image(root, {"PATH": BASE_PATH}, "/", "0:0", (), ())
         for instruction in stage.instructions:
             if instruction.keyword == "RUN":
-                skipped += _run_step(image, instruction)
+                skipped += run_step(image, instruction)
             elif instruction.keyword == "COPY":
                 _copy(image, instruction, done)
             else:
@@ -122,7 +124,9 @@ def _copy(image: Image, step: Instruction, done: dict[str, Image]) -> None:
         if target.endswith("/"):  # the Dockerfile copies single files only into directories
             place = place / Path(source).name
         if "from" in step.flags:
-            _link_tree(_inside(done[step.flags["from"]].root, source), place)
+            origin = _inside(done[step.flags["from"]].root, source)
+            # A directory goes to one stage only; a second one would find it gone.
+            (_move if origin.is_dir() and not place.exists() else _link_tree)(origin, place)
             continue
         for name in context_files(source):
             file = place if name == source else place / os.path.relpath(name, source)
@@ -144,8 +148,12 @@ def context_files(source: str) -> list[str]:
     return sorted(name for name in context() if name == source or name.startswith(f"{source}/"))
 
 
-def _run_step(image: Image, step: Instruction) -> list[str]:
-    """Runs a RUN, all but its commands that fetch something; returns those."""
+def run_step(image: Image, step: Instruction) -> list[str]:
+    """Runs a ``RUN``, all but its commands that fetch something; returns those.
+
+    Raises:
+        RuntimeError: It failed; the message has the end of its output.
+    """
     commands = [part.strip() for part in step.value.split(" && ")]
     skipped = [part for part in commands if re.match(r"apt-get |python -m pip ", part)]
     script = " && ".join(part for part in commands if part not in skipped)
@@ -160,12 +168,15 @@ def _run_step(image: Image, step: Instruction) -> list[str]:
     environment |= {**index_variables(), "UV_OFFLINE": "1", "UV_NO_PROGRESS": "1", "HOME": "/root"}
     environment.pop("UV_CACHE_DIR", None)
     mount = re.fullmatch(r"type=cache,target=(\S+)", step.flags.get("mount", ""))
+    linked = image.root.parent / "cache"  # hard links to set-up's cache
     if mount:
-        _link_tree(CACHE, _inside(image.root, mount.group(1)))
+        if not linked.exists():
+            _link_tree(CACHE, linked)
+        _move(linked, _inside(image.root, mount.group(1)))
     shell = ["sh", "-e", "-c", script]
     done = _enter(image, shell, {**environment, **image.environment}, None, timeout=600)
     if mount:
-        shutil.rmtree(_inside(image.root, mount.group(1)))
+        _move(_inside(image.root, mount.group(1)), linked)
     if done.returncode:
         output = (done.stdout + done.stderr)[-4000:]
         raise RuntimeError(f"RUN {script} ended with {done.returncode}:\n{output}")
@@ -249,6 +260,12 @@ def _inside(root: Path, path: str) -> Path:
     """Where a path of the image lies on this machine; its /usr/local lies beside its /usr."""
     path = path.lstrip("/")
     return root / re.sub(r"^usr/local(?=/|$)", LOCAL, path)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves a directory to a place where there is nothing yet."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
 
 
 def _link_tree(source: Path, target: Path) -> None:
