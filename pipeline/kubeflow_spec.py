@@ -43,6 +43,10 @@ DATA_READERS = {"example-gen": "input_base", "schema": "data_dir"}  # with the p
 READS_SERVING_STORE = (*EVALUATORS, *PUSHERS, "report")
 NEVER_RETRIED = ("data-gate",)  # its verdict would be the same
 
+# Time since the first attempt after which Argo starts no other; it counts work, not only waiting.
+# Left out, the backend hands Argo 0, and nothing is ever tried again.
+_RETRIED_FOR = f"{7 * 24 * 3600}s"
+
 CONFIG_VARIABLE = "INKWELL_CONFIG"  # environment variable: the compiled configuration as JSON
 _ARGO_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,127}")
 
@@ -122,6 +126,8 @@ def set_retries(spec: Spec, cluster: Cluster) -> None:
             task["retryPolicy"] = {
                 "maxRetryCount": cluster.max_retries,
                 "backoffDuration": f"{cluster.retry_backoff_seconds}s",
+                "backoffFactor": 2.0,
+                "backoffMaxDuration": _RETRIED_FOR,
             }
 
 

@@ -4,8 +4,8 @@ What is imitated, each from the Go source: the driver (parameters and their defa
 looked up in metadata that keep no type and no integer, new URIs, the cache key), the launcher
 (download by bare prefix, ``{{$}}``, strict ExecutorOutput, upload, metadata without nulls) and
 Argo (tasks as soon as they can, retries, no new task after a failure). Every task is a process of
-its own with a root folder of its own, thrown away afterwards, so nothing passes but artifacts. Conditions are
-not imitated, as the pipeline has none: a model that is refused is a verdict, not a missing task.
+its own with a root folder of its own, thrown away afterwards, so nothing passes but artifacts.
+Conditions are refused, as the pipeline has none: that a model is not approved is a verdict.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Backend:
             if is_cached and key in self.cache:
                 result.outputs, state = self.cache[key], "CACHED"
                 return result
-            retries = task.get("retryPolicy", {}).get("maxRetryCount", 0)
+            retries = allowed_retries(task)
             for attempt in range(1, retries + 2):
                 result.attempts = attempt
                 outputs = self._launcher(request, container, result, evict(name, attempt))
@@ -330,6 +330,13 @@ def root_parameters(spec: dict[str, Any], arguments: dict[str, str]) -> dict[str
             raise ValueError(f"parameter {name} has no value")
         values[name] = arguments.get(name, parameter.get("defaultValue"))
     return values
+
+
+def allowed_retries(task: dict[str, Any]) -> int:
+    """Attempts after the first: none without a longest duration, which Argo then takes for 0."""
+    policy = task.get("retryPolicy", {})
+    longest = int(policy.get("backoffMaxDuration", "0s").removesuffix("s"))
+    return policy.get("maxRetryCount", 0) if longest else 0
 
 
 def needs(task: dict[str, Any]) -> list[str]:

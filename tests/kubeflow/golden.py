@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.kubeflow.backend_sim import needs
+from tests.kubeflow.backend_sim import allowed_retries, needs
 
 
 def meaning(package: Path) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def meaning(package: Path) -> dict[str, Any]:
             },
             "image": container["image"],
             "cached": task["cachingOptions"]["enableCache"],
-            "retries": task.get("retryPolicy", {}).get("maxRetryCount", 0),
+            "retries": allowed_retries(task),
             "cpu, memory": [resources["resourceCpuLimit"], resources["resourceMemoryLimit"]],
             "accelerator": resources.get("accelerator"),
             "volumes": {m["mountPath"]: m["constant"] for m in pod.get("pvcMount", [])},

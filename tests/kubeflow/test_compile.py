@@ -166,6 +166,15 @@ def test_nodes_that_take_no_overrides_have_no_settings(cluster):
     assert same == kubeflow_spec.WITHOUT_SETTINGS
 
 
+def test_the_data_gate_alone_is_never_retried(spec):
+    retried = {name for name, task in tasks(spec).items() if backend_sim.allowed_retries(task)}
+    assert set(NODES) - retried == {"data-gate"}
+    policy = tasks(spec)["gan"]["retryPolicy"]
+    assert (policy["maxRetryCount"], policy["backoffDuration"]) == (2, "60s")
+    # Longer than any training: Argo counts from the first attempt's start.
+    assert int(policy["backoffMaxDuration"].removesuffix("s")) >= 48 * 3600
+
+
 def test_only_trainers_ask_for_gpus_and_all_do(spec, platform):
     asking = {n for n in NODES if "accelerator" in container(spec, n)["resources"]}
     assert asking == set(TRAINERS)

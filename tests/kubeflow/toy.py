@@ -23,7 +23,7 @@ def compile_toy(path: Path, text: str = "a", fail: str = "", retries: int = 0) -
     kubeflow_spec.add_arguments(spec, {})
     spec["defaultPipelineRoot"] = "minio://mlpipeline/toy"
     for task in spec["root"]["dag"]["tasks"].values():
-        task["retryPolicy"] = {"maxRetryCount": retries}
+        task["retryPolicy"] = {"maxRetryCount": retries, "backoffMaxDuration": "60s"}
     executors: dict[str, Any] = {label: {} for label in spec["deploymentSpec"]["executors"]}
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
     path.write_text(yaml.safe_dump_all([spec, platform]))
