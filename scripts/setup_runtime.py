@@ -12,7 +12,7 @@ import glob
 import os
 import re
 import shutil
-from typing import Callable
+from typing import Callable, Sequence
 
 from setup_machine import SetupError
 
@@ -129,17 +129,17 @@ def apt_config(dump: str, work: str) -> str:
     return "\n".join(kept) + "\n"
 
 
-def download_packages(run: Run, work: str, codename: str) -> list[str]:
-    """Downloads the Debian 13 packages into ``work``/debs and returns their paths."""
+def download_packages(run: Run, work: str, codename: str, names: Sequence[str]) -> list[str]:
+    """Downloads packages of Debian 13 into ``work``/debs and returns their paths."""
     shutil.rmtree(work, ignore_errors=True)
     for folder in ("lists/partial", "cache/archives/partial", "sources", "debs"):
         os.makedirs(os.path.join(work, folder))
     if not write_sources("/etc/apt", codename, os.path.join(work, "sources")):
         raise SetupError(
             f"No Debian mirror for {codename} was found in /etc/apt, from which set-up could take "
-            "Debian 13's C library; add one, use Debian 13, or the container image (Dockerfile)."
+            "Debian 13's packages; add one, use Debian 13, or the container image (Dockerfile)."
         )
-    what = "Downloading Debian 13's C library with apt"
+    what = "Downloading packages of Debian 13 with apt"
     config = os.path.join(work, "apt.conf")
     with open(config, "w", encoding="utf-8") as stream:
         stream.write(apt_config(run(what, ["apt-config", "dump"]), work))
@@ -147,7 +147,7 @@ def download_packages(run: Run, work: str, codename: str) -> list[str]:
     # A mirror that has no Debian 13 (a vendor's own) fails the update; the download then decides.
     run(what, ["apt-get", "-qq", "update"], variables=variables, check=False)
     debs = os.path.join(work, "debs")
-    run(what, ["apt-get", "-qq", "download", *PACKAGES], variables=variables, cwd=debs)
+    run(what, ["apt-get", "-qq", "download", *names], variables=variables, cwd=debs)
     return sorted(glob.glob(os.path.join(debs, "*.deb")))
 
 
@@ -165,7 +165,7 @@ def install_runtime(
         library_dir: Where its shared libpython is, or None.
     """
     runtime = os.path.join(venv, "runtime")
-    for package in download_packages(run, work, codename):
+    for package in download_packages(run, work, codename, PACKAGES):
         run("Unpacking Debian 13's C library", ["dpkg", "-x", package, runtime])
     libraries = os.path.join(runtime, LIBRARIES)
     loader = os.path.join(libraries, "ld-linux-x86-64.so.2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -63,6 +64,29 @@ def test_build_script_is_valid_shell_and_runs_the_tests():
     assert os.access(script, os.X_OK)
     assert subprocess.run(["bash", "-n", script]).returncode == 0
     assert script.read_text().rstrip().endswith("make test")
+
+
+def test_build_script_brings_kubectl_where_there_is_none(tmp_path: Path):
+    """Every command that the script may call is a stub that notes its arguments."""
+    real = ("bash", "dirname", "true")
+    stubs = ("apt-get", "c++", "chromium", "make", "sudo")
+    for name in real:
+        (tmp_path / name).symlink_to(shutil.which(name))
+    (tmp_path / "python3").write_text(
+        '#!/bin/sh\ncase "$1" in scripts/setup_kubectl.py) echo /x/kubectl.deb;; esac\n'
+    )
+    for name in stubs:
+        run = 'shift\n"$@"' if name == "sudo" else f'echo {name} "$@"'
+        (tmp_path / name).write_text(f"#!/bin/sh\n{run}\n")
+    for name in (*stubs, "python3"):
+        (tmp_path / name).chmod(0o755)
+    script = ["bash", str(ROOT / ".ci" / "run")]
+    done = subprocess.run(script, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    update, install, test = done.stdout.splitlines()
+    assert update == "apt-get -qq update" and test == "make test"
+    assert install.startswith("apt-get -qq install") and install.endswith(" /x/kubectl.deb")
+    assert "chromium" not in install  # what is there is not asked for
 
 
 def test_installed_package_holds_code_and_data_files(tmp_path: Path):
