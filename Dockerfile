@@ -21,8 +21,10 @@ RUN sed -n '/^uv==/,/^    # via/p' requirements-dev.lock > uv.lock \
     && python -m pip install --no-cache-dir --no-deps --only-binary=:all: --require-hashes \
         --target /opt/uv --requirement uv.lock
 
-# What both images run on, in /opt/venv. pyfarmhash has no wheel: the compiler stays in this stage.
+# What both images run on, in /opt/venv. pyfarmhash has no wheel: the compiler, of whatever version
+# Debian has, stays in this stage.
 FROM base AS packages
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
@@ -34,8 +36,8 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && uv pip install --python /opt/venv --link-mode copy --compile-bytecode --no-deps \
         --require-hashes --requirements requirements.lock --build-constraints requirements.lock
 # Only for compiling against TensorFlow and for testing pandas; no -f, so that a new layout is seen.
-RUN cd /opt/venv/lib/python3.11/site-packages \
-    && rm -r tensorflow/include clang pandas/tests
+WORKDIR /opt/venv/lib/python3.11/site-packages
+RUN rm -r tensorflow/include clang pandas/tests
 RUN printf '#!/opt/venv/bin/python\nfrom pipeline.cli import main\n\nmain()\n' > /opt/venv/bin/inkwell \
     && chmod 755 /opt/venv/bin/inkwell
 

@@ -2,10 +2,10 @@
 
 Not a container engine: a stage is a directory, and ``RUN`` is a shell with that directory as its
 root, in mount and network namespaces of its own. What one stage takes over from another is moved
-where that will do, as a hundred thousand files take long to link. In place of the base image it has
-the machine's ``/usr`` (read-only) and the Python that set-up chose, in /usr/local and on the private
-C library where set-up made one. The steps that fetch something are left out: ``apt-get`` and
-``pip`` (see ``skipped``); uv is set-up's own, of the locked version, and installs from set-up's
+where that will do, as a hundred thousand files take long to link. In place of the base image it
+has the machine's ``/usr`` (read-only) and the Python that set-up chose, in /usr/local and on the
+private C library where set-up made one. The steps that fetch something are left out: ``apt-get``
+and ``pip`` (see ``skipped``); uv is set-up's own, of the locked version, and installs from set-up's
 cache. Needs root, and Linux namespaces.
 """
 
