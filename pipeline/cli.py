@@ -1,4 +1,4 @@
-"""The command line: ``inkwell run``, ``compile``, ``report``, ``runs``, ``models``, ``baseline``.
+"""The command line: ``inkwell run``, ``compile``, ``submit`` and the small ones.
 
 Contract: heavy imports happen inside the commands, so ``--help`` answers at once. Exit codes: 0
 all models approved and pushed, 1 a node crashed, 2 the user's mistake (one sentence, no stack
@@ -47,12 +47,38 @@ Examples:
     inkwell compile --images build.json --cluster my-cluster.yaml
     inkwell compile --data gs://bucket/fashion
 """
+_SUBMIT_EXAMPLES = """Runs the pipeline on a Kubeflow Pipelines cluster.
+
+Examples:
+
+    inkwell submit --endpoint http://localhost:8888 --images build.json --wait
+    inkwell submit --endpoint http://localhost:8888 --pipeline pipeline.yaml --wait
+    inkwell submit --endpoint URL --pipeline pipeline.yaml --param "overrides=gan.epochs=8 seed=2"
+    inkwell submit --endpoint URL --follow RUN_ID
+
+INKWELL_KFP_TOKEN or INKWELL_KFP_COOKIES let you in where KFP asks who you are; in a pod of the
+cluster its own token does.
+"""
 _ProfileOption = Annotated[
     str, typer.Option(metavar="quick|full|smoke", help="Settings to start from.")
 ]
 _SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+]
+_ClusterDataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="URI", help="Four IDX files as pods see them: a path, or gs://."
+    ),
+]
+_ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="FILE", help="Settings over pipeline/cluster.yaml."),
+]
+_ImagesOption = Annotated[
+    str | None,
+    typer.Option("--images", metavar="FILE", help="What skaffold build --file-output wrote."),
 ]
 _OutputOption = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
 
@@ -138,17 +164,10 @@ def compile(
         str, typer.Option("--output", "-o", metavar="FILE", help="YAML file to write.")
     ] = "pipeline.yaml",
     profile: _ProfileOption = "full",
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="Four IDX files as pods see them: a path, or gs://."),
-    ] = None,
+    data: _ClusterDataOption = None,
     set_: _SetOption = None,
-    cluster: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Settings over pipeline/cluster.yaml.")
-    ] = None,
-    images: Annotated[
-        str | None, typer.Option(metavar="FILE", help="What skaffold build --file-output wrote.")
-    ] = None,
+    cluster: _ClusterOption = None,
+    images: _ImagesOption = None,
 ) -> None:
     with _user_errors():
         from pathlib import Path
@@ -157,6 +176,88 @@ def compile(
 
         notes = compile_options(Path(output), profile, data, set_ or [], cluster, images)
         typer.echo("\n".join(notes))
+
+
+@app.command(help=_SUBMIT_EXAMPLES)
+def submit(
+    endpoint: Annotated[
+        str,
+        typer.Option(
+            envvar="INKWELL_KFP_ENDPOINT", metavar="URL", help="Address of KFP's API server."
+        ),
+    ],
+    package: Annotated[
+        str | None,
+        typer.Option("--pipeline", metavar="FILE", help="What inkwell compile wrote."),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="quick|full|smoke", help="Compile this profile: full.")
+    ] = None,
+    data: _ClusterDataOption = None,
+    set_: _SetOption = None,
+    cluster: _ClusterOption = None,
+    images: _ImagesOption = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Parameter of the run; may be repeated."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    follow: Annotated[
+        str | None, typer.Option(metavar="RUN_ID", help="Follow this run; submit nothing.")
+    ] = None,
+    experiment: Annotated[
+        str, typer.Option(metavar="NAME", help="What the web page gathers runs under.")
+    ] = "inkwell",
+    run_name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run.")] = None,
+    pipeline_root: Annotated[
+        str | None, typer.Option(metavar="URI", help="Place of this run's artifacts.")
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(metavar="NS", help="Yours, where KFP has several users.")
+    ] = None,
+    ui: Annotated[
+        str | None, typer.Option(metavar="URL", help="Address of KFP's web page, for the link.")
+    ] = None,
+    ca_cert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Authority of the server's certificate.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Do not check the server's certificate.")
+    ] = False,
+) -> None:
+    with _user_errors():
+        import tempfile
+        from pathlib import Path
+
+        from pipeline import kubeflow_client as kfp
+        from trainer_modules.common.config import require
+
+        options = [profile, data, set_, cluster, images]
+        require(
+            not (package or follow) or not any(options),
+            "--profile, --data, --set, --cluster and --images are for compiling; leave them out "
+            "where there is a package (--pipeline) or a run (--follow) already.",
+        )
+        address = kfp.Endpoint(endpoint, ui, namespace, ca_cert, insecure)
+        parameters = kfp.parse_parameters(param or [])
+        client = kfp.connect(address)
+        run_id = follow
+        if run_id is None:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(package or f"{folder}/pipeline.yaml")
+                if package is None:
+                    from pipeline.kubeflow_runner import compile_options
+
+                    made = compile_options(
+                        path, profile or "full", data, set_ or [], cluster, images
+                    )
+                    typer.echo("\n".join(made).replace(f"{path}: ", "Compiled: "))
+                run_id, notes = kfp.submit(
+                    client, address, path, parameters, experiment, run_name, pipeline_root
+                )
+            typer.echo("\n".join([*notes, f"Run {run_id}:", address.link(run_id)]))
+        if wait or follow:
+            _leave(kfp.follow(client, address, run_id, _console()))
 
 
 @app.command()

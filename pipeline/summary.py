@@ -17,7 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.progress import CACHED, DONE, FAILED, duration
-from pipeline.results import CRASHED, INTERRUPTED, MODELS, USER_ERROR, ModelResult, RunResult
+from pipeline.results import (
+    CRASHED,
+    INTERRUPTED,
+    MODELS,
+    USER_ERROR,
+    ModelResult,
+    NodeResult,
+    RunResult,
+)
 from serving.model_server.versions import list_versions
 
 _STYLES = {DONE: "green", CACHED: "blue", FAILED: "bold red"}
@@ -25,7 +33,7 @@ _STYLES = {DONE: "green", CACHED: "blue", FAILED: "bold red"}
 
 def print_summary(result: RunResult, console: Console) -> None:
     """The closing table, the gates of every model, what was pushed, and the report's path."""
-    console.print(node_table(result))
+    console.print(node_table(result.nodes, result.seconds))
     for model in result.models:
         if model.gates:
             console.print(gate_table(model))
@@ -37,15 +45,16 @@ def print_summary(result: RunResult, console: Console) -> None:
         console.print(result.report, highlight=False, soft_wrap=True, markup=False)
 
 
-def node_table(result: RunResult) -> Table:
-    """Node, state and seconds, with the sum."""
+def node_table(nodes: Sequence[NodeResult], seconds: float | None = None) -> Table:
+    """Node, state and seconds, and those of the whole run where they are known."""
     table = _table("node", "state", "seconds")
     table.columns[2].justify = "right"
-    for node in result.nodes:
-        seconds = "" if node.seconds is None else f"{node.seconds:.1f}"
-        table.add_row(node.id, Text(node.state, style=_STYLES.get(node.state, "dim")), seconds)
-    table.add_section()
-    table.add_row("all", "", f"{result.seconds:.1f}")
+    for node in nodes:
+        taken = "" if node.seconds is None else f"{node.seconds:.1f}"
+        table.add_row(node.id, Text(node.state, style=_STYLES.get(node.state, "dim")), taken)
+    if seconds is not None:
+        table.add_section()
+        table.add_row("all", "", f"{seconds:.1f}")
     return table
 
 
