@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 # Where KFP's launcher keeps its copies; LocalPathForURI in backend/src/v2/component/launcher_v2.go.
 LAUNCHER_PATHS = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
 ROOT_VARIABLE = "INKWELL_LAUNCHER_ROOT"  # what those paths begin with; empty in a pod
+EMPTY_PROPERTY = "empty"  # set on an output that is a directory without files
 _OURS = (DATA_URI, DATA_FINGERPRINT, OVERRIDES, THRESHOLDS, RUN_ID)  # no executor knows them
 _LOG = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ def run_node(arguments: argparse.Namespace, flags: list[str]) -> None:
         _run_example_gen_driver(arguments, request)
     artifacts = _execute(arguments.executor_class_path, request, inputs_spec, flags, run_id)
     answer = pb.ExecutorOutput(artifacts=artifacts)
+    mark_empty(answer)
     use_remote_urls(answer, paths)
     os.makedirs(os.path.dirname(request.outputs.output_file), exist_ok=True)
     with open(request.outputs.output_file, "w", encoding="utf-8") as file:
@@ -143,7 +145,9 @@ def use_local_paths(request: pb.ExecutorInput, paths: Paths) -> None:
         for artifact in found.artifacts:
             artifact.metadata[ORIGIN_PROPERTY] = artifact.uri
             artifact.uri = paths.local(artifact.uri, name)
-            if not os.path.exists(artifact.uri):
+            if EMPTY_PROPERTY in artifact.metadata:
+                os.makedirs(artifact.uri, exist_ok=True)
+            elif not os.path.exists(artifact.uri):
                 raise EntrypointError(
                     f"The artifact {name} is not at {artifact.uri}: the node before wrote nothing, "
                     f"or {artifact.metadata[ORIGIN_PROPERTY]} was deleted."
@@ -151,6 +155,14 @@ def use_local_paths(request: pb.ExecutorInput, paths: Paths) -> None:
     for name, found in request.outputs.artifacts.items():
         for artifact in found.artifacts:
             artifact.uri = paths.local(artifact.uri, name)
+
+
+def mark_empty(answer: pb.ExecutorOutput) -> None:
+    """Notes which outputs have no file: a store keeps no empty directory, and yet it was made."""
+    for found in answer.artifacts.values():
+        for artifact in found.artifacts:
+            if not any(files for _, _, files in os.walk(artifact.uri)):
+                artifact.metadata[EMPTY_PROPERTY] = 1
 
 
 def use_remote_urls(answer: pb.ExecutorOutput, paths: Paths) -> None:

@@ -44,6 +44,8 @@ class Task:
     attempts: int = 0
     started: float = 0.0  # seconds since the start of the run
     ended: float = 0.0
+    cpu_seconds: float = 0.0  # of the last attempt
+    peak_bytes: int = 0  # of its largest process
     log: str = ""
     outputs: dict[str, int] = dataclasses.field(default_factory=dict)  # ids in metadata
 
@@ -254,11 +256,15 @@ class Backend:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            output, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            output, _ = process.communicate()
+        killer = threading.Timer(seconds or 0, os.killpg, (process.pid, signal.SIGKILL))
+        if seconds is not None:
+            killer.start()
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        killer.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        result.cpu_seconds = usage.ru_utime + usage.ru_stime
+        result.peak_bytes = usage.ru_maxrss * 1024
         result.log += output
         try:
             if process.returncode:

@@ -103,6 +103,30 @@ def test_inputs_remember_where_they_came_from(tmp_path):
     assert only(message.outputs.artifacts["report"]).uri == str(copy.with_name("report"))
 
 
+def test_an_empty_directory_is_there_for_the_next_node_though_no_store_keeps_it(tmp_path):
+    made, full = tmp_path / "made", tmp_path / "full"
+    made.mkdir()
+    (full / "inner").mkdir(parents=True)
+    (full / "inner" / "BLESSED").touch()
+    answer = json_format.ParseDict(
+        {
+            "artifacts": {
+                "made": {"artifacts": [{"uri": str(made)}]},
+                "full": {"artifacts": [{"uri": str(full)}]},
+            }
+        },
+        pb.ExecutorOutput(),
+    )
+    entrypoint.mark_empty(answer)
+    assert entrypoint.EMPTY_PROPERTY in only(answer.artifacts["made"]).metadata
+    assert entrypoint.EMPTY_PROPERTY not in only(answer.artifacts["full"]).metadata
+
+    message = request()
+    only(message.inputs.artifacts["model"]).metadata[entrypoint.EMPTY_PROPERTY] = 1.0
+    entrypoint.use_local_paths(message, entrypoint.Paths(str(tmp_path)))
+    assert list((tmp_path / "minio" / "bucket" / "root" / "model").iterdir()) == []
+
+
 def test_origin_is_the_url_on_a_cluster_and_the_path_elsewhere():
     from tfx.types import standard_artifacts
 
