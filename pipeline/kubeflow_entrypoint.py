@@ -161,7 +161,8 @@ def mark_empty(answer: pb.ExecutorOutput) -> None:
     """Notes which outputs have no file: a store keeps no empty directory, and yet it was made."""
     for found in answer.artifacts.values():
         for artifact in found.artifacts:
-            if not any(files for _, _, files in os.walk(artifact.uri)):
+            is_directory = os.path.isdir(artifact.uri)
+            if is_directory and not any(files for _, _, files in os.walk(artifact.uri)):
                 artifact.metadata[EMPTY_PROPERTY] = 1
 
 
