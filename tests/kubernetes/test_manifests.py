@@ -161,6 +161,8 @@ def test_files_named_in_flags_are_mounted_and_well_formed(overlay):
         mounts = {m["mountPath"]: volumes[m["name"]] for m in container["volumeMounts"]}
         given = flags(container)
         for flag in ("model_config_file", "batching_parameters_file", "monitoring_config_file"):
+            if flag not in given:
+                continue
             path = Path(given[flag])
             data = maps[mounts[str(path.parent)]["configMap"]["name"]]["data"]
             assert path.name in data
@@ -169,7 +171,7 @@ def test_files_named_in_flags_are_mounted_and_well_formed(overlay):
         [config] = parsed.model_config_list.config
         assert (config.name, config.base_path) == (model, f"/models/{model}")
         assert config.model_platform == "tensorflow"
-        assert given["enable_batching"] == "true"  # the file without the flag ends the server
+        assert ("enable_batching" in given) == ("batching_parameters_file" in given)
         assert int(given["model_config_file_poll_wait_seconds"]) > 0
 
 
@@ -182,7 +184,7 @@ def test_batching_and_monitoring_are_what_the_server_reads():
         *("max_batch_size", "batch_timeout_micros"),
         *("max_enqueued_batches", "num_batch_threads"),
     }
-    container = server(deployments(render("overlays/prod"))["gan"])
+    container = server(deployments(render("overlays/prod"))["autoencoder"])
     assert values["num_batch_threads"] == container["resources"]["limits"]["cpu"]
     assert flags(container)["tensorflow_intra_op_parallelism"] == values["num_batch_threads"]
     monitoring = (MANIFESTS / "base/server/monitoring.config").read_text()
@@ -190,6 +192,38 @@ def test_batching_and_monitoring_are_what_the_server_reads():
     [monitor] = documents(render("overlays/prod"), "ServiceMonitor")
     [endpoint] = monitor["spec"]["endpoints"]
     assert (endpoint["path"], endpoint["port"]) == (path, "http")
+
+
+def test_only_models_whose_inputs_all_have_a_batch_are_batched():
+    from trainer_modules.autoencoder import model as autoencoder
+    from trainer_modules.autoencoder.config import AutoencoderConfig
+    from trainer_modules.autoencoder.signatures import signatures as of_autoencoder
+    from trainer_modules.diffusion import model as diffusion
+    from trainer_modules.diffusion.config import DiffusionConfig
+    from trainer_modules.diffusion.signatures import signatures as of_diffusion
+    from trainer_modules.gan import model as gan
+    from trainer_modules.gan.config import GanConfig
+    from trainer_modules.gan.signatures import signatures as of_gan
+
+    small = AutoencoderConfig(channels=4)
+    network = diffusion.build_network(DiffusionConfig(channels=4, global_width=4))
+    small_gan = GanConfig(channels=4)
+    networks = gan.build_generator(small_gan), gan.build_discriminator(small_gan)
+    entries = {
+        "autoencoder": of_autoencoder(
+            autoencoder.build_encoder(small), autoencoder.build_decoder(small)
+        ),
+        "diffusion": of_diffusion(network, network, 0.1, 0.3),
+        "gan": of_gan(*networks, 0.0),
+    }
+    with_scalars = {
+        model
+        for model, signatures in entries.items()
+        if any(i.shape.rank == 0 for s in signatures.values() for i in s.inputs.values())
+    }
+    found = deployments(render("overlays/prod"))
+    batched = {model for model, d in found.items() if "enable_batching" in flags(server(d))}
+    assert batched == set(MODELS) - with_scalars == {"autoencoder"}
 
 
 def test_the_store_is_the_pipelines_and_read_only_for_servers():
