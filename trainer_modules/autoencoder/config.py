@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainer_modules.common.config import FinetuneConfig, require
+from trainer_modules.common.config import FinetuneConfig, require, require_distribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +19,10 @@ class AutoencoderConfig:
     channels: int = 32  # at 14x14; twice as many at 7x7
     noisy_share: float = 0.5  # of each batch that is shown with noise; the target is always clean
     noise_high: float = 0.8  # largest deviation of that noise, in [0, 1] pixel units
+    distribution: str = "none"  # or mirrored (all GPUs of a pod), multi_worker (TF_CONFIG)
 
     def __post_init__(self):
+        require_distribution(self.distribution)
         require(self.epochs >= 1, "epochs must be at least 1.")
         require(self.batch_size >= 2, "batch_size must be at least 2.")
         require(0 < self.learning_rate < 1, "learning_rate must be between 0 and 1.")

@@ -9,6 +9,7 @@ import keras
 from keras import layers, ops
 
 from trainer_modules.autoencoder.config import AutoencoderConfig
+from trainer_modules.common.distribution import share_of_mean
 from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
 
 IMAGE_SHAPE = (28, 28, 1)
@@ -83,4 +84,4 @@ class AutoencoderTrainer(keras.Model):
         return ops.where(noisy, ops.clip(images + sigma * noise, 0.0, 1.0), images)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return ops.mean(pixel_cross_entropy(y_pred, y))
+        return share_of_mean(ops.mean(pixel_cross_entropy(y_pred, y)))

@@ -12,7 +12,7 @@ import keras
 from trainer_modules.autoencoder.config import AutoencoderConfig, AutoencoderFinetuneConfig
 from trainer_modules.autoencoder.model import AutoencoderTrainer, build_decoder, build_encoder
 from trainer_modules.autoencoder.signatures import signatures
-from trainer_modules.common import export, training
+from trainer_modules.common import distribution, export, training
 from trainer_modules.common.config import from_dict
 from trainer_modules.common.data import Digits, read_digits
 
@@ -41,12 +41,13 @@ def fit(
         optimizer=keras.optimizers.Adam(training.cosine_schedule(config.learning_rate, total))
     )
     x = train.images[: epoch_steps * config.batch_size]
+    seen = held_out.images[: distribution.whole_shares(len(held_out.images))]
     trainer.fit(
         x,
         x,
         batch_size=config.batch_size,
         epochs=config.epochs,
-        validation_data=(held_out.images, held_out.images),
+        validation_data=(seen, seen),
         validation_batch_size=512,
         callbacks=[training.Reporter(f"autoencoder {stage}", history, total), *callbacks],
         verbose=0,
@@ -54,9 +55,17 @@ def fit(
     return history
 
 
-def _fit_and_export(fn_args, config, stage: str, encoder, decoder, train, held_out) -> None:
-    board = keras.callbacks.TensorBoard(fn_args.model_run_dir, write_graph=False)
-    history = fit(encoder, decoder, config, stage, train, held_out, [board])
+def _fit_and_export(fn_args, config, stage: str, build) -> None:
+    """``build`` gives the encoder and the decoder to train."""
+    with distribution.scope(config.distribution, config.batch_size):
+        keras.utils.set_random_seed(config.seed)
+        train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
+        encoder, decoder = build()
+        callbacks = training.logs(fn_args.model_run_dir)
+        history = fit(encoder, decoder, config, stage, train, held_out, callbacks)
+        if not distribution.is_chief():
+            return
+    encoder, decoder = distribution.local_copy(encoder), distribution.local_copy(decoder)
 
     folder = Path(fn_args.serving_model_dir).parent
     networks = [encoder, decoder]
@@ -74,20 +83,23 @@ def _fit_and_export(fn_args, config, stage: str, encoder, decoder, train, held_o
 def run_fn(fn_args) -> None:
     """TFX's entry for the first training: config, data, model, fit, export."""
     config = from_dict(AutoencoderConfig, fn_args.custom_config["config"], "autoencoder")
-    keras.utils.set_random_seed(config.seed)
-    train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
-    encoder, decoder = build_encoder(config), build_decoder(config)
-    _fit_and_export(fn_args, config, "train", encoder, decoder, train, held_out)
+
+    def build():
+        return build_encoder(config), build_decoder(config)
+
+    _fit_and_export(fn_args, config, "train", build)
 
 
 def finetune_fn(fn_args) -> None:
     """TFX's entry for fine-tuning: the base model's encoder and early decoder stay frozen."""
     where = "finetune_autoencoder"
     config = from_dict(AutoencoderFinetuneConfig, fn_args.custom_config["config"], where)
-    keras.utils.set_random_seed(config.seed)
-    train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
-    encoder = training.load_base(fn_args.base_model, "encoder")
-    decoder = training.load_base(fn_args.base_model, "decoder")
-    encoder.trainable = False
-    training.freeze_all_but(decoder, config.layers)
-    _fit_and_export(fn_args, config, "finetune", encoder, decoder, train, held_out)
+
+    def build():
+        encoder = training.load_base(fn_args.base_model, "encoder")
+        decoder = training.load_base(fn_args.base_model, "decoder")
+        encoder.trainable = False
+        training.freeze_all_but(decoder, config.layers)
+        return encoder, decoder
+
+    _fit_and_export(fn_args, config, "finetune", build)

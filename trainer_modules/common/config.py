@@ -83,6 +83,12 @@ def require(condition: bool, sentence: str) -> None:
         raise InputError(sentence)
 
 
+def require_distribution(kind: str) -> None:
+    """Raises ``InputError`` unless ``kind`` is a way to train that there is."""
+    kinds = ("none", "mirrored", "multi_worker")
+    require(kind in kinds, f"distribution is one of {', '.join(kinds)}, not {kind!r}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class FinetuneConfig:
     """Fine-tuning of a trained model: every layer is frozen but those named here."""
@@ -92,9 +98,11 @@ class FinetuneConfig:
     epochs: int = 1  # passes over the train split
     batch_size: int = 128  # images per step
     learning_rate: float = 3e-4  # peak; a tenth or so of the first training's
+    distribution: str = "none"  # as in the first training
 
     def __post_init__(self):
         require(len(self.layers) > 0, "layers must name at least one layer.")
+        require_distribution(self.distribution)
         require(self.epochs >= 1, "epochs must be at least 1.")
         require(self.batch_size >= 2, "batch_size must be at least 2.")
         require(0 < self.learning_rate < 1, "learning_rate must be between 0 and 1.")

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer_modules.common import progress
+from trainer_modules.common import distribution, progress
 from trainer_modules.common.config import InputError
 
 LOGGER = logging.getLogger("inkwell.training")
@@ -157,6 +157,13 @@ class Reporter(keras.callbacks.Callback):
             curve.setdefault("epoch_end_step", []).append(float(self.step))
             for name, value in held_out.items():
                 curve.setdefault(name, []).append(value)
+
+
+def logs(model_run_dir: str) -> list[keras.callbacks.Callback]:
+    """TensorBoard's callback; none where another process writes the same logs."""
+    if not distribution.is_chief():
+        return []
+    return [keras.callbacks.TensorBoard(model_run_dir, write_graph=False)]
 
 
 def write_records(folder: Path, history: dict[str, Any], config: Any) -> None:

@@ -12,6 +12,7 @@ import math
 import keras
 from keras import layers, ops
 
+from trainer_modules.common.distribution import share_of_mean
 from trainer_modules.common.layers import DepthToSpace, RMSNorm, SpaceToDepth
 from trainer_modules.diffusion import schedule
 from trainer_modules.diffusion.config import DiffusionConfig
@@ -113,7 +114,7 @@ class DiffusionTrainer(keras.Model):
         return self.network([x_t, t], training=training) - schedule.velocity(x_0, eps, t)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return ops.mean(ops.square(y_pred))
+        return share_of_mean(ops.mean(ops.square(y_pred)))
 
 
 class DenoisingTrainer(keras.Model):
@@ -147,4 +148,4 @@ class DenoisingTrainer(keras.Model):
         return x_0 - (images - self.pixel_mean) / self.pixel_std
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return ops.mean(ops.square(y_pred))
+        return share_of_mean(ops.mean(ops.square(y_pred)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from trainer_modules.common import export, training
+from trainer_modules.common import distribution, export, training
 from trainer_modules.common.config import from_dict
 from trainer_modules.common.data import Digits, read_digits
 from trainer_modules.diffusion import sampler
@@ -72,7 +72,7 @@ def fit(
         train.images[: epoch_steps * config.batch_size],
         batch_size=config.batch_size,
         epochs=config.epochs,
-        validation_data=(held_out.images,),
+        validation_data=(held_out.images[: distribution.whole_shares(len(held_out.images))],),
         validation_batch_size=512,
         callbacks=[reporter, *callbacks],
         verbose=0,
@@ -88,21 +88,25 @@ def _schedule(config, images: int):
 def run_fn(fn_args) -> None:
     """TFX's entry for the first training: config, data, model, fit, export."""
     config = from_dict(DiffusionConfig, fn_args.custom_config["config"], "diffusion")
-    keras.utils.set_random_seed(config.seed)
-    train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
     folder = Path(fn_args.serving_model_dir).parent
-
-    network = build_network(config)
-    trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
-    optimizer = keras.optimizers.AdamW(
-        _schedule(config, len(train.images)),
-        weight_decay=config.weight_decay,
-        use_ema=True,
-        ema_momentum=config.ema_momentum,
-    )
-    grid = SampleGrid(network, config, train, folder / "samples")
-    board = keras.callbacks.TensorBoard(fn_args.model_run_dir, write_graph=False)
-    history = fit(trainer, config, "train", optimizer, train, held_out, [grid, board])
+    with distribution.scope(config.distribution, config.batch_size):
+        keras.utils.set_random_seed(config.seed)
+        train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
+        network = build_network(config)
+        trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
+        optimizer = keras.optimizers.AdamW(
+            _schedule(config, len(train.images)),
+            weight_decay=config.weight_decay,
+            use_ema=True,
+            ema_momentum=config.ema_momentum,
+        )
+        callbacks = training.logs(fn_args.model_run_dir)
+        if distribution.is_chief():
+            callbacks.insert(0, SampleGrid(network, config, train, folder / "samples"))
+        history = fit(trainer, config, "train", optimizer, train, held_out, callbacks)
+        if not distribution.is_chief():
+            return
+    network = distribution.local_copy(network)
     _export(fn_args, config, history, network, network, train)
 
 
@@ -110,16 +114,19 @@ def finetune_fn(fn_args) -> None:
     """TFX's entry for fine-tuning: the base network generates, its fine-tuned copy denoises."""
     where = "finetune_diffusion"
     config = from_dict(DiffusionFinetuneConfig, fn_args.custom_config["config"], where)
-    keras.utils.set_random_seed(config.seed)
-    train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
-
+    with distribution.scope(config.distribution, config.batch_size):
+        keras.utils.set_random_seed(config.seed)
+        train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
+        denoiser = training.load_base(fn_args.base_model, "network")
+        training.freeze_all_but(denoiser, config.layers)
+        trainer = DenoisingTrainer(denoiser, train.pixel_mean, train.pixel_std, config)
+        optimizer = keras.optimizers.Adam(_schedule(config, len(train.images)))
+        callbacks = training.logs(fn_args.model_run_dir)
+        history = fit(trainer, config, "finetune", optimizer, train, held_out, callbacks)
+        if not distribution.is_chief():
+            return
     network = training.load_base(fn_args.base_model, "network")
-    denoiser = training.load_base(fn_args.base_model, "network")
-    training.freeze_all_but(denoiser, config.layers)
-    trainer = DenoisingTrainer(denoiser, train.pixel_mean, train.pixel_std, config)
-    optimizer = keras.optimizers.Adam(_schedule(config, len(train.images)))
-    board = keras.callbacks.TensorBoard(fn_args.model_run_dir, write_graph=False)
-    history = fit(trainer, config, "finetune", optimizer, train, held_out, [board])
+    denoiser = distribution.local_copy(denoiser)
     _export(fn_args, config, history, network, denoiser, train)
     _draw_denoising(denoiser, held_out, Path(fn_args.serving_model_dir).parent / "samples")
 

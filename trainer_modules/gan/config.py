@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainer_modules.common.config import require
+from trainer_modules.common.config import require, require_distribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +22,10 @@ class GanConfig:
     penalty_noise: float = 0.05  # deviation of the finite difference that measures the slope
     ema_momentum: float = 0.995  # of the served generator; horizon of 200 steps
     sample_every: int = 500  # steps between sample grids at the fixed latents
+    distribution: str = "none"  # or mirrored (all GPUs of a pod), multi_worker (TF_CONFIG)
 
     def __post_init__(self):
+        require_distribution(self.distribution)
         require(self.epochs >= 1, "epochs must be at least 1.")
         require(self.batch_size >= 2, "batch_size must be at least 2.")
         require(self.latent_size >= 1, "latent_size must be at least 1.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
+from trainer_modules.common.distribution import share_of_mean
 from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
 from trainer_modules.gan.config import GanConfig
 
@@ -106,7 +107,8 @@ class DiscriminatorTrainer(_Side):
         # E_eps[(D(x + s eps) - D(x))^2] / s^2 -> |grad D(x)|^2 as s -> 0: R1 on reals, R2 on fakes.
         r1 = ops.mean(ops.square((real_shifted - real) / self.noise))
         r2 = ops.mean(ops.square((fake_shifted - fake) / self.noise))
-        return ops.mean(ops.softplus(fake - real)) + 0.5 * self.gamma * (r1 + r2)
+        loss = ops.mean(ops.softplus(fake - real)) + 0.5 * self.gamma * (r1 + r2)
+        return share_of_mean(loss)
 
 
 class GeneratorTrainer(_Side):
@@ -124,4 +126,4 @@ class GeneratorTrainer(_Side):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         real, fake = y_pred[0], y_pred[1]
         self.accuracy.update_state(ops.cast(fake > real, "float32"))
-        return ops.mean(ops.softplus(real - fake))
+        return share_of_mean(ops.mean(ops.softplus(real - fake)))

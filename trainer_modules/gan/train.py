@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from trainer_modules.common import export, progress, training
+from trainer_modules.common import distribution, export, progress, training
 from trainer_modules.common.config import from_dict
 from trainer_modules.common.data import Digits, read_digits
 from trainer_modules.gan.config import GanConfig
@@ -129,9 +129,17 @@ def fit(
 def _one_step(side: keras.Model, images, config: GanConfig, rng) -> dict[str, float]:
     latents = rng.standard_normal((len(images), config.latent_size), "float32")
     side.reset_metrics()
-    return {
-        k: float(v) for k, v in side.train_on_batch([images, latents], return_dict=True).items()
-    }
+    values = distribution.train_on_batch(side, [images, latents])
+    return {name: float(value) for name, value in values.items()}
+
+
+def local_gan(gan: Gan) -> Gan:
+    """The GAN with both networks on one device, to be scored and exported."""
+    return dataclasses.replace(
+        gan,
+        generator=distribution.local_copy(gan.generator),
+        discriminator=distribution.local_copy(gan.discriminator),
+    )
 
 
 def score_midpoint(gan: Gan, config: GanConfig, images: np.ndarray) -> float:
@@ -149,22 +157,29 @@ def run_fn(fn_args) -> None:
     import tensorflow as tf
 
     config = from_dict(GanConfig, fn_args.custom_config["config"], "gan")
-    keras.utils.set_random_seed(config.seed)
-    train = read_digits(fn_args.train_files)
     folder = Path(fn_args.serving_model_dir).parent
-    board = tf.summary.create_file_writer(fn_args.model_run_dir)
 
     def save_samples(step: int, images: np.ndarray) -> None:
-        training.save_grid(images, folder / "samples" / f"step_{step:06d}.png")
+        if distribution.is_chief():
+            training.save_grid(images, folder / "samples" / f"step_{step:06d}.png")
 
     def write_scalars(step: int, values: dict[str, float]) -> None:
+        if not distribution.is_chief():
+            return
         with board.as_default():
             for name, value in values.items():
                 tf.summary.scalar(name, value, step=step)
 
-    steps = training.steps_per_epoch(len(train.images), config.batch_size) * config.epochs
-    gan = build_gan(config, steps)
-    history = fit(gan, config, train, save_samples, write_scalars)
+    with distribution.scope(config.distribution, config.batch_size):
+        keras.utils.set_random_seed(config.seed)
+        train = read_digits(fn_args.train_files)
+        steps = training.steps_per_epoch(len(train.images), config.batch_size) * config.epochs
+        board = tf.summary.create_file_writer(fn_args.model_run_dir)
+        gan = build_gan(config, steps)
+        history = fit(gan, config, train, save_samples, write_scalars)
+        if not distribution.is_chief():
+            return
+    gan = local_gan(gan)
 
     midpoint = score_midpoint(gan, config, train.images[:5000])
     networks = [gan.generator, gan.discriminator]

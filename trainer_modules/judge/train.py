@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-from trainer_modules.common import export, training
+from trainer_modules.common import distribution, export, training
 from trainer_modules.common.config import from_dict
 from trainer_modules.common.data import Digits, read_digits
 from trainer_modules.judge.config import JudgeConfig
@@ -30,12 +30,13 @@ def fit(
         metrics=["accuracy"],
     )
     used = epoch_steps * config.batch_size
+    seen = distribution.whole_shares(len(held_out.images))
     model.fit(
         train.images[:used],
         train.labels[:used],
         batch_size=config.batch_size,
         epochs=config.epochs,
-        validation_data=(held_out.images, held_out.labels),
+        validation_data=(held_out.images[:seen], held_out.labels[:seen]),
         validation_batch_size=512,
         callbacks=[training.Reporter("judge", history, total), *callbacks],
         verbose=0,
@@ -46,12 +47,14 @@ def fit(
 def run_fn(fn_args) -> None:
     """TFX's entry: config, data, model, fit, export."""
     config = from_dict(JudgeConfig, fn_args.custom_config["config"], "judge")
-    keras.utils.set_random_seed(config.seed)
-    train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
-
-    model = build_model(config, train.num_classes)
-    board = keras.callbacks.TensorBoard(fn_args.model_run_dir, write_graph=False)
-    history = fit(model, config, train, held_out, [board])
+    with distribution.scope(config.distribution, config.batch_size):
+        keras.utils.set_random_seed(config.seed)
+        train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
+        model = build_model(config, train.num_classes)
+        history = fit(model, config, train, held_out, training.logs(fn_args.model_run_dir))
+        if not distribution.is_chief():
+            return
+    model = distribution.local_copy(model)
 
     folder = Path(fn_args.serving_model_dir).parent
     export.write_saved_model(fn_args.serving_model_dir, [model], signatures(model))

@@ -1,0 +1,134 @@
+"""Training on two replicas gives what training on one does; on two workers, both have it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from trainer_modules.common import distribution
+from trainer_modules.common.config import InputError
+from trainer_modules.gan.config import GanConfig
+
+MODELS = ("judge", "autoencoder", "finetune", "diffusion", "gan")
+# It draws noise in the training step, and two replicas draw twice half as much of it.
+RANDOM = "diffusion"
+
+
+def start(kind: str, examples: str, folder, models, **variables: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tests.trainer_modules.distributed"),
+            *(kind, examples, str(folder), *models),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> dict:
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:] + output
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def results(example_files, tmp_path_factory) -> dict[str, dict]:
+    """What one device and two replicas make of every model."""
+    started = {
+        kind: start(kind, example_files, tmp_path_factory.mktemp(kind), MODELS)
+        for kind in ("none", "mirrored")
+    }
+    return {kind: finish(process) for kind, process in started.items()}
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model != RANDOM])
+def test_two_replicas_train_the_same_model_as_one_device(results, model):
+    one, two = results["none"][model], results["mirrored"][model]
+    np.testing.assert_allclose(two["weights"], one["weights"], rtol=1e-4, atol=1e-4)
+    for name, value in one["losses"].items():
+        assert two["losses"][name] == pytest.approx(value, rel=1e-3), name
+
+
+def test_with_other_noise_the_losses_are_still_alike(results):
+    one, two = results["none"][RANDOM], results["mirrored"][RANDOM]
+    for name, value in one["losses"].items():
+        assert two["losses"][name] == pytest.approx(value, rel=0.1), name
+    assert two["weights"] != one["weights"]
+
+
+def test_two_workers_train_the_same_model_and_the_first_exports_it(
+    results, example_files, tmp_path
+):
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    workers = []
+    for i in range(2):
+        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})
+        folder = tmp_path / str(i)
+        arguments = ("multi_worker", example_files, folder, ["judge", "gan"])
+        workers.append(start(*arguments, TF_CONFIG=config))
+    chief, other = (finish(worker) for worker in workers)
+    assert other["judge"] == {} and other["gan"]["weights"] == chief["gan"]["weights"]
+    for model in ("judge", "gan"):
+        one = results["none"][model]
+        np.testing.assert_allclose(chief[model]["weights"], one["weights"], rtol=1e-4, atol=1e-4)
+
+
+def test_none_is_no_strategy_at_all():
+    with distribution.scope("none", 7):
+        assert distribution.replicas() == 1 and distribution.is_chief()
+        assert distribution.share_of_mean(3.0) == 3.0
+        assert distribution.whole_shares(7) == 7
+
+
+def test_a_batch_that_cannot_be_shared_is_one_sentence():
+    code = """
+import tensorflow as tf
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from trainer_modules.common import distribution
+from trainer_modules.common.config import InputError
+try:
+    with distribution.scope("mirrored", 33):
+        pass
+except InputError as error:
+    print(error)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert run.stdout.splitlines()[-1] == (
+        "batch_size 33 cannot be divided among 2 replicas; make it a multiple of 2."
+    )
+
+
+def test_workers_must_be_named(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with (
+        pytest.raises(InputError, match="needs the variable TF_CONFIG"),
+        distribution.scope("multi_worker", 32),
+    ):
+        pass
+
+
+def test_an_unknown_way_is_refused():
+    with pytest.raises(InputError, match="distribution is one of none, mirrored, multi_worker"):
+        GanConfig(distribution="horovod")
