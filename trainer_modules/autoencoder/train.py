@@ -41,16 +41,16 @@ def fit(
         optimizer=keras.optimizers.Adam(training.cosine_schedule(config.learning_rate, total))
     )
     x = train.images[: epoch_steps * config.batch_size]
-    seen = held_out.images[: distribution.whole_shares(len(held_out.images))]
-    trainer.fit(
+    distribution.fit(
+        trainer,
         x,
         x,
         batch_size=config.batch_size,
         epochs=config.epochs,
-        validation_data=(seen, seen),
+        validation_data=(held_out.images, held_out.images),
         validation_batch_size=512,
         callbacks=[training.Reporter(f"autoencoder {stage}", history, total), *callbacks],
-        verbose=0,
+        seed=config.seed,
     )
     return history
 

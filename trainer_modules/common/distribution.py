@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from trainer_modules.common.config import InputError
 
@@ -83,37 +84,135 @@ def whole_shares(count: int) -> int:
     return count - count % replicas()
 
 
-def train_on_batch(trainer: keras.Model, x: list[Any]) -> dict[str, Any]:
+def fit(
+    trainer: keras.Model,
+    x: np.ndarray,
+    y: np.ndarray | None = None,
+    *,
+    validation_data: tuple[np.ndarray, ...],
+    batch_size: int,
+    validation_batch_size: int,
+    epochs: int,
+    callbacks: list[keras.callbacks.Callback],
+    seed: int,
+) -> None:
+    """``trainer.fit``; with several workers a loop of our own, as that of Keras 3.15 fails there.
+
+    Args:
+        trainer: Compiled inside ``scope``.
+        x: Inputs, whole batches of them.
+        y: Targets, if the loss takes any.
+        validation_data: Inputs and, where there are any, targets.
+        batch_size: Of all replicas together.
+        validation_batch_size: Likewise.
+        epochs: Passes over ``x``.
+        callbacks: Keras'.
+        seed: Of the order of the images, which all workers must agree on.
+    """
+    # No replica may be left without an image, not even in the last batch.
+    validation_data = tuple(part[: whole_shares(len(part))] for part in validation_data)
+    if not _has_workers():
+        trainer.fit(
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            validation_data=validation_data,
+            validation_batch_size=validation_batch_size,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        return
+    rng = np.random.default_rng(seed)
+    parts = [x] if y is None else [x, y]
+    calls = keras.callbacks.CallbackList(callbacks, model=trainer)
+    calls.on_train_begin()
+    for epoch in range(epochs):
+        calls.on_epoch_begin(epoch)
+        order, logs = rng.permutation(len(x)), {}
+        trainer.reset_metrics()
+        for step in range(len(x) // batch_size):
+            rows = order[step * batch_size :][:batch_size]
+            logs = _step(trainer, "train", [part[rows] for part in parts])
+            calls.on_train_batch_end(step, logs)
+        trainer.reset_metrics()
+        held_out = {}
+        for first in range(0, len(validation_data[0]), validation_batch_size):
+            rows = slice(first, first + validation_batch_size)
+            held_out = _step(trainer, "test", [part[rows] for part in validation_data])
+        logs |= {f"val_{name}": value for name, value in held_out.items()}
+        calls.on_epoch_end(epoch, logs)
+    calls.on_train_end()
+
+
+def train_on_batch(trainer: keras.Model, x: list[np.ndarray]) -> dict[str, float]:
     """``trainer.train_on_batch(x)`` with each replica taking its share of the rows of ``x``.
 
     Keras itself would hand the whole batch to every replica.
     """
-    count = replicas()
-    if count == 1:
-        return trainer.train_on_batch(x, return_dict=True)
+    trainer.reset_metrics()
+    if replicas() == 1:
+        logs = trainer.train_on_batch(x, return_dict=True)
+        return {name: float(value) for name, value in logs.items()}
+    return _step(trainer, "train", [tuple(x)])
+
+
+def _step(trainer: keras.Model, kind: str, data: list[Any]) -> dict[str, float]:
+    """One step of training ("train") or looking ("test"); the metrics so far, over all replicas."""
     import tensorflow as tf
 
     strategy = tf.distribute.get_strategy()
-    local = len(strategy.extended.worker_devices)
-    first = _first_replica(strategy)
+    key = id(trainer), kind
+    if key not in _STEPS:
+        if not trainer.optimizer.built:
+            trainer.optimizer.build(trainer.trainable_variables)
+        # What Keras' own fit does first: metrics make their variables while they are called.
+        trainer._symbolic_build(data_batch=(data[0], *data[1:], *[None] * (3 - len(data))))
+        method = trainer.train_step if kind == "train" else trainer.test_step
 
-    def rows_of(array, replica: int):
-        rows = len(array) // count
+        @tf.function
+        def run(shares):
+            strategy.run(method, args=(shares,))
+
+        _STEPS[key] = trainer, run  # the trainer too, so that its id stays its own
+    shares = tuple(keras.tree.map_structure(_share, part) for part in data)
+    _STEPS[key][1](shares)
+    return {
+        name: float(value) for metric in trainer.metrics for name, value in _named(metric).items()
+    }
+
+
+def _named(metric: keras.metrics.Metric) -> dict[str, Any]:
+    value = metric.result()
+    return value if isinstance(value, dict) else {metric.name: value}
+
+
+def _share(array: np.ndarray):
+    """This process' rows of a batch: a tensor, or one for each of its replicas."""
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    first, rows = _first_replica(strategy), len(array) // replicas()
+
+    def rows_of(replica: int):
         return tf.convert_to_tensor(array[(first + replica) * rows :][:rows])
 
-    def share(array):
-        if local == 1:
-            return rows_of(array, 0)
-        return strategy.experimental_distribute_values_from_function(
-            lambda context: rows_of(array, context.replica_id_in_sync_group - first)
-        )
+    if len(strategy.extended.worker_devices) == 1:
+        return rows_of(0)
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: rows_of(context.replica_id_in_sync_group - first)
+    )
 
-    if not trainer.optimizer.built:
-        trainer.optimizer.build(trainer.trainable_variables)
-    trainer.make_train_function()
-    trainer.reset_metrics()
-    logs = trainer.train_function(iter([(tuple(share(array) for array in x),)]))
-    return {name: float(value) for name, value in logs.items()}
+
+def _has_workers() -> bool:
+    if replicas() == 1:
+        return False
+    import tensorflow as tf
+
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+
+
+_STEPS: dict[tuple[int, str], tuple[keras.Model, Any]] = {}
 
 
 def _first_replica(strategy) -> int:

@@ -68,14 +68,15 @@ def fit(
     history = training.History("diffusion", stage, config.seed)
     trainer.compile(optimizer=optimizer)
     reporter = training.Reporter(f"diffusion {stage}", history, epoch_steps * config.epochs)
-    trainer.fit(
+    distribution.fit(
+        trainer,
         train.images[: epoch_steps * config.batch_size],
         batch_size=config.batch_size,
         epochs=config.epochs,
-        validation_data=(held_out.images[: distribution.whole_shares(len(held_out.images))],),
+        validation_data=(held_out.images,),
         validation_batch_size=512,
         callbacks=[reporter, *callbacks],
-        verbose=0,
+        seed=config.seed,
     )
     return history
 

@@ -128,9 +128,7 @@ def fit(
 
 def _one_step(side: keras.Model, images, config: GanConfig, rng) -> dict[str, float]:
     latents = rng.standard_normal((len(images), config.latent_size), "float32")
-    side.reset_metrics()
-    values = distribution.train_on_batch(side, [images, latents])
-    return {name: float(value) for name, value in values.items()}
+    return distribution.train_on_batch(side, [images, latents])
 
 
 def local_gan(gan: Gan) -> Gan:

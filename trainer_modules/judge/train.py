@@ -30,16 +30,16 @@ def fit(
         metrics=["accuracy"],
     )
     used = epoch_steps * config.batch_size
-    seen = distribution.whole_shares(len(held_out.images))
-    model.fit(
+    distribution.fit(
+        model,
         train.images[:used],
         train.labels[:used],
         batch_size=config.batch_size,
         epochs=config.epochs,
-        validation_data=(held_out.images[:seen], held_out.labels[:seen]),
+        validation_data=(held_out.images, held_out.labels),
         validation_batch_size=512,
         callbacks=[training.Reporter("judge", history, total), *callbacks],
-        verbose=0,
+        seed=config.seed,
     )
     return history
 
