@@ -1,79 +1,142 @@
-"""Serves the newest version of one model, with TensorFlow Serving's flags.
+"""Serves models with TensorFlow Serving's flags, over gRPC and REST.
 
-    python -m serving.model_server --port=8500 --model_name=gan --model_base_path=serving_models/gan
+    python -m serving.model_server --model_name=gan --model_base_path=serving_models/gan
 
-The port opens once the model is AVAILABLE, and one line on standard output says where; ``--port=0``
-takes a free one. Starting takes 5 to 10 s, nearly all of it the import of TensorFlow.
+The ports open once every model is AVAILABLE, and one line on standard output says where;
+``--port=0`` takes a free one. Starting takes 5 to 10 s, nearly all of it the import of TensorFlow.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from pathlib import Path
+
+from serving.model_server import flags as command_line
+from serving.model_server.flags import Flags
 
 _GRACE_SECONDS = 5.0
+_LOGGER = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves until SIGTERM or SIGINT; 1 if the model or the port cannot be had."""
-    flags = _parse(arguments)
+    """Serves until SIGTERM or SIGINT; 1 if a model, a file or a port cannot be had."""
+    flags = command_line.parse(arguments, __doc__)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends at once while nothing is served yet
     if flags.stop_at_end_of_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, daemon=True).start()
+    for name in flags.without_effect:
+        _LOGGER.info("--%s has no effect in this server", name)
 
-    address = f"{flags.host}:{flags.port}"
-    if not _is_free(flags.host, flags.port):
-        print(f"Cannot listen on {address}; choose another port with --port.", file=sys.stderr)
-        return 1
+    for port in (flags.port, flags.rest_api_port):
+        if port is not None and not _is_free(flags.host, port):
+            address = f"{flags.host}:{port}"
+            print(f"Cannot listen on {address}; choose another port with --port.", file=sys.stderr)
+            return 1
     # After the flags are checked: TensorFlow takes seconds, and --help needs none of it.
-    from serving.model_server.grpc_service import start_server
-    from serving.model_server.repository import Repository
-    from serving.model_server.servable import LoadError
+    from serving.model_server.config import ConfigError
+    from serving.model_server.servable import LoadError, StatusError
 
-    repository = Repository(flags.model_name, Path(flags.model_base_path))
     try:
-        servable = repository.load_newest(
-            retries=flags.max_num_load_retries,
-            retry_seconds=flags.load_retry_interval_micros / 1e6,
-            poll_seconds=flags.file_system_poll_wait_seconds,
-        )
-        server, port = start_server(repository, address, threads=flags.grpc_max_threads)
-    except (LoadError, OSError) as error:
-        print(f"Cannot serve {flags.model_name}: {error}", file=sys.stderr)
+        return _serve(flags)
+    except (ConfigError, StatusError, LoadError, OSError) as error:
+        what = flags.model_config_file or flags.model_name
+        print(f"Cannot serve {what}: {error}", file=sys.stderr)
         return 1
+
+
+def _serve(flags: Flags) -> int:
+    import tensorflow as tf
+
+    from serving.model_server import config
+    from serving.model_server.grpc_service import start_server
+    from serving.model_server.metrics import Metrics
+    from serving.model_server.repository import Repository
+    from serving.model_server.rest import RestServer, RestSettings
+
+    tf.config.threading.set_intra_op_parallelism_threads(flags.tensorflow_intra_op_parallelism)
+    tf.config.threading.set_inter_op_parallelism_threads(flags.tensorflow_inter_op_parallelism)
+    if flags.batching_parameters_file:
+        config.check_batching(flags.batching_parameters_file)
+    metrics_path = None
+    if flags.monitoring_config_file:
+        metrics_path = config.metrics_path(flags.monitoring_config_file)
+    if flags.model_config_file:
+        models = config.read_models(flags.model_config_file)
+    else:
+        models = [config.ModelConfig(flags.model_name, flags.model_base_path)]
+    metrics = Metrics()
+    repository = Repository(
+        models,
+        retries=flags.max_num_load_retries,
+        retry_seconds=flags.load_retry_interval_micros / 1e6,
+        unavailable_labels=flags.allow_version_labels_for_unavailable_models,
+        warm_up=flags.enable_model_warmup,
+        metrics=metrics,
+    )
+    servables = repository.start(flags.file_system_poll_wait_seconds)
+    server, port = start_server(
+        repository,
+        f"{flags.host}:{flags.port}",
+        flags.grpc_max_threads,
+        metrics,
+        with_health=flags.enable_grpc_healthcheck_service,
+    )
+    rest = None
+    if flags.rest_api_port is not None:
+        settings = RestSettings(
+            threads=flags.rest_api_num_threads,
+            timeout_seconds=flags.rest_api_timeout_in_ms / 1e3,
+            max_body_bytes=flags.max_request_mib << 20,
+            cors=flags.rest_api_enable_cors_support,
+            metrics_path=metrics_path,
+        )
+        rest = RestServer(flags.host, flags.rest_api_port, repository, metrics, settings)
+        rest.start()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    print(f"Serving {servable.name} version {servable.version} at {flags.host}:{port}", flush=True)
-    stop.wait()
+    names = ", ".join(f"{servable.name} version {servable.version}" for servable in servables)
+    also = f", REST at {flags.host}:{rest.port}" if rest else ""
+    print(f"Serving {names} at {flags.host}:{port}{also}", flush=True)
+    _watch(flags, repository, stop)
+    if rest:
+        rest.stop()
     server.stop(_GRACE_SECONDS).wait()
     return 0
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.model_server", description=__doc__, allow_abbrev=False
-    )
-    add = parser.add_argument
-    add("--port", type=int, default=8500, help="gRPC port; 0 takes a free one")
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for every one")
-    add("--model_name", default="default", help="name that clients use")
-    add("--model_base_path", required=True, help="directory of the numbered versions")
-    add("--file_system_poll_wait_seconds", type=float, default=1, metavar="SECONDS",
-        help="pause between looks for a first version; 0 gives up at once")  # fmt: skip
-    add("--max_num_load_retries", type=int, default=5, metavar="N")
-    add("--load_retry_interval_micros", type=int, default=60_000_000, metavar="MICROSECONDS")
-    add("--grpc_max_threads", type=int, default=4 * (os.cpu_count() or 1), metavar="N")
-    add("--stop_at_end_of_stdin", action="store_true",
-        help="end with the process that holds the other end of standard input")  # fmt: skip
-    return parser.parse_args(arguments)
+def _watch(flags: Flags, repository, stop: threading.Event) -> None:
+    """Looks for new versions and for a new models.config until ``stop`` is set."""
+    from serving.model_server.config import ConfigError, read_models
+    from serving.model_server.servable import StatusError
+
+    def look() -> None:
+        while flags.file_system_poll_wait_seconds > 0:
+            if stop.wait(flags.file_system_poll_wait_seconds):
+                return
+            repository.poll()
+
+    def read() -> None:
+        seconds, said = flags.model_config_file_poll_wait_seconds, ""
+        while flags.model_config_file and seconds > 0:
+            if stop.wait(seconds):
+                return
+            try:
+                repository.configure(read_models(flags.model_config_file))
+                said = ""
+            except (ConfigError, StatusError) as error:
+                if str(error) != said:  # what was served goes on being served
+                    _LOGGER.error("%s", error)
+                said = str(error)
+
+    for work in (look, read):
+        threading.Thread(target=work, daemon=True).start()
+    stop.wait()
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -1,11 +1,13 @@
 """The gRPC front: PredictionService and ModelService of TensorFlow Serving's API.
 
-Contract: Predict, GetModelMetadata and GetModelStatus answer as TensorFlow Serving does, errors
-included. Every other call of the two services is UNIMPLEMENTED, in a sentence.
+Contract: Predict, GetModelMetadata, GetModelStatus and HandleReloadConfigRequest answer as
+TensorFlow Serving does, errors included. Every other call of the two services is UNIMPLEMENTED, in
+a sentence. The health service says SERVING to all, as upstream's does.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
@@ -15,11 +17,14 @@ import tensorflow as tf
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
 
+from serving.model_server.config import ConfigError, models_of
+from serving.model_server.metrics import Metrics
 from serving.model_server.repository import Repository
 from serving.model_server.servable import DEFAULT_SIGNATURE, StatusError
 
@@ -35,11 +40,20 @@ _SIGNATURE_DEF = "signature_def"
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata over a repository."""
 
-    def __init__(self, repository: Repository):
+    def __init__(self, repository: Repository, metrics: Metrics):
         self._repository = repository
+        self._metrics = metrics
 
     def Predict(self, request, context):
-        return _answer(context, self._predict, request)
+        started, status = time.monotonic(), "OK"
+        try:
+            return self._predict(request)
+        except StatusError as error:
+            status = error.code.name
+            context.abort(error.code, error.message)
+        finally:
+            taken = time.monotonic() - started
+            self._metrics.request(request.model_spec.name, "GRPC", status, taken)
 
     def GetModelMetadata(self, request, context):
         return _answer(context, self._metadata, request)
@@ -109,10 +123,19 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return _answer(context, self._status, request)
 
     def HandleReloadConfigRequest(self, request, context):
-        context.abort(
-            grpc.StatusCode.UNIMPLEMENTED,
-            "This server serves the one model it was started with; start it anew for another.",
-        )
+        return _answer(context, self._reload, request)
+
+    def _reload(
+        self, request: model_management_pb2.ReloadConfigRequest
+    ) -> model_management_pb2.ReloadConfigResponse:
+        try:
+            self._repository.configure(models_of(request.config, "ReloadConfigRequest"))
+        except ConfigError as error:
+            raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+        self._repository.poll()
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()  # OK
+        return response
 
     def _status(
         self, request: get_model_status_pb2.GetModelStatusRequest
@@ -125,7 +148,22 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return response
 
 
-def start_server(repository: Repository, address: str, threads: int) -> tuple[grpc.Server, int]:
+class _Health(grpc.GenericRpcHandler):
+    """grpc.health.v1.Health/Check, without its proto: field 1, the status, is 1, SERVING."""
+
+    def service(self, handler_call_details):
+        if handler_call_details.method != "/grpc.health.v1.Health/Check":
+            return None
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")
+
+
+def start_server(
+    repository: Repository,
+    address: str,
+    threads: int,
+    metrics: Metrics,
+    with_health: bool = False,
+) -> tuple[grpc.Server, int]:
     """Opens ``address`` (``host:port``, port 0 for a free one); returns the server and its port.
 
     Raises:
@@ -133,8 +171,10 @@ def start_server(repository: Repository, address: str, threads: int) -> tuple[gr
     """
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=threads), options=_OPTIONS)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(repository), server
+        PredictionService(repository, metrics), server
     )
+    if with_health:
+        server.add_generic_rpc_handlers((_Health(),))
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), server)
     try:
         port = server.add_insecure_port(address)

@@ -16,8 +16,11 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
 DEFAULT_SIGNATURE = "serving_default"
+_WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+_MOST_WARMUPS = 1000
 
 # What TensorFlow is known to raise for files that are missing, cut short or not a SavedModel.
 _LOAD_ERRORS = (
@@ -96,6 +99,28 @@ class Servable:
             raise StatusError(_GRPC_CODES[error.error_code], error.message) from error
         return {name: outputs[name].numpy() for name in output_filter or sorted(outputs)}
 
+    def warm_up(self, path: Path) -> None:
+        """Runs the requests of ``assets.extra/tf_serving_warmup_requests``, where there are any.
+
+        Raises:
+            LoadError: The file is no TFRecord of PredictionLog, or a request fails.
+        """
+        file = path / _WARMUP_FILE
+        if not file.is_file():
+            return
+        try:
+            for record in tf.data.TFRecordDataset(str(file)).take(_MOST_WARMUPS):
+                log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+                request = log.predict_log.request
+                inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+                self.run(request.model_spec.signature_name, inputs, request.output_filter)
+        except (DecodeError, tf.errors.OpError) as error:
+            raise LoadError(
+                f"{file}: Please verify your warmup file is in TFRecord format"
+            ) from error
+        except StatusError as error:
+            raise LoadError(f"{file}: {error.message}") from error
+
 
 def load_saved_model(path: Path) -> Any:
     """Loads the SavedModel with the tag ``serve``; ``signatures`` of the result are callable.
@@ -135,8 +160,8 @@ def _check_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, n
         given_dtype = tf.as_dtype(given.dtype).as_datatype_enum
         if given_dtype != wanted.dtype:
             raise _invalid(
-                f"Expects arg[{position}] to be {_dtype_name(wanted.dtype)} "
-                f"but {_dtype_name(given_dtype)} is provided"
+                f"Expects arg[{position}] to be {dtype_name(wanted.dtype)} "
+                f"but {dtype_name(given_dtype)} is provided"
             )
         wanted_shape = tf.TensorShape(wanted.tensor_shape)
         if not wanted_shape.is_compatible_with(given.shape):
@@ -167,6 +192,6 @@ def _braces(names: Collection[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
 
 
-def _dtype_name(dtype: int) -> str:
+def dtype_name(dtype: int) -> str:
     """TensorFlow's C++ name of a type: DT_FLOAT is ``float``, not ``float32``."""
     return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()

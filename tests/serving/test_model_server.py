@@ -20,7 +20,6 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
-    model_management_pb2,
     predict_pb2,
 )
 
@@ -248,9 +247,6 @@ def test_other_calls_are_unimplemented_in_a_sentence(client):
     request = classification_pb2.ClassificationRequest()
     code, text = failure(client.predictions.Classify, request, timeout=TIMEOUT)
     assert code == UNIMPLEMENTED and "Predict" in text
-    reload = model_management_pb2.ReloadConfigRequest()
-    code, text = failure(client.models.HandleReloadConfigRequest, reload, timeout=TIMEOUT)
-    assert code == UNIMPLEMENTED and "start it anew" in text
 
 
 def test_process_has_ended_once_the_context_is_left(base_path):

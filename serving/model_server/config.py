@@ -1,0 +1,146 @@
+"""The files that flags name: models.config, and those of batching and monitoring.
+
+Contract: text protos, read as strictly as TensorFlow Serving reads them. models.config has its
+proto in tensorflow-serving-api; the two others are not there, so their fields are declared here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf.message import Message
+from tensorflow_serving.config import model_server_config_pb2
+
+_INT64 = descriptor_pb2.FieldDescriptorProto.TYPE_INT64
+_BOOL = descriptor_pb2.FieldDescriptorProto.TYPE_BOOL
+_STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
+_MESSAGE = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
+METRICS_PATH = "/monitoring/prometheus/metrics"
+
+
+class ConfigError(Exception):
+    """A file that cannot be used; the message says which and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """One model: where its versions lie, which of them are served, and under which labels."""
+
+    name: str
+    base_path: Path
+    latest: int | None = 1  # the newest so many; None where versions are named, or all are served
+    versions: tuple[int, ...] = ()
+    labels: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def wanted(self, found: list[int]) -> list[int]:
+        """The versions among ``found`` (ascending) that shall be served."""
+        if self.versions:
+            return [version for version in found if version in self.versions]
+        return found if self.latest is None else found[-self.latest :]
+
+
+def read_models(path: Path) -> list[ModelConfig]:
+    """The models of a models.config; raises ``ConfigError``."""
+    return models_of(_parse(path, model_server_config_pb2.ModelServerConfig()), str(path))
+
+
+def models_of(parsed: model_server_config_pb2.ModelServerConfig, source: str) -> list[ModelConfig]:
+    """The models of a parsed configuration; raises ``ConfigError``, which names the source."""
+    if parsed.WhichOneof("config") != "model_config_list":
+        raise ConfigError(f"{source} holds no model_config_list.")
+    models = [_model(source, config) for config in parsed.model_config_list.config]
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{source} names a model twice: {', '.join(sorted(names))}.")
+    return models
+
+
+def metrics_path(path: Path) -> str | None:
+    """Where metrics are told, by a monitoring.config; None if they are not."""
+    parsed = _parse(path, _MONITORING())
+    config = parsed.prometheus_config
+    return (config.path or METRICS_PATH) if config.enable else None
+
+
+def check_batching(path: Path) -> None:
+    """Raises ``ConfigError`` unless the file holds parameters of batching."""
+    _parse(path, _BATCHING())
+
+
+def _model(source: str, config: model_server_config_pb2.ModelConfig) -> ModelConfig:
+    if not config.name or not config.base_path:
+        raise ConfigError(f"{source}: every model needs a name and a base_path.")
+    policy = config.model_version_policy
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "specific" and not policy.specific.versions:
+        raise ConfigError(f"{source}: the policy specific of {config.name} names no version.")
+    latest: int | None = policy.latest.num_versions or 1
+    if choice in ("specific", "all"):
+        latest = None
+    return ModelConfig(
+        name=config.name,
+        base_path=Path(config.base_path),
+        latest=latest,
+        versions=tuple(policy.specific.versions) if choice == "specific" else (),
+        labels=dict(config.version_labels),
+    )
+
+
+def _parse(path: Path, message: Message) -> Message:
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), message)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from None
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not as it should be: {error}") from None
+
+
+def _declare(fields: dict[str, dict[str, int]], nested: dict[str, dict[str, str]]) -> type[Message]:
+    """A message class; ``nested`` tells which fields of a message are messages of which name."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"inkwell/{'_'.join(fields)}.proto")
+    file.package, file.syntax = "inkwell.serving", "proto3"
+    for name, kinds in fields.items():
+        message = file.message_type.add(name=name)
+        for number, (field, kind) in enumerate(kinds.items(), 1):
+            added = message.field.add(name=field, number=number, type=kind)
+            repeated = field in ("allowed_batch_sizes",)
+            added.label = added.LABEL_REPEATED if repeated else added.LABEL_OPTIONAL
+            if kind == _MESSAGE:
+                added.type_name = f".inkwell.serving.{nested[name][field]}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = pool.FindMessageTypeByName(f"inkwell.serving.{list(fields)[-1]}")
+    return message_factory.GetMessageClass(found)
+
+
+_MONITORING = _declare(
+    {
+        "PrometheusConfig": {"enable": _BOOL, "path": _STRING},
+        "MonitoringConfig": {"prometheus_config": _MESSAGE},
+    },
+    {"MonitoringConfig": {"prometheus_config": "PrometheusConfig"}},
+)
+_NUMBERS = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
+_BATCHING = _declare(
+    {
+        "Number": {"value": _INT64},
+        "Flag": {"value": _BOOL},
+        "Name": {"value": _STRING},
+        "BatchingParameters": {
+            **dict.fromkeys((*_NUMBERS, "max_execution_batch_size"), _MESSAGE),
+            "thread_pool_name": _MESSAGE,
+            "allowed_batch_sizes": _INT64,
+            "pad_variable_length_inputs": _BOOL,
+            "enable_large_batch_splitting": _MESSAGE,
+        },
+    },
+    {
+        "BatchingParameters": {
+            **dict.fromkeys((*_NUMBERS, "max_execution_batch_size"), "Number"),
+            "thread_pool_name": "Name",
+            "enable_large_batch_splitting": "Flag",
+        }
+    },
+)

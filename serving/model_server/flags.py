@@ -1,0 +1,109 @@
+"""The flags, which are TensorFlow Serving's, and what becomes of each.
+
+Contract: a Deployment's arguments start this server unchanged. Flags of ``WITHOUT_EFFECT`` are
+taken and told in the log; any other flag that is not known ends the start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+
+# They steer the C++ server's threads, buffers and batches, of which there are none here.
+WITHOUT_EFFECT = (
+    *("grpc_channel_arguments", "enable_batching", "enable_model_warmup_threads"),
+    *("num_load_threads", "num_unload_threads", "flush_filesystem_caches"),
+    *("remove_unused_fields_from_bundle_metagraph", "prefer_tflite_model"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """The flags that have an effect, and the names of those given that have none."""
+
+    port: int
+    rest_api_port: int | None
+    host: str
+    model_name: str
+    model_base_path: Path | None
+    model_config_file: Path | None
+    model_config_file_poll_wait_seconds: float
+    file_system_poll_wait_seconds: float
+    batching_parameters_file: Path | None
+    monitoring_config_file: Path | None
+    allow_version_labels_for_unavailable_models: bool
+    enable_model_warmup: bool
+    enable_grpc_healthcheck_service: bool
+    max_num_load_retries: int
+    load_retry_interval_micros: int
+    grpc_max_threads: int
+    tensorflow_intra_op_parallelism: int
+    tensorflow_inter_op_parallelism: int
+    rest_api_num_threads: int
+    rest_api_timeout_in_ms: int
+    rest_api_enable_cors_support: bool
+    max_request_mib: int
+    stop_at_end_of_stdin: bool
+    without_effect: tuple[str, ...]
+
+
+def parse(arguments: list[str] | None, description: str) -> Flags:
+    """Reads the command line; argparse ends the process on a mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.model_server", description=description, allow_abbrev=False
+    )
+    add = parser.add_argument
+
+    def switch(name: str, default: bool, text: str) -> None:
+        add(name, type=_boolean, nargs="?", const=True, default=default, metavar="true", help=text)
+
+    add("--port", type=int, default=8500, help="gRPC port; 0 takes a free one")
+    add("--rest_api_port", type=int, metavar="PORT", help="REST port; none if left out")
+    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for every one")
+    add("--model_name", default="default", help="name that clients use")
+    add("--model_base_path", type=Path, metavar="DIR", help="directory of the numbered versions")
+    add("--model_config_file", type=Path, metavar="FILE", help="models.config; instead of those")
+    add("--model_config_file_poll_wait_seconds", type=float, default=0, metavar="SECONDS",
+        help="pause between readings of models.config; 0 reads it once")  # fmt: skip
+    add("--file_system_poll_wait_seconds", type=float, default=1, metavar="SECONDS",
+        help="pause between looks for versions; 0 looks once")  # fmt: skip
+    add("--batching_parameters_file", type=Path, metavar="FILE", help="checked; has no effect")
+    add("--monitoring_config_file", type=Path, metavar="FILE", help="switches metrics on")
+    switch("--allow_version_labels_for_unavailable_models", False, "labels before their versions")
+    switch("--enable_model_warmup", True, "run a version's warm-up requests before it answers")
+    switch("--enable_grpc_healthcheck_service", False, "answer grpc.health.v1.Health")
+    add("--max_num_load_retries", type=int, default=5, metavar="N")
+    add("--load_retry_interval_micros", type=int, default=60_000_000, metavar="MICROSECONDS")
+    add("--grpc_max_threads", type=int, default=4 * (os.cpu_count() or 1), metavar="N")
+    add("--tensorflow_intra_op_parallelism", type=int, default=0, metavar="N")
+    add("--tensorflow_inter_op_parallelism", type=int, default=0, metavar="N")
+    add("--rest_api_num_threads", type=int, default=64, metavar="N")
+    add("--rest_api_timeout_in_ms", type=int, default=30_000, metavar="MILLISECONDS")
+    switch("--rest_api_enable_cors_support", False, "let pages of other origins ask")
+    add("--max_request_mib", type=int, default=64, metavar="MIB",
+        help="largest body over REST (not TensorFlow Serving's)")  # fmt: skip
+    add("--stop_at_end_of_stdin", action="store_true",
+        help="end with the process that holds the other end of standard input")  # fmt: skip
+    for name in WITHOUT_EFFECT:
+        add(f"--{name}", nargs="?", const="true", help="no effect here")
+    found = vars(parser.parse_args(arguments))
+    ignored = tuple(name for name in WITHOUT_EFFECT if found.pop(name) is not None)
+    batching = "enable_batching" in ignored
+    if found["batching_parameters_file"] and not batching:
+        parser.error("--batching_parameters_file supplied without --enable_batching")
+    if not found["model_config_file"] and not found["model_base_path"]:
+        parser.error("give --model_base_path or --model_config_file")
+    if found["model_config_file"] and found["model_base_path"]:
+        parser.error("give --model_base_path or --model_config_file, not both")
+    if found["monitoring_config_file"] and found["rest_api_port"] is None:
+        parser.error("--monitoring_config_file needs --rest_api_port, where metrics are told")
+    return Flags(**found, without_effect=ignored)
+
+
+def _boolean(text: str) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"is true or false, not {text!r}")
+    return known[text.lower()]
