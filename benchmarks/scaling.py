@@ -142,7 +142,7 @@ def growth(sizes: Sequence[int], seconds: Sequence[float], start: Sequence[float
         return "constant"
     work = [max(taken - idle, 0.1) for taken, idle in zip(seconds, start, strict=True)]
     slope, error = order(sizes, work)
-    return f"{slope:.2f} ± {error:.2f}"
+    return f"{slope:.2f}" if np.isnan(error) else f"{slope:.2f} ± {error:.2f}"
 
 
 def rows(costs: Mapping[int, Mapping[str, Cost]]) -> list[list[str]]:
