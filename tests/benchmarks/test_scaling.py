@@ -30,7 +30,7 @@ def test_the_time_of_starting_is_not_counted():
     linear = [8.0 + size / 1000 for size in SIZES]
     assert scaling.growth(SIZES, linear, start) == "1.00 ± 0.00"
     assert scaling.growth(SIZES, [8.0, 8.2, 8.1, 9.0], start) == "constant"
-    assert scaling.growth(SIZES[:2], linear[:2], start) == "1.00"
+    assert scaling.growth(SIZES[:2], linear[:2], start[:2]) == "1.00"
 
 
 def test_table_has_every_node_and_the_sum():
