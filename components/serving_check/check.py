@@ -26,9 +26,10 @@ from components.serving_check.inputs import (
     make_inputs,
     specs_of,
 )
+from serving.model_server.errors import LoadError
 from serving.model_server.grpc_client import GrpcClient
 from serving.model_server.process import ServerProcess, StartError
-from serving.model_server.servable import LoadError, load_saved_model
+from serving.model_server.servable import load_saved_model
 from trainer_modules.common import progress
 
 _RANGES = {"image": (0.0, 1.0), "score": (0.0, 1.0), "probabilities": (0.0, 1.0)}

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
     # After the flags are checked: TensorFlow takes seconds, and --help needs none of it.
     from serving.model_server.config import ConfigError
-    from serving.model_server.servable import LoadError, StatusError
+    from serving.model_server.errors import LoadError, StatusError
 
     try:
         return _serve(flags)
@@ -53,6 +53,7 @@ def _serve(flags: Flags) -> int:
     import tensorflow as tf
 
     from serving.model_server import config
+    from serving.model_server.batching import BatchScheduler
     from serving.model_server.grpc_service import start_server
     from serving.model_server.metrics import Metrics
     from serving.model_server.repository import Repository
@@ -60,8 +61,12 @@ def _serve(flags: Flags) -> int:
 
     tf.config.threading.set_intra_op_parallelism_threads(flags.tensorflow_intra_op_parallelism)
     tf.config.threading.set_inter_op_parallelism_threads(flags.tensorflow_inter_op_parallelism)
-    if flags.batching_parameters_file:
-        config.check_batching(flags.batching_parameters_file)
+    scheduler = None
+    if flags.enable_batching:
+        file = flags.batching_parameters_file
+        scheduler = BatchScheduler(
+            config.read_batching(file) if file else config.BatchingParameters()
+        )
     metrics_path = None
     if flags.monitoring_config_file:
         metrics_path = config.metrics_path(flags.monitoring_config_file)
@@ -77,6 +82,8 @@ def _serve(flags: Flags) -> int:
         unavailable_labels=flags.allow_version_labels_for_unavailable_models,
         warm_up=flags.enable_model_warmup,
         metrics=metrics,
+        scheduler=scheduler,
+        max_instances=flags.max_instances,
     )
     servables = repository.start(flags.file_system_poll_wait_seconds)
     server, port = start_server(
@@ -113,7 +120,7 @@ def _serve(flags: Flags) -> int:
 def _watch(flags: Flags, repository, stop: threading.Event) -> None:
     """Looks for new versions and for a new models.config until ``stop`` is set."""
     from serving.model_server.config import ConfigError, read_models
-    from serving.model_server.servable import StatusError
+    from serving.model_server.errors import StatusError
 
     def look() -> None:
         while flags.file_system_poll_wait_seconds > 0:

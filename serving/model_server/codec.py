@@ -21,7 +21,8 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.model_server.servable import DEFAULT_SIGNATURE, StatusError, dtype_name
+from serving.model_server.errors import StatusError, invalid
+from serving.model_server.servable import DEFAULT_SIGNATURE, dtype_name
 
 _SHOWN_CHARACTERS = 256  # of a value in an error
 _MOST_DIMENSIONS = 32
@@ -58,7 +59,7 @@ def read_request(
         )
     name = name or DEFAULT_SIGNATURE
     if name not in signatures:
-        raise _invalid(f'Serving signature name: "{name}" not found in signature def')
+        raise invalid(f'Serving signature name: "{name}" not found in signature def')
     inputs = signatures[name].inputs
     if "instances" in request and "inputs" in request:
         raise _format(
@@ -74,7 +75,7 @@ def read_request(
         return name, _rows(instances, inputs), True
     if "inputs" in request:
         return name, _columns(request["inputs"], inputs), False
-    raise _invalid("Missing 'inputs' or 'instances' key")
+    raise invalid("Missing 'inputs' or 'instances' key")
 
 
 def write_response(outputs: Mapping[str, np.ndarray], is_row: bool) -> bytes:
@@ -85,7 +86,7 @@ def write_response(outputs: Mapping[str, np.ndarray], is_row: bool) -> bytes:
             the outputs do not share a first dimension.
     """
     if not outputs:
-        raise _invalid("Cannot convert empty tensor map to JSON")
+        raise invalid("Cannot convert empty tensor map to JSON")
     if is_row:
         _check_rows(outputs)
     values = {name: _plain(name, array) for name, array in outputs.items()}
@@ -100,7 +101,7 @@ def write_response(outputs: Mapping[str, np.ndarray], is_row: bool) -> bytes:
 
 def _parse(body: bytes) -> dict[str, Any]:
     if not body:
-        raise _invalid("JSON Parse error: The document is empty")
+        raise invalid("JSON Parse error: The document is empty")
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -116,16 +117,16 @@ def _parse_leniently(body: bytes) -> Any:
         text = body.decode().lstrip()
         return json.JSONDecoder().raw_decode(text)[0]
     except json.JSONDecodeError as error:
-        raise _invalid(f"JSON Parse error: Invalid value. at offset: {error.pos}") from None
+        raise invalid(f"JSON Parse error: Invalid value. at offset: {error.pos}") from None
     except UnicodeDecodeError as error:
-        raise _invalid(f"JSON Parse error: Invalid encoding. at offset: {error.start}") from None
+        raise invalid(f"JSON Parse error: Invalid encoding. at offset: {error.start}") from None
     except (RecursionError, ValueError):  # too deep, or a number of thousands of digits
-        raise _invalid("JSON Parse error: The document is nested too deeply.") from None
+        raise invalid("JSON Parse error: The document is nested too deeply.") from None
 
 
 def _rows(instances: list[Any], inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if not isinstance(instances[0], dict) and len(inputs) > 1:
-        raise _invalid(
+        raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors "
             "required as per tensorinfo_map"
         )
@@ -133,13 +134,13 @@ def _rows(instances: list[Any], inputs: Mapping[str, Any]) -> dict[str, np.ndarr
         name = min(inputs)
         for i, instance in enumerate(instances):
             if _is_object(instance):
-                raise _invalid(f"Expecting value/list but got object at item {i} of input list")
+                raise invalid(f"Expecting value/list but got object at item {i} of input list")
         return {name: _stack(instances, inputs[name], "")}
     for i, instance in enumerate(instances):
         if not _is_object(instance):
-            raise _invalid(f"Expecting object but got list at item {i} of input list")
+            raise invalid(f"Expecting object but got list at item {i} of input list")
         if set(instance) != set(inputs):
-            raise _invalid(
+            raise invalid(
                 f"Failed to process element: {i} of 'instances' list. JSON object: "
                 f"{_shown(instance)} keys must be equal to: {','.join(sorted(inputs))}"
             )
@@ -159,11 +160,11 @@ def _stack(values: list[Any], info: meta_graph_pb2.TensorInfo, key: str) -> np.n
         try:
             arrays.append(_array(value, info))
             if arrays[i].size != arrays[0].size:
-                raise _invalid(f"Expecting tensor size: {arrays[0].size} but got: {arrays[i].size}")
+                raise invalid(f"Expecting tensor size: {arrays[0].size} but got: {arrays[i].size}")
             if arrays[i].shape != arrays[0].shape:
-                raise _invalid(f"Expecting shape {_shape(arrays[0])} but got: {_shape(arrays[i])}")
+                raise invalid(f"Expecting shape {_shape(arrays[0])} but got: {_shape(arrays[i])}")
         except StatusError as error:
-            raise _invalid(
+            raise invalid(
                 f"Failed to process element: {i}{key} of 'instances' list. "
                 f"Error: {error.code.name}: {error.message}"
             ) from None
@@ -173,7 +174,7 @@ def _stack(values: list[Any], info: meta_graph_pb2.TensorInfo, key: str) -> np.n
 def _columns(given: Any, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if not _is_object(given):
         if len(inputs) > 1:
-            raise _invalid(
+            raise invalid(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors "
                 "required as per tensorinfo_map"
             )
@@ -181,7 +182,7 @@ def _columns(given: Any, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return {name: _array(given, inputs[name])}
     for name in sorted(inputs):
         if name not in given:
-            raise _invalid(f"Missing named input: {name} in 'inputs' object.")
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
     return {name: _array(given[name], info) for name, info in sorted(inputs.items())}
 
 
@@ -196,7 +197,7 @@ def _array(value: Any, info: meta_graph_pb2.TensorInfo) -> np.ndarray:
         shape.append(len(probe))
         probe = probe[0] if probe else None
     if len(shape) > _MOST_DIMENSIONS:
-        raise _invalid(
+        raise invalid(
             f"Encountered list at unexpected level: {_MOST_DIMENSIONS} "
             f"expected < {_MOST_DIMENSIONS}"
         )
@@ -241,16 +242,16 @@ def _holds_boolean(value: list[Any]) -> bool:
 def _flatten(value: Any, level: int, shape: list[int], dtype: int, into: list[Any]) -> None:
     if not isinstance(value, list):
         if level != len(shape):
-            raise _invalid(
+            raise invalid(
                 f"JSON Value: {_shown(value)} found at incorrect level: {level + 1} in the JSON "
                 f"DOM. Expected at level: {len(shape)}"
             )
         into.append(_element(value, dtype))
         return
     if level >= len(shape):
-        raise _invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+        raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
     if len(value) != shape[level]:
-        raise _invalid(
+        raise invalid(
             f"Encountered list at unexpected size: {len(value)} at level: {level} "
             f"expected size: {shape[level]}"
         )
@@ -267,7 +268,7 @@ def _element(value: Any, dtype: int) -> Any:
             try:
                 return value.encode()
             except UnicodeEncodeError:
-                raise _invalid(f"JSON Value: {_shown(value)} is not valid Unicode") from None
+                raise invalid(f"JSON Value: {_shown(value)} is not valid Unicode") from None
     elif dtype == types_pb2.DT_BOOL:
         if isinstance(value, bool):
             return value
@@ -287,7 +288,7 @@ def _element(value: Any, dtype: int) -> Any:
             grpc.StatusCode.UNIMPLEMENTED,
             f"Conversion of JSON Value: {_shown(value)} to type: {dtype_name(dtype)}",
         )
-    raise _invalid(
+    raise invalid(
         f"JSON Value: {_shown(value)} Type: {_kind(value)} "
         f"is not of expected type: {dtype_name(dtype)}"
     )
@@ -299,16 +300,16 @@ def _decode(value: dict[str, Any]) -> bytes:
     try:
         return base64.b64decode(value["b64"] + "=" * (-len(value["b64"]) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise _invalid("Unable to base64 decode") from None
+        raise invalid("Unable to base64 decode") from None
 
 
 def _check_rows(outputs: Mapping[str, np.ndarray]) -> None:
     expected = None
     for name, array in outputs.items():
         if not array.ndim:
-            raise _invalid(f"Tensor name: {name} has no shape information ")
+            raise invalid(f"Tensor name: {name} has no shape information ")
         if expected not in (None, len(array)):
-            raise _invalid(
+            raise invalid(
                 f"Tensor name: {name} has inconsistent batch size: {len(array)} "
                 f"expecting: {expected}"
             )
@@ -324,7 +325,7 @@ def _plain(name: str, array: np.ndarray) -> Any:
         return flat.reshape(array.shape).tolist()
     if array.dtype.name not in (*_WRITABLE, "bool"):
         kind = dtype_name(tf.as_dtype(array.dtype).as_datatype_enum)
-        raise _invalid(f"Failed to write JSON value for tensor type: {kind}")
+        raise invalid(f"Failed to write JSON value for tensor type: {kind}")
     return np.ascontiguousarray(array) if array.ndim else array[()]
 
 
@@ -391,8 +392,4 @@ def _shape(array: np.ndarray) -> str:
 
 
 def _format(value: Any, text: str) -> StatusError:
-    return _invalid(f"JSON Value: {_shown(value)} {text}")
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
+    return invalid(f"JSON Value: {_shown(value)} {text}")

@@ -7,6 +7,7 @@ proto in tensorflow-serving-api; the two others are not there, so their fields a
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
@@ -41,6 +42,48 @@ class ModelConfig:
         return found if self.latest is None else found[-self.latest :]
 
 
+@dataclasses.dataclass(frozen=True)
+class BatchingParameters:
+    """How requests are batched; the defaults are TensorFlow Serving's.
+
+    Raises ``ValueError`` for a value out of range.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0  # 0 takes what is there once a thread is free
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = os.cpu_count() or 1
+    max_execution_batch_size: int = 0  # 0 for max_batch_size
+    enable_large_batch_splitting: bool = True
+    allowed_batch_sizes: tuple[int, ...] = ()  # a batch is padded to the next of them
+
+    def __post_init__(self):
+        for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.batch_timeout_micros < 0:
+            raise ValueError(f"batch_timeout_micros is {self.batch_timeout_micros}; use 0 or more.")
+        if not 0 <= self.max_execution_batch_size <= self.max_batch_size:
+            raise ValueError(f"max_execution_batch_size must be at most {self.max_batch_size}.")
+        sizes = self.allowed_batch_sizes
+        if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1):
+            raise ValueError("allowed_batch_sizes must increase, from 1 or more.")
+        if sizes and sizes[-1] != self.largest_execution:
+            raise ValueError(
+                f"the last of allowed_batch_sizes must be the largest batch, "
+                f"{self.largest_execution}, not {sizes[-1]}."
+            )
+
+    @property
+    def largest_execution(self) -> int:
+        """Most rows that are run at one time."""
+        return self.max_execution_batch_size or self.max_batch_size
+
+    def padded(self, size: int) -> int:
+        """The size that a batch of ``size`` rows is filled up to."""
+        return next((allowed for allowed in self.allowed_batch_sizes if allowed >= size), size)
+
+
 def read_models(path: Path) -> list[ModelConfig]:
     """The models of a models.config; raises ``ConfigError``."""
     return models_of(_parse(path, model_server_config_pb2.ModelServerConfig()), str(path))
@@ -64,9 +107,20 @@ def metrics_path(path: Path) -> str | None:
     return (config.path or METRICS_PATH) if config.enable else None
 
 
-def check_batching(path: Path) -> None:
-    """Raises ``ConfigError`` unless the file holds parameters of batching."""
-    _parse(path, _BATCHING())
+def read_batching(path: Path) -> BatchingParameters:
+    """The parameters in a batching file; raises ``ConfigError``."""
+    parsed = _parse(path, _BATCHING())
+    given = {}
+    for field in dataclasses.fields(BatchingParameters):
+        value = getattr(parsed, field.name)
+        if field.name == "allowed_batch_sizes":
+            given[field.name] = tuple(value)
+        elif parsed.HasField(field.name):
+            given[field.name] = value.value
+    try:
+        return BatchingParameters(**given)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _model(source: str, config: model_server_config_pb2.ModelConfig) -> ModelConfig:

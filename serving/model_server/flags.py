@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 
+_THREADS = 64  # nearly all of them wait: for a batch, or for TensorFlow's own threads
 # They steer the C++ server's threads, buffers and batches, of which there are none here.
 WITHOUT_EFFECT = (
-    *("grpc_channel_arguments", "enable_batching", "enable_model_warmup_threads"),
+    "grpc_channel_arguments",
     *("num_load_threads", "num_unload_threads", "flush_filesystem_caches"),
     *("remove_unused_fields_from_bundle_metagraph", "prefer_tflite_model"),
 )
@@ -31,6 +31,7 @@ class Flags:
     model_config_file: Path | None
     model_config_file_poll_wait_seconds: float
     file_system_poll_wait_seconds: float
+    enable_batching: bool
     batching_parameters_file: Path | None
     monitoring_config_file: Path | None
     allow_version_labels_for_unavailable_models: bool
@@ -45,6 +46,7 @@ class Flags:
     rest_api_timeout_in_ms: int
     rest_api_enable_cors_support: bool
     max_request_mib: int
+    max_instances: int
     stop_at_end_of_stdin: bool
     without_effect: tuple[str, ...]
 
@@ -69,29 +71,31 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
         help="pause between readings of models.config; 0 reads it once")  # fmt: skip
     add("--file_system_poll_wait_seconds", type=float, default=1, metavar="SECONDS",
         help="pause between looks for versions; 0 looks once")  # fmt: skip
-    add("--batching_parameters_file", type=Path, metavar="FILE", help="checked; has no effect")
+    switch("--enable_batching", False, "run requests that come together at one time")
+    add("--batching_parameters_file", type=Path, metavar="FILE", help="how they are batched")
     add("--monitoring_config_file", type=Path, metavar="FILE", help="switches metrics on")
     switch("--allow_version_labels_for_unavailable_models", False, "labels before their versions")
     switch("--enable_model_warmup", True, "run a version's warm-up requests before it answers")
     switch("--enable_grpc_healthcheck_service", False, "answer grpc.health.v1.Health")
     add("--max_num_load_retries", type=int, default=5, metavar="N")
     add("--load_retry_interval_micros", type=int, default=60_000_000, metavar="MICROSECONDS")
-    add("--grpc_max_threads", type=int, default=4 * (os.cpu_count() or 1), metavar="N")
+    add("--grpc_max_threads", type=int, default=_THREADS, metavar="N")
     add("--tensorflow_intra_op_parallelism", type=int, default=0, metavar="N")
     add("--tensorflow_inter_op_parallelism", type=int, default=0, metavar="N")
-    add("--rest_api_num_threads", type=int, default=64, metavar="N")
+    add("--rest_api_num_threads", type=int, default=_THREADS, metavar="N")
     add("--rest_api_timeout_in_ms", type=int, default=30_000, metavar="MILLISECONDS")
     switch("--rest_api_enable_cors_support", False, "let pages of other origins ask")
     add("--max_request_mib", type=int, default=64, metavar="MIB",
         help="largest body over REST (not TensorFlow Serving's)")  # fmt: skip
+    add("--max_instances", type=int, default=10_000, metavar="N",
+        help="most instances of one request (not TensorFlow Serving's)")  # fmt: skip
     add("--stop_at_end_of_stdin", action="store_true",
         help="end with the process that holds the other end of standard input")  # fmt: skip
     for name in WITHOUT_EFFECT:
         add(f"--{name}", nargs="?", const="true", help="no effect here")
     found = vars(parser.parse_args(arguments))
     ignored = tuple(name for name in WITHOUT_EFFECT if found.pop(name) is not None)
-    batching = "enable_batching" in ignored
-    if found["batching_parameters_file"] and not batching:
+    if found["batching_parameters_file"] and not found["enable_batching"]:
         parser.error("--batching_parameters_file supplied without --enable_batching")
     if not found["model_config_file"] and not found["model_base_path"]:
         parser.error("give --model_base_path or --model_config_file")

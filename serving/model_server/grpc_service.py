@@ -24,9 +24,10 @@ from tensorflow_serving.apis import (
 )
 
 from serving.model_server.config import ConfigError, models_of
+from serving.model_server.errors import StatusError, invalid
 from serving.model_server.metrics import Metrics
 from serving.model_server.repository import Repository
-from serving.model_server.servable import DEFAULT_SIGNATURE, StatusError
+from serving.model_server.servable import DEFAULT_SIGNATURE
 
 _INT32_MAX = 2**31 - 1
 _OPTIONS = [
@@ -47,7 +48,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(self, request, context):
         started, status = time.monotonic(), "OK"
         try:
-            return self._predict(request)
+            return self._predict(request, context.time_remaining())
         except StatusError as error:
             status = error.code.name
             context.abort(error.code, error.message)
@@ -67,7 +68,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def MultiInference(self, request, context):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, _only_predict("MultiInference"))
 
-    def _predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+    def _predict(
+        self, request: predict_pb2.PredictRequest, timeout_s: float | None
+    ) -> predict_pb2.PredictResponse:
         _require_model_spec(request)
         servable = self._repository.find(request.model_spec)
         inputs = {}
@@ -75,11 +78,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             try:
                 inputs[name] = tf.make_ndarray(proto)
             except (TypeError, ValueError) as error:
-                raise StatusError(
-                    grpc.StatusCode.INVALID_ARGUMENT, f"tensor parsing error: {name}"
-                ) from error
+                raise invalid(f"tensor parsing error: {name}") from error
         signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        outputs = servable.run(signature_name, inputs, request.output_filter)
+        outputs = servable.run(signature_name, inputs, request.output_filter, timeout_s)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version
@@ -93,15 +94,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         _require_model_spec(request)
         if not request.metadata_field:
-            raise StatusError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "GetModelMetadataRequest must specify at least one metadata_field",
-            )
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
-                raise StatusError(
-                    grpc.StatusCode.INVALID_ARGUMENT, f"Metadata field {field} is not supported"
-                )
+                raise invalid(f"Metadata field {field} is not supported")
         servable = self._repository.find(request.model_spec)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         for name, signature in servable.signature_defs.items():
@@ -131,7 +127,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         try:
             self._repository.configure(models_of(request.config, "ReloadConfigRequest"))
         except ConfigError as error:
-            raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+            raise invalid(str(error)) from error
         self._repository.poll()
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()  # OK
@@ -193,7 +189,7 @@ def _answer(context: grpc.ServicerContext, handler: Callable[[Any], Any], reques
 
 def _require_model_spec(request: Any) -> None:
     if not request.HasField("model_spec"):
-        raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
+        raise invalid("Missing ModelSpec")
 
 
 def _only_predict(call: str) -> str:

@@ -17,9 +17,11 @@ from pathlib import Path
 import grpc
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
+from serving.model_server.batching import BatchScheduler
 from serving.model_server.config import ModelConfig
+from serving.model_server.errors import LoadError, StatusError, invalid
 from serving.model_server.metrics import Metrics
-from serving.model_server.servable import LoadError, Servable, StatusError
+from serving.model_server.servable import MAX_INSTANCES, Servable
 from serving.model_server.versions import list_versions
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,6 +58,8 @@ class Repository:
         unavailable_labels: bool = False,
         warm_up: bool = True,
         metrics: Metrics | None = None,
+        scheduler: BatchScheduler | None = None,
+        max_instances: int = MAX_INSTANCES,
     ):
         """Nothing is loaded yet.
 
@@ -66,6 +70,8 @@ class Repository:
             unavailable_labels: Whether a label may name a version that is not served yet.
             warm_up: Whether a version's warm-up requests are run before it answers.
             metrics: Where attempts to load are counted.
+            scheduler: Batches concurrent requests; None runs each by itself.
+            max_instances: Most instances in one request.
 
         Raises:
             StatusError: A label names a version that is not served.
@@ -73,6 +79,7 @@ class Repository:
         self._retries, self._retry_seconds = retries, retry_seconds
         self._unavailable_labels, self._warm_up = unavailable_labels, warm_up
         self._metrics = metrics or Metrics()
+        self._scheduler, self._max_instances = scheduler, max_instances
         self._lock = threading.RLock()  # of what requests read
         self._loading = threading.Lock()  # one poll at a time
         self._models: dict[str, _Model] = {}
@@ -167,7 +174,7 @@ class Repository:
                 NOT_FOUND for a model or version that is not being served.
         """
         if not spec.name:
-            raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+            raise invalid("ModelSpec has no name specified.")
         with self._lock:
             model = self._models.get(spec.name)
             served = model.servables if model else {}
@@ -179,10 +186,7 @@ class Repository:
             elif choice == "version_label":
                 labels = model.config.labels if model else {}
                 if spec.version_label not in labels:
-                    raise StatusError(
-                        grpc.StatusCode.INVALID_ARGUMENT,
-                        f"Unrecognized servable version label: {spec.version_label}",
-                    )
+                    raise invalid(f"Unrecognized servable version label: {spec.version_label}")
                 version = labels[spec.version_label]
             if choice:
                 wanted = f"Specific({spec.name}, {version})"
@@ -221,7 +225,9 @@ class Repository:
             return
         model.states[version] = State.LOADING
         try:
-            servable = Servable(model.config.name, version, path)
+            servable = Servable(
+                model.config.name, version, path, self._scheduler, self._max_instances
+            )
             if self._warm_up:
                 servable.warm_up(path)
         except LoadError as error:

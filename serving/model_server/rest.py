@@ -25,9 +25,9 @@ from starlette.responses import Response
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from serving.model_server import codec
+from serving.model_server.errors import StatusError, invalid, unavailable
 from serving.model_server.metrics import Metrics
 from serving.model_server.repository import Repository
-from serving.model_server.servable import StatusError
 
 _MODEL = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(
@@ -161,10 +161,7 @@ class _App:
                 )
             return b""
         if self._waiting >= self._settings.max_waiting:
-            raise StatusError(
-                grpc.StatusCode.UNAVAILABLE,
-                f"{self._waiting} requests are waiting already; try again later.",
-            )
+            raise unavailable(f"{self._waiting} requests are waiting already; try again later.")
         self._waiting += 1
         try:
             return await asyncio.wait_for(self._run(request, path), self._settings.timeout_seconds)
@@ -191,9 +188,7 @@ class _App:
                 try:
                     chunk = unpack.decompress(chunk, limit + 1 - size)
                 except zlib.error as error:
-                    raise StatusError(
-                        grpc.StatusCode.INVALID_ARGUMENT, f"The body is not gzip: {error}"
-                    ) from None
+                    raise invalid(f"The body is not gzip: {error}") from None
             size += len(chunk)
             if size > limit:
                 raise _TooLarge(f"The body is larger than {limit} bytes; send fewer instances.")
@@ -203,26 +198,26 @@ class _App:
     def _route(self, method: str, path: str, body: bytes) -> bytes:
         call, about = _CALL.fullmatch(path), _ABOUT.fullmatch(path)
         if method == "POST" and call:
+            spec = _spec(call)
             if call["method"].lower() != "predict":
                 raise StatusError(
                     grpc.StatusCode.UNIMPLEMENTED,
                     f"{call['method']} is not implemented by this server; call predict.",
                 )
-            return self._predict(_spec(call), body)
+            return self._predict(spec, body)
         if method == "GET" and about:
             if not about["name"]:
-                raise StatusError(
-                    grpc.StatusCode.INVALID_ARGUMENT, "Missing model name in request."
-                )
+                raise invalid("Missing model name in request.")
             return self._metadata(about) if about["metadata"] else self._status(about)
-        raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, f"Malformed request: {method} {path}")
+        raise invalid(f"Malformed request: {method} {path}")
 
     def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
         started, status = time.monotonic(), "OK"
         try:
             servable = self._repository.find(spec)
             name, inputs, is_row = codec.read_request(body, servable.signature_defs)
-            return codec.write_response(servable.run(name, inputs), is_row)
+            outputs = servable.run(name, inputs, timeout_s=self._settings.timeout_seconds)
+            return codec.write_response(outputs, is_row)
         except StatusError as error:
             status = error.code.name
             raise
@@ -267,10 +262,7 @@ def _spec(match: re.Match) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=urllib.parse.unquote(match["name"]))
     if match["version"]:
         if int(match["version"]) > _INT64_MAX:
-            raise StatusError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"Failed to convert version: {match['version']} to numeric.",
-            )
+            raise invalid(f"Failed to convert version: {match['version']} to numeric.")
         spec.version.value = int(match["version"])
     elif match["label"]:
         spec.version_label = urllib.parse.unquote(match["label"])

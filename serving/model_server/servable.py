@@ -6,6 +6,7 @@ can give them. Arrays in, arrays out, so that gRPC and any other front can share
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from serving.model_server.batching import BatchScheduler
+from serving.model_server.errors import LoadError, StatusError, invalid
+
 DEFAULT_SIGNATURE = "serving_default"
+MAX_INSTANCES = 10_000
 _WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 _MOST_WARMUPS = 1000
 
@@ -37,30 +42,32 @@ _LOAD_ERRORS = (
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class StatusError(Exception):
-    """A request that the contract answers with ``code`` and ``message``."""
-
-    def __init__(self, code: grpc.StatusCode, message: str):
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-class LoadError(Exception):
-    """A version that cannot be served; the message says why."""
-
-
 class Servable:
     """A SavedModel in memory, ready to answer; safe to use from several threads."""
 
-    def __init__(self, name: str, version: int, path: Path):
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        path: Path,
+        scheduler: BatchScheduler | None = None,
+        max_instances: int = MAX_INSTANCES,
+    ):
         """Loads the SavedModel with the tag ``serve``.
+
+        Args:
+            name: The model's.
+            version: Its number.
+            path: Its directory.
+            scheduler: Batches concurrent requests; None runs each by itself.
+            max_instances: Largest first dimension of an input.
 
         Raises:
             LoadError: The directory does not hold a SavedModel that loads.
         """
         self.name = name
         self.version = version
+        self._scheduler, self._max_instances = scheduler, max_instances
         # The loaded object owns the variables; signatures alone would not keep them alive.
         self._model = load_saved_model(path)
         self.signature_defs = _read_signature_defs(path)
@@ -70,6 +77,7 @@ class Servable:
         signature_name: str,
         inputs: Mapping[str, np.ndarray],
         output_filter: Sequence[str] = (),
+        timeout_s: float | None = None,
     ) -> dict[str, np.ndarray]:
         """Runs one signature.
 
@@ -77,10 +85,12 @@ class Servable:
             signature_name: Empty for ``serving_default``.
             inputs: One array per input; strings are object arrays of bytes.
             output_filter: Outputs to return; empty for all.
+            timeout_s: How long to wait for a place in a batch; None for ever.
 
         Raises:
             StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for
-                inputs or outputs that it does not have, or what TensorFlow reports.
+                inputs or outputs that it does not have, UNAVAILABLE or DEADLINE_EXCEEDED from
+                batching, or what TensorFlow reports.
         """
         signature_name = signature_name or DEFAULT_SIGNATURE
         if signature_name not in self._model.signatures:
@@ -91,13 +101,31 @@ class Servable:
         signature = self.signature_defs[signature_name]
         _check_inputs(signature, inputs)
         _check_output_filter(signature, output_filter)
+        for name, array in inputs.items():
+            if array.ndim and len(array) > self._max_instances:
+                raise invalid(
+                    f'The input "{name}" holds {len(array)} instances; '
+                    f"send at most {self._max_instances} at a time."
+                )
+        names = tuple(output_filter) or tuple(sorted(signature.outputs))
+        call = functools.partial(self._call, signature_name, names)
+        if self._scheduler is None or not _is_batchable(signature, inputs):
+            return call(inputs)
+        shapes = tuple((name, inputs[name].shape[1:]) for name in sorted(inputs))
+        return self._scheduler.run(
+            (id(self), signature_name, names, shapes), call, inputs, timeout_s
+        )
+
+    def _call(
+        self, signature_name: str, names: Sequence[str], inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
         try:
             outputs = self._model.signatures[signature_name](
                 **{name: tf.constant(value) for name, value in inputs.items()}
             )
         except tf.errors.OpError as error:
             raise StatusError(_GRPC_CODES[error.error_code], error.message) from error
-        return {name: outputs[name].numpy() for name in output_filter or sorted(outputs)}
+        return {name: outputs[name].numpy() for name in names}
 
     def warm_up(self, path: Path) -> None:
         """Runs the requests of ``assets.extra/tf_serving_warmup_requests``, where there are any.
@@ -120,6 +148,16 @@ class Servable:
             ) from error
         except StatusError as error:
             raise LoadError(f"{file}: {error.message}") from error
+
+
+def _is_batchable(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> bool:
+    """Whether every input and output has a free first dimension, and the inputs share it."""
+    tensors = [*signature.inputs.values(), *signature.outputs.values()]
+    shapes = [tensor.tensor_shape for tensor in tensors]
+    if not all(shape.dim and shape.dim[0].size < 0 for shape in shapes):
+        return False
+    sizes = {len(array) for array in inputs.values()}
+    return len(sizes) == 1 and sizes != {0}
 
 
 def load_saved_model(path: Path) -> Any:
@@ -145,27 +183,27 @@ def _read_signature_defs(path: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
 def _check_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> None:
     if len(inputs) != len(signature.inputs):
         sent, wanted = set(inputs), set(signature.inputs)
-        raise _invalid(
+        raise invalid(
             f"input size does not match signature: {len(sent)}!={len(wanted)} "
             f"len({_braces(sent)}) != len({_braces(wanted)}). "
             f"Sent extra: {_braces(sent - wanted)}. Missing but required: {_braces(wanted - sent)}."
         )
     for position, name in enumerate(sorted(inputs)):
         if name not in signature.inputs:
-            raise _invalid(
+            raise invalid(
                 f"input tensor alias not found in signature: {name}. "
                 f"Inputs expected to be in the set {_braces(signature.inputs)}."
             )
         wanted, given = signature.inputs[name], inputs[name]
         given_dtype = tf.as_dtype(given.dtype).as_datatype_enum
         if given_dtype != wanted.dtype:
-            raise _invalid(
+            raise invalid(
                 f"Expects arg[{position}] to be {dtype_name(wanted.dtype)} "
                 f"but {dtype_name(given_dtype)} is provided"
             )
         wanted_shape = tf.TensorShape(wanted.tensor_shape)
         if not wanted_shape.is_compatible_with(given.shape):
-            raise _invalid(
+            raise invalid(
                 f'The shape of input "{name}" is {list(given.shape)}; '
                 f"the signature expects {[-1 if d is None else d for d in wanted_shape]}."
             )
@@ -176,16 +214,12 @@ def _check_output_filter(
 ) -> None:
     for position, name in enumerate(output_filter):
         if name not in signature.outputs:
-            raise _invalid(
+            raise invalid(
                 f"output tensor alias not found in signature: {name} "
                 f"Outputs expected to be in the set {_braces(signature.outputs)}."
             )
         if name in output_filter[:position]:
-            raise _invalid(f"duplicate output tensor alias: {name}")
-
-
-def _invalid(message: str) -> StatusError:
-    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
+            raise invalid(f"duplicate output tensor alias: {name}")
 
 
 def _braces(names: Collection[str]) -> str:

@@ -1,0 +1,167 @@
+"""A server with narrow bounds: what is too large, too slow or too much is told, and it goes on."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import gzip
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from tensorflow_serving.apis import model_management_pb2
+
+from serving.model_server.grpc_client import GrpcClient
+from tests.serving.conformance.model import HalfPlus
+from tests.serving.test_model_server import ROOT, failure
+from tests.serving.toy_model import save_toy
+
+MIB = 2**20
+
+
+class Narrow:
+    """One such server: its process, and where it answers."""
+
+    def __init__(self, base: Path):
+        command = [
+            *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
+            *("--model_name=toy", f"--model_base_path={base}", "--max_request_mib=1"),
+            *("--max_instances=100", "--rest_api_timeout_in_ms=2000", "--stop_at_end_of_stdin"),
+            *("--enable_batching", f"--batching_parameters_file={base / 'batching.config'}"),
+            "--rest_api_enable_cors_support",
+        ]
+        (base / "batching.config").write_text(
+            "max_batch_size { value: 8 } max_enqueued_batches { value: 2 } "
+            "num_batch_threads { value: 1 } batch_timeout_micros { value: 1000 }"
+        )
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        line = self.process.stdout.readline()
+        self.grpc, self.rest = line.partition(" at ")[2].strip().split(", REST at ")
+
+    def post(self, content, headers: dict | None = None, timeout: float = 30) -> httpx.Response:
+        url = f"http://{self.rest}/v1/models/toy:predict"
+        body = {"json": content} if isinstance(content, dict) else {"content": content}
+        return httpx.post(url, headers=headers, timeout=timeout, **body)
+
+    def is_well(self) -> bool:
+        content = {"signature_name": "decode", "instances": [[0.0] * 3]}
+        return self.post(content).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Narrow]:
+    base = tmp_path_factory.mktemp("narrow")
+    save_toy(base / "1", extra=lambda: {"slow": HalfPlus(0.0).signatures()["work"]})
+    found = Narrow(base)
+    yield found
+    found.process.terminate()
+    assert found.process.wait(30) == 0
+
+
+def test_body_above_the_limit(narrow):
+    response = narrow.post(b'{"instances": [' + b"1," * MIB + b"1]}")
+    assert response.status_code == 413
+    assert "larger than 1048576 bytes" in response.json()["error"]
+    bomb = gzip.compress(b" " * (64 * MIB))
+    assert len(bomb) < MIB
+    response = narrow.post(bomb, {"Content-Encoding": "gzip"})
+    assert response.status_code == 413
+    response = narrow.post(b"no gzip", {"Content-Encoding": "gzip"})
+    assert response.status_code == 400 and "not gzip" in response.json()["error"]
+    assert narrow.is_well()
+
+
+def test_too_many_instances(narrow):
+    content = {"signature_name": "decode", "instances": [[0.0] * 3] * 101}
+    response = narrow.post(content)
+    assert response.status_code == 400
+    assert response.json()["error"] == (
+        'The input "code" holds 101 instances; send at most 100 at a time.'
+    )
+    with GrpcClient(narrow.grpc, "toy") as client:
+        images = np.zeros((101, 28, 28, 1), "float32")
+        _, text = failure(client.predict, "", {"image": images}, 30)
+        assert "at most 100" in text
+
+
+def test_too_slow_a_request_and_too_many_of_them(narrow):
+    content = {"signature_name": "slow", "instances": [1000]}
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        answers = [pool.submit(narrow.post, content) for _ in range(40)]
+        codes = [answer.result().status_code for answer in answers]
+    # One batch runs, two wait; what would wait longer is refused at once.
+    assert set(codes) == {503, 504} and codes.count(503) >= 40 - 3 * 8
+    deadline = time.monotonic() + 60
+    while not narrow.is_well():
+        assert time.monotonic() < deadline
+
+
+def test_clients_that_leave_or_never_finish(narrow):
+    host, port = narrow.rest.split(":")
+    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    for _ in range(20):
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(head + b'{"inst')
+    with socket.create_connection((host, int(port))) as client:
+        client.settimeout(20)
+        client.sendall(head + b'{"inst')
+        assert b"504" in client.recv(1000)
+    for junk in (b"\x00" * 100 + b"\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"x" * 200_000):
+        with socket.create_connection((host, int(port))) as client:
+            client.settimeout(20)
+            try:
+                client.sendall(junk)
+                client.recv(1000)
+            except (ConnectionError, TimeoutError):
+                pass
+    assert narrow.is_well()
+
+
+def test_pages_of_other_origins_may_ask(narrow):
+    url = f"http://{narrow.rest}/v1/models/toy:predict"
+    response = httpx.options(url, headers={"Origin": "http://page.example"})
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["access-control-allow-methods"] == "POST, GET"
+    assert response.headers["access-control-allow-headers"] == "Content-Type"
+
+
+def test_memory_does_not_grow_with_bad_requests(narrow):
+    process = psutil.Process(narrow.process.pid)
+    body = b'{"instances": [' + b"[" * 400_000
+    for _ in range(20):
+        assert narrow.post(body).status_code == 400
+    before = process.memory_info().rss
+    for _ in range(200):
+        assert narrow.post(body).status_code == 400
+    assert process.memory_info().rss - before < 50 * MIB
+
+
+def test_configuration_is_replaced_by_a_call(narrow, tmp_path):
+    save_toy(tmp_path / "other" / "7")
+    request = model_management_pb2.ReloadConfigRequest()
+    with GrpcClient(narrow.grpc, "other") as client:
+        reload = client.models.HandleReloadConfigRequest
+        _, text = failure(reload, request, timeout=30)
+        assert "holds no model_config_list" in text
+        config = request.config.model_config_list.config.add()
+        config.name, config.base_path = "other", str(tmp_path / "other")
+        config.version_labels["stable"] = 7
+        _, text = failure(reload, request, timeout=30)
+        assert "Request to assign label to version 7" in text
+        assert narrow.is_well()
+        config.version_labels.clear()
+        assert reload(request, timeout=30).status.error_code == 0
+        assert client.states(30) == {7: "AVAILABLE"}
+        config.version_labels["stable"] = 7
+        assert reload(request, timeout=30).status.error_code == 0
+    response = httpx.get(f"http://{narrow.rest}/v1/models/toy/metadata", timeout=30)
+    assert response.status_code == 404
