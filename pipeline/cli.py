@@ -1,4 +1,4 @@
-"""The command line: ``inkwell run``, ``compile``, ``submit`` and the small ones.
+"""The command line: ``inkwell run``, ``compile``, ``submit``, and those of ``cli_serving``.
 
 Contract: heavy imports happen inside the commands, so ``--help`` answers at once. Exit codes: 0
 all models approved and pushed, 1 a node crashed, 2 the user's mistake (one sentence, no stack
@@ -7,17 +7,15 @@ trace), 3 a model was not approved, 130 interrupted.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from pipeline import cli_serving
+from pipeline.cli_common import console, leave, user_errors
 
+if TYPE_CHECKING:
     from pipeline.config import RunConfig
 
 app = typer.Typer(
@@ -120,7 +118,7 @@ def run(
         bool, typer.Option("--dry-run", help="Print the settings and the nodes, then exit.")
     ] = False,
 ) -> None:
-    with _user_errors():
+    with user_errors():
         from pipeline.config import load_config
         from pipeline.plan import check_node
 
@@ -136,10 +134,10 @@ def run(
         from components.idx_example_gen.idx import describe
 
         described = describe(config.data_dir)
-        console = _console()
+        screen = console()
         limit = config.data.max_images
         part = f", the first {limit} of each file" if limit else ""
-        console.print(
+        screen.print(
             f"Profile {config.profile}, {described.train_images} + {described.test_images} images "
             f"in {config.data_dir}{part}. Starting TFX takes some ten seconds.",
             highlight=False,
@@ -154,8 +152,8 @@ def run(
         except StartError as error:
             typer.echo(f"inkwell: {error}", err=True)
             raise typer.Exit(1) from None
-        print_summary(result, console)
-    _leave(result.exit_code)
+        print_summary(result, screen)
+    leave(result.exit_code)
 
 
 @app.command(help=_COMPILE_EXAMPLES)
@@ -169,7 +167,7 @@ def compile(
     cluster: _ClusterOption = None,
     images: _ImagesOption = None,
 ) -> None:
-    with _user_errors():
+    with user_errors():
         from pathlib import Path
 
         from pipeline.kubeflow_runner import compile_options
@@ -225,7 +223,7 @@ def submit(
         bool, typer.Option("--insecure", help="Do not check the server's certificate.")
     ] = False,
 ) -> None:
-    with _user_errors():
+    with user_errors():
         import tempfile
         from pathlib import Path
 
@@ -257,7 +255,7 @@ def submit(
                 )
             typer.echo("\n".join([*notes, f"Run {run_id}:", address.link(run_id)]))
         if wait or follow:
-            _leave(kfp.follow(client, address, run_id, _console()))
+            leave(kfp.follow(client, address, run_id, console()))
 
 
 @app.command()
@@ -266,7 +264,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Prints the path of the newest report."""
-    with _user_errors():
+    with user_errors():
         path = _newest_report(output)
         typer.echo(path)
         if open_:
@@ -281,7 +279,7 @@ def report(
 @app.command()
 def runs(output: _OutputOption = "outputs") -> None:
     """Lists the runs, the newest last."""
-    with _user_errors():
+    with user_errors():
         from pathlib import Path
 
         from pipeline.results import load_results
@@ -289,28 +287,9 @@ def runs(output: _OutputOption = "outputs") -> None:
 
         results = load_results(Path(output))
         if results:
-            _console().print(runs_table(results))
+            console().print(runs_table(results))
         else:
             typer.echo(f"There are no runs in {output} yet; start one with: inkwell run")
-
-
-@app.command()
-def models(
-    serving: Annotated[
-        str, typer.Option(metavar="DIR", help="The serving directory.")
-    ] = "serving_models",
-) -> None:
-    """Lists the versions in the serving directory."""
-    with _user_errors():
-        from pathlib import Path
-
-        from pipeline.summary import models_table, served_versions
-
-        found = served_versions(Path(serving))
-        if found:
-            _console().print(models_table(found))
-        else:
-            typer.echo(f"There is no model in {serving} yet; push some with: inkwell run")
 
 
 @app.command()
@@ -318,7 +297,7 @@ def baseline(
     data: Annotated[str, typer.Option(metavar="DIR", help="Four IDX files, named as MNIST's.")],
 ) -> None:
     """Declares data good: writes the statistics that later data is compared with."""
-    with _user_errors():
+    with user_errors():
         from pathlib import Path
 
         from pipeline.local_runner import set_environment
@@ -330,25 +309,6 @@ def baseline(
 
             written = write_baseline(data)
         typer.echo("\n".join(written))
-
-
-@contextlib.contextmanager
-def _user_errors() -> Iterator[None]:
-    """A user's mistake is one sentence and exit code 2."""
-    from trainer_modules.common.config import InputError
-
-    try:
-        yield
-    except InputError as error:
-        typer.echo(f"inkwell: {error}", err=True)
-        raise typer.Exit(2) from None
-
-
-def _console() -> Console:
-    """A console that never cuts what it is piped."""
-    from pipeline.progress import Screen
-
-    return Screen() if sys.stdout.isatty() else Screen(width=200)
 
 
 def _quote(text: str) -> str:
@@ -382,12 +342,7 @@ def _newest_report(output: str) -> str:
     raise InputError(f"There is no report in {output}; make one with: inkwell run")
 
 
-def _leave(code: int) -> None:
-    """Ends the process at once: threads of Beam and gRPC would hold an interrupted one."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
+cli_serving.add_to(app)
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from pipeline.results import (
     RunResult,
 )
 from serving.model_server.versions import list_versions
+from serving.releases import Release
 
 _STYLES = {DONE: "green", CACHED: "blue", FAILED: "bold red"}
 
@@ -161,17 +162,33 @@ def served_versions(serving_dir: Path) -> list[ServedVersion]:
     return found
 
 
-def models_table(found: Sequence[ServedVersion]) -> Table:
-    """Versions with the newest, which a model server serves, marked."""
-    table = _table("model", "version", "pushed", "key figure", "verdict", "")
+def models_table(
+    found: Sequence[ServedVersion],
+    releases: Mapping[str, Release],
+    states: Mapping[tuple[str, int], str],
+) -> Table:
+    """Versions with what clients get of them.
+
+    Args:
+        found: Versions on disk.
+        releases: Labels by model.
+        states: State by model and version, as a model server tells it; empty without one.
+    """
+    table = _table("model", "version", "pushed", "key figure", "verdict", "label", "state")
     for version in found:
+        release = releases.get(version.model, Release())
+        number = int(version.version)
+        labels = [label for label, labelled in release.labels.items() if labelled == number]
+        if not release.labels and version.is_newest:
+            labels = ["newest"]
         table.add_row(
             version.model,
             version.version,
             version.pushed,
             version.figure,
             version.verdict,
-            Text("newest", "green") if version.is_newest else "",
+            Text(", ".join(labels), "green"),
+            states.get((version.model, number), ""),
         )
     return table
 

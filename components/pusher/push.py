@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from serving.model_server.versions import list_versions, newest_version
+from serving.releases import kept_versions
 from trainer_modules.common.config import InputError
 
 EXTRA_DIR = "assets.extra"
@@ -54,7 +55,8 @@ def push(
         model_dir: Directory with ``saved_model.pb``; it is copied.
         destination: Directory of one model's versions, on a mounted file system.
         extra: Contents of files to add to ``assets.extra``, by name.
-        keep_versions: The newest versions that stay, this one included; older ones are removed.
+        keep_versions: The newest versions that stay, this one included; older ones are removed,
+            but never one with a label, nor the one that a roll-back leads to.
         clock: Seconds since 1970.
 
     Raises:
@@ -129,7 +131,10 @@ def _rename_to_next_version(staging: Path, base: Path, clock: Callable[[], float
 
 def _prune(base: Path, keep_versions: int) -> None:
     """Removes old versions; each leaves by a rename, so that no server reads half of one."""
+    kept = kept_versions(base.parent, base.name)
     for version in list_versions(base)[:-keep_versions]:
+        if version.number in kept:
+            continue
         grave = _staging_path(base)
         try:
             os.rename(version.path, grave)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 
 from serving.model_server import flags as command_line
 from serving.model_server.flags import Flags
+from serving.model_server.starting import is_free
 
 _GRACE_SECONDS = 5.0
 _LOGGER = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         _LOGGER.info("--%s has no effect in this server", name)
 
     for port in (flags.port, flags.rest_api_port):
-        if port is not None and not _is_free(flags.host, port):
+        if port is not None and not is_free(flags.host, port):
             address = f"{flags.host}:{port}"
             print(f"Cannot listen on {address}; choose another port with --port.", file=sys.stderr)
             return 1
@@ -144,16 +144,6 @@ def _watch(flags: Flags, repository, stop: threading.Event) -> None:
     for work in (look, read):
         threading.Thread(target=work, daemon=True).start()
     stop.wait()
-
-
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
 
 
 def _stop_at_end_of_stdin() -> None:

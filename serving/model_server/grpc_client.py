@@ -8,7 +8,9 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
     get_model_status_pb2,
+    model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -27,11 +29,15 @@ _OPTIONS = [
 
 
 def predict_request(
-    model_name: str, signature_name: str, inputs: Mapping[str, np.ndarray]
+    model_name: str,
+    signature_name: str,
+    inputs: Mapping[str, np.ndarray],
+    version: int | None = None,
+    label: str | None = None,
 ) -> predict_pb2.PredictRequest:
-    """The request that asks the newest version of ``model_name``."""
+    """The request that asks ``model_name``: its newest version, or one by number or label."""
     request = predict_pb2.PredictRequest()
-    request.model_spec.name = model_name
+    request.model_spec.CopyFrom(_spec(model_name, version, label))
     request.model_spec.signature_name = signature_name
     for name, value in inputs.items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
@@ -59,16 +65,30 @@ class GrpcClient:
         inputs: Mapping[str, np.ndarray],
         timeout_s: float,
         output_filter: Sequence[str] = (),
+        version: int | None = None,
+        label: str | None = None,
     ) -> dict[str, np.ndarray]:
         """Runs one signature.
 
         Raises:
             grpc.RpcError: With the code and the text of the server, or DEADLINE_EXCEEDED.
         """
-        request = predict_request(self.model_name, signature_name, inputs)
+        request = predict_request(self.model_name, signature_name, inputs, version, label)
         request.output_filter.extend(output_filter)
         response = self.predictions.Predict(request, timeout=timeout_s)
         return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
+
+    def served(self, timeout_s: float, version: int | None = None, label: str | None = None) -> int:
+        """The version that answers.
+
+        Raises:
+            grpc.RpcError: NOT_FOUND if none does.
+        """
+        request = get_model_metadata_pb2.GetModelMetadataRequest()
+        request.model_spec.CopyFrom(_spec(self.model_name, version, label))
+        request.metadata_field.append("signature_def")
+        response = self.predictions.GetModelMetadata(request, timeout=timeout_s)
+        return response.model_spec.version.value
 
     def states(self, timeout_s: float) -> dict[int, str]:
         """State by version, as AVAILABLE.
@@ -81,3 +101,12 @@ class GrpcClient:
         response = self.models.GetModelStatus(request, timeout=timeout_s)
         name = get_model_status_pb2.ModelVersionStatus.State.Name
         return {status.version: name(status.state) for status in response.model_version_status}
+
+
+def _spec(name: str, version: int | None, label: str | None) -> model_pb2.ModelSpec:
+    spec = model_pb2.ModelSpec(name=name)
+    if version is not None:
+        spec.version.value = version
+    elif label:
+        spec.version_label = label
+    return spec

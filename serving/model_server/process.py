@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,11 +19,10 @@ from pathlib import Path
 import grpc
 
 from serving.model_server.grpc_client import GrpcClient
+from serving.model_server.starting import TENSORFLOW_SERVING, environment, free_port
 
-TENSORFLOW_SERVING = "tensorflow_model_server"
 INKWELL_SERVER = "inkwell model server"
 
-_ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.1
 _STATUS_TIMEOUT_SECONDS = 2.0
 _END_SECONDS = 10.0
@@ -54,7 +52,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Starts the process and returns at once; ``wait_available`` waits for the model."""
-        port = _free_port()
+        port = free_port()
         self.endpoint = f"127.0.0.1:{port}"
         self._started = time.monotonic()
         self._process = subprocess.Popen(
@@ -62,7 +60,7 @@ class ServerProcess:
             stdin=subprocess.PIPE,  # ours ends when this end of it closes
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=environment(),
         )
 
     def wait_available(self) -> None:
@@ -134,21 +132,3 @@ class ServerProcess:
             return words[-1][:_REASON_CHARACTERS]
         status = self._process.poll()
         return "it says nothing" if status is None else f"it ended with status {status}, silent"
-
-
-def _environment() -> dict[str, str]:
-    """The caller's, with our packages importable and without GPUs, which the caller may hold."""
-    paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-
-
-def _free_port() -> int:
-    """A port that is free now; TensorFlow Serving cannot choose one itself."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

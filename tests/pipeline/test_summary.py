@@ -18,6 +18,7 @@ from pipeline.results import (
     save_result,
 )
 from pipeline.summary import models_table, print_summary, runs_table, served_versions
+from serving.releases import Release
 
 GATE = GateResult("Fréchet distance", True, 4.5678, 10.0, "max", "4.568 is at most 10.")
 PUSHED = ModelResult("gan", [GATE], True, True, "", True, "18", "/serving/gan/18")
@@ -136,7 +137,17 @@ def test_served_versions_are_in_numeric_order_and_the_newest_is_marked(tmp_path)
     assert (found[0].figure, found[0].verdict) == ("FD 4.568", "approved")
     assert (found[1].figure, found[1].verdict) == ("unknown", "unknown")
     assert found[1].pushed.startswith("20")
-    assert printed(models_table(found)).splitlines()[2].split()[-1] == "newest"
+    assert printed(models_table(found, {}, {})).splitlines()[2].split()[-1] == "newest"
+
+
+def test_labels_and_states_stand_beside_their_versions(tmp_path):
+    for version in ("9", "10"):
+        make_version(tmp_path, "gan", version, None)
+    releases = {"gan": Release(stable=9, canary=10)}
+    states = {("gan", 9): "AVAILABLE", ("gan", 10): "LOADING"}
+    lines = printed(models_table(served_versions(tmp_path), releases, states)).splitlines()
+    assert lines[1].split()[-2:] == ["stable", "AVAILABLE"]
+    assert lines[2].split()[-2:] == ["canary", "LOADING"]
 
 
 def test_the_time_of_a_push_comes_from_its_lineage(tmp_path):

@@ -1,0 +1,150 @@
+"""Sends a share of requests to the canary version and tells how its outcomes differ.
+
+Contract: the same images in the same order for the same seed; each is sent to one of the two
+labels, drawn at random. The score is the model's own: anomaly score, the discriminator's score, or
+what denoising changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import numpy as np
+from rich.table import Table
+from scipy import stats
+
+from serving.client import Client
+from serving.errors import RequestError, ServingError
+from serving.releases import CANARY, STABLE
+
+_NOISE_LEVEL = 0.4
+_SIGNIFICANT = 0.01
+_SCORES: dict[str, tuple[str, Callable[[Client, np.ndarray], float]]] = {
+    "autoencoder": ("anomaly score", lambda c, image: float(c.anomaly_score(image)[0])),
+    "gan": ("discriminator's score", lambda c, image: float(c.discriminate(image)[0])),
+    "diffusion": (
+        "mean change by denoising",
+        lambda c, image: float(np.abs(c.denoise(image, _NOISE_LEVEL) - image).mean()),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of the requests to one label; latencies in milliseconds."""
+
+    label: str
+    version: int
+    latencies_ms: np.ndarray
+    errors: int
+    scores: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Both sides, and the test of whether the scores come from one distribution."""
+
+    score: str
+    stable: Outcome
+    canary: Outcome
+    ks_statistic: float
+    p_value: float
+
+    def sentence(self) -> str:
+        """What it means."""
+        if np.isnan(self.p_value):
+            return "One side gave no scores, so nothing can be compared."
+        differs = "differs" if self.p_value < _SIGNIFICANT else "does not differ significantly"
+        return (
+            f"The distribution of the {self.score} {differs} (Kolmogorov-Smirnov distance "
+            f"{self.ks_statistic:.3f}, p = {self.p_value:.2g})."
+        )
+
+
+def compare(
+    model: str, address: str, images: np.ndarray, share: float, requests: int, seed: int = 0
+) -> Comparison:
+    """Sends ``requests`` single images, about ``share`` of them to the canary.
+
+    Args:
+        model: autoencoder, diffusion or gan.
+        address: ``host:port`` of the server's REST side.
+        images: [N, 28, 28, 1] in [0, 1].
+        share: In (0, 1).
+        requests: At least 2.
+        seed: Of the order of images and of who gets which.
+
+    Raises:
+        ServingError: An argument out of range, or a label that no version has.
+    """
+    if model not in _SCORES:
+        raise ServingError(f"There is no score for {model}; choose {', '.join(_SCORES)}.")
+    if not 0 < share < 1:
+        raise ServingError(f"The share must be between 0 and 1, not {share:g}.")
+    if requests < 2:
+        raise ServingError(f"Two requests are the least, not {requests}.")
+    title, score = _SCORES[model]
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(len(images), size=requests)
+    to_canary = rng.random(requests) < share
+    to_canary[:2] = (False, True)  # both sides get one at least
+    outcomes = {}
+    for label, mask in ((STABLE, ~to_canary), (CANARY, to_canary)):
+        outcomes[label] = _ask(model, address, label, score, images[chosen[mask]])
+    test = (np.nan, np.nan)
+    if min(len(outcome.scores) for outcome in outcomes.values()):
+        test = stats.ks_2samp(outcomes[STABLE].scores, outcomes[CANARY].scores)
+    return Comparison(title, outcomes[STABLE], outcomes[CANARY], float(test[0]), float(test[1]))
+
+
+def _ask(
+    model: str,
+    address: str,
+    label: str,
+    score: Callable[[Client, np.ndarray], float],
+    images: np.ndarray,
+) -> Outcome:
+    latencies, scores, errors = [], [], 0
+    with Client(model, address, label=label) as client:
+        try:
+            version = client.version()
+        except RequestError as error:
+            if error.code != "INVALID_ARGUMENT":
+                raise
+            raise ServingError(
+                f"No version of {model} is labelled {label}; do so with: "
+                f"inkwell promote {model} VERSION --label {label}"
+            ) from None
+        for image in images:
+            started = time.perf_counter()
+            try:
+                scores.append(score(client, image[None]))
+            except RequestError:
+                errors += 1
+            else:
+                latencies.append(1000 * (time.perf_counter() - started))
+    return Outcome(label, version, np.array(latencies), errors, np.array(scores))
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Both sides, a column each."""
+    sides = (comparison.stable, comparison.canary)
+    table = Table(box=None)
+    table.add_column("")
+    for side in sides:
+        table.add_column(f"{side.label} ({side.version})", justify="right")
+    table.add_row("requests", *(str(len(s.latencies_ms) + s.errors) for s in sides))
+    table.add_row("errors", *(str(s.errors) for s in sides))
+    for percent in (50, 95, 99):
+        values = (_percentile(s.latencies_ms, percent) for s in sides)
+        table.add_row(f"latency p{percent}, ms", *(f"{value:.1f}" for value in values))
+    for percent in (5, 50, 95):
+        values = (_percentile(s.scores, percent) for s in sides)
+        table.add_row(f"{comparison.score} p{percent}", *(f"{value:.4f}" for value in values))
+    return table
+
+
+def _percentile(values: np.ndarray, percent: float) -> float:
+    return float(np.percentile(values, percent)) if len(values) else float("nan")

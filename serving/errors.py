@@ -1,0 +1,18 @@
+"""What users of the serving commands and of the client are told."""
+
+from __future__ import annotations
+
+
+class ServingError(Exception):
+    """One clear sentence: what is wrong, where, and how to mend it."""
+
+
+class RequestError(ServingError):
+    """A model server refused a request or did not answer it.
+
+    ``code`` is the name of the gRPC code, such as INVALID_ARGUMENT or DEADLINE_EXCEEDED.
+    """
+
+    def __init__(self, code: str, message: str):
+        super().__init__(message)
+        self.code = code

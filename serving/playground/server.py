@@ -1,0 +1,114 @@
+"""Serves the playground's files; the page itself asks the model server, over REST.
+
+Contract: beside the static files there is ``config.json``, where the model server is, and
+``clusters.json``, the K-Means centres that travel with the autoencoder; 404 where it has none.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from serving.errors import ServingError
+from serving.model_server.versions import list_versions
+from serving.releases import Release, read_releases
+
+FILES = Path(__file__).parent / "page"
+CLUSTERS_FILE = "clusters.json"
+_POLICY = "default-src 'self'; connect-src *; img-src 'self' data:; frame-ancestors 'none'"
+
+
+def application(serving_dir: Path, rest_port: int, models: Sequence[str]) -> Starlette:
+    """The ASGI application; ``rest_port`` is the model server's, on the host the page came from."""
+
+    async def config(request: Request) -> Response:
+        return JSONResponse({"rest_port": rest_port, "models": list(models)})
+
+    async def clusters(request: Request) -> Response:
+        try:
+            return JSONResponse(json.loads(_clusters(serving_dir)))
+        except (OSError, ValueError, ServingError):
+            return Response("This autoencoder brings no clusters.", 404)
+
+    app = Starlette(
+        routes=[
+            Route("/config.json", config),
+            Route(f"/{CLUSTERS_FILE}", clusters),
+            Mount("/", StaticFiles(directory=FILES, html=True)),
+        ]
+    )
+
+    async def with_policy(scope, receive, send):
+        async def send_with_policy(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    (b"content-security-policy", _POLICY.encode()),
+                    (b"cache-control", b"no-cache"),
+                ]
+            await send(message)
+
+        await app(scope, receive, send_with_policy)
+
+    return with_policy
+
+
+def _clusters(serving_dir: Path) -> str:
+    """Of the version that clients get."""
+    base = serving_dir / "autoencoder"
+    stable = read_releases(serving_dir).get("autoencoder", Release()).stable
+    versions = {version.number: version.path for version in list_versions(base)}
+    path = versions[stable] if stable in versions else versions[max(versions, default=-1)]
+    return (path / "assets.extra" / CLUSTERS_FILE).read_text(encoding="utf-8")
+
+
+class Playground:
+    """The page on a port, from a thread of its own."""
+
+    def __init__(
+        self, serving_dir: Path, host: str, port: int, rest_port: int, models: Sequence[str]
+    ):
+        """Opens the port, 0 for a free one.
+
+        Raises:
+            ServingError: The port is taken.
+        """
+        try:
+            self._socket = socket.create_server((host, port))
+        except OSError as error:
+            raise ServingError(
+                f"The playground cannot listen on {host}:{port} ({error.strerror}); choose another "
+                "port with --playground-port."
+            ) from None
+        self.port = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            application(serving_dir, rest_port, models),
+            lifespan="off",
+            log_config=None,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), daemon=True
+        )
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Closes the port."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(5)
+        self._socket.close()

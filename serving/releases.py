@@ -1,0 +1,232 @@
+"""Which versions clients get: the labels ``stable`` and ``canary``, promotion and roll-back.
+
+Contract: ``releases.json`` in the serving directory says which version of a model has which label;
+``models.config`` beside it is made from it, and a model server that polls that file follows. A
+model without labels is served in its newest version. A label moves in two steps, as TensorFlow
+Serving asks: both versions are served first, then the label moves. Each file is replaced in one
+rename, so a crash leaves the one or the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from serving.errors import ServingError
+from serving.model_server.versions import list_versions
+
+RELEASES_FILE = "releases.json"
+CONFIG_FILE = "models.config"
+STABLE, CANARY = "stable", "canary"
+_REMEMBERED = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """Labels of one model; without any, the newest version is served."""
+
+    stable: int | None = None
+    canary: int | None = None
+    before: tuple[int, ...] = ()  # what was stable before, the last one last
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Version by label."""
+        found = {STABLE: self.stable, CANARY: self.canary}
+        return {label: version for label, version in found.items() if version is not None}
+
+    @property
+    def kept(self) -> set[int]:
+        """Versions that must not be removed: the labelled ones and where a roll-back leads."""
+        return {*self.labels.values(), *self.before[-1:]}
+
+
+def read_releases(serving_dir: Path) -> dict[str, Release]:
+    """Releases by model; empty where none was ever labelled.
+
+    Raises:
+        ServingError: The file is not as ``write_releases`` makes it.
+    """
+    path = serving_dir / RELEASES_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ServingError(f"{path} cannot be read ({error.strerror}).") from None
+    try:
+        found = {name: Release(**given) for name, given in json.loads(text).items()}
+        found = {name: dataclasses.replace(r, before=tuple(r.before)) for name, r in found.items()}
+        versions = [v for r in found.values() for v in (r.stable, r.canary, *r.before)]
+        if not all(v is None or (type(v) is int and v >= 0) for v in versions):
+            raise ValueError
+    except (ValueError, AttributeError, TypeError):
+        raise ServingError(
+            f"{path} is not as inkwell promote writes it; restore it, or remove it to serve the "
+            "newest version of every model."
+        ) from None
+    return found
+
+
+def kept_versions(serving_dir: Path, model: str) -> set[int]:
+    """Versions of a model that must stay on disk, whatever their age."""
+    return read_releases(serving_dir).get(model, Release()).kept
+
+
+def served_models(serving_dir: Path) -> list[str]:
+    """Names of the models that have a version, sorted."""
+    if not serving_dir.is_dir():
+        return []
+    return sorted(p.name for p in serving_dir.iterdir() if p.is_dir() and list_versions(p))
+
+
+def write_config(
+    serving_dir: Path, models: Sequence[str], added: Mapping[str, set[int]] | None = None
+) -> Path:
+    """Writes models.config for these models by their releases.
+
+    Args:
+        serving_dir: Holds a directory for each model.
+        models: Names.
+        added: Versions to serve besides, by model: the first of the two steps.
+
+    Returns:
+        The file.
+    """
+    releases = read_releases(serving_dir)
+    blocks = []
+    for model in models:
+        release = releases.get(model, Release())
+        versions = sorted({*release.labels.values(), *(added or {}).get(model, set())})
+        lines = [f'    name: "{model}"', f'    base_path: "{serving_dir.resolve() / model}"']
+        lines.append('    model_platform: "tensorflow"')
+        if versions:
+            chosen = " ".join(f"versions: {version}" for version in versions)
+            lines.append(f"    model_version_policy {{ specific {{ {chosen} }} }}")
+        else:
+            lines.append("    model_version_policy { latest { num_versions: 1 } }")
+        for label, version in release.labels.items():
+            lines.append(f'    version_labels {{ key: "{label}" value: {version} }}')
+        blocks.append("  config {\n" + "\n".join(lines) + "\n  }")
+    path = serving_dir / CONFIG_FILE
+    text = "# Made from releases.json by inkwell serve, promote and rollback.\n"
+    _replace(path, text + "model_config_list {\n" + "\n".join(blocks) + "\n}\n")
+    return path
+
+
+def promoted(serving_dir: Path, model: str, version: int | None, label: str = STABLE) -> Release:
+    """The release in which ``version`` has the label; None gives up labels for the newest.
+
+    Raises:
+        ServingError: There is no such model or version, or nothing to compare a canary with.
+    """
+    numbers = _numbers(serving_dir, model)
+    now = read_releases(serving_dir).get(model, Release())
+    if version is None:
+        return Release(before=now.before)
+    if version not in numbers:
+        raise ServingError(
+            f"There is no version {version} of {model} in {serving_dir}; "
+            f"there are {', '.join(map(str, numbers))}."
+        )
+    if label == CANARY:
+        others = [number for number in numbers if number != version]
+        stable = now.stable if now.stable is not None else (others or [None])[-1]
+        if stable in (None, version):
+            raise ServingError(
+                f"Version {version} of {model} cannot be a canary: there is no other version "
+                "that is stable."
+            )
+        return dataclasses.replace(now, stable=stable, canary=version)
+    if label != STABLE:
+        raise ServingError(f"There is no label {label}; use {STABLE} or {CANARY}.")
+    if version == now.stable:
+        return dataclasses.replace(now, canary=None if now.canary == version else now.canary)
+    last = now.stable if now.stable is not None else _last_but(numbers, version)
+    before = (*now.before, *([] if last is None else [last]))[-_REMEMBERED:]
+    return Release(version, None if now.canary == version else now.canary, before)
+
+
+def rolled_back(serving_dir: Path, model: str) -> Release:
+    """The release of before: the version that was stable, or the next older one.
+
+    Raises:
+        ServingError: There is no older version to go back to.
+    """
+    numbers = _numbers(serving_dir, model)
+    now = read_releases(serving_dir).get(model, Release())
+    current = now.stable if now.stable is not None else numbers[-1]
+    before = [number for number in now.before if number in numbers and number != current]
+    older = [number for number in numbers if number < current]
+    if not before and not older:
+        raise ServingError(
+            f"There is no version of {model} to go back to: {current} is the oldest in "
+            f"{serving_dir}."
+        )
+    return Release(before[-1] if before else older[-1], None, tuple(before[:-1]))
+
+
+def apply(
+    serving_dir: Path,
+    model: str,
+    release: Release,
+    is_served: Callable[[int], bool] | None = None,
+    timeout_s: float = 120.0,
+) -> None:
+    """Moves the labels of one model, in two steps where a server runs.
+
+    Args:
+        serving_dir: Holds a directory for each model.
+        model: Name.
+        release: What shall be.
+        is_served: Tells whether a version answers; None where no server runs.
+        timeout_s: How long a server may take to load what is new.
+
+    Raises:
+        ServingError: The server did not load a version in time; nothing has changed then.
+    """
+    models = sorted({*served_models(serving_dir), model})
+    releases = read_releases(serving_dir)
+    current = _numbers(serving_dir, model)[-1]
+    old = releases.get(model, Release()).labels or {"newest": current}
+    wanted = set(release.labels.values())
+    if is_served is not None and wanted:
+        write_config(serving_dir, models, {model: {*old.values(), *wanted}})
+        end = time.monotonic() + timeout_s
+        while not all(is_served(version) for version in wanted):
+            if time.monotonic() > end:
+                write_config(serving_dir, models)
+                raise ServingError(
+                    f"The server did not load version {', '.join(map(str, sorted(wanted)))} of "
+                    f"{model} within {timeout_s:g} s; the labels are as before. Its log has the "
+                    "reason."
+                )
+            time.sleep(0.1)
+    releases[model] = release
+    text = json.dumps({k: dataclasses.asdict(v) for k, v in sorted(releases.items())}, indent=2)
+    _replace(serving_dir / RELEASES_FILE, text + "\n")
+    write_config(serving_dir, models)
+
+
+def _numbers(serving_dir: Path, model: str) -> list[int]:
+    numbers = [version.number for version in list_versions(serving_dir / model)]
+    if not numbers:
+        there = ", ".join(served_models(serving_dir)) or "no model at all"
+        raise ServingError(f"There is no version of {model} in {serving_dir}; there is {there}.")
+    return numbers
+
+
+def _last_but(numbers: Sequence[int], version: int) -> int | None:
+    others = [number for number in numbers if number != version]
+    return others[-1] if others else None
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}-{os.getpid()}")
+    staged.write_text(text, encoding="utf-8")
+    os.replace(staged, path)

@@ -1,0 +1,180 @@
+"""The client against a real server, over both protocols: every signature, errors, trying again."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.client import Client
+from serving.errors import RequestError, ServingError
+from serving.images import encode_png, to_pil
+from serving.releases import Release, apply
+from tests.serving.test_model_server import ROOT
+from tests.serving.toy_models import save_autoencoder, save_models
+
+IMAGES = np.random.default_rng(0).random((3, 28, 28, 1), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Address by protocol of a server of the three models; two versions of the autoencoder."""
+    serving = save_models(tmp_path_factory.mktemp("serving"))
+    save_autoencoder(serving / "autoencoder" / "2", shift=1.0)
+    apply(serving, "autoencoder", Release(stable=1, canary=2))
+    command = [
+        *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
+        *(f"--model_config_file={serving / 'models.config'}", "--stop_at_end_of_stdin"),
+        *("--allow_version_labels_for_unavailable_models", "--enable_batching"),
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        found = re.search(r"at (\S+), REST at (\S+)$", process.stdout.readline())
+        yield {"grpc": found[1], "rest": found[2]}
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def connect(request, addresses):
+    """Opens a client of a model by the protocol under test."""
+    clients = []
+
+    def open_client(model: str, **options) -> Client:
+        client = Client(model, addresses[request.param], protocol=request.param, **options)
+        clients.append(client)
+        return client
+
+    yield open_client
+    for client in clients:
+        client.close()
+
+
+def test_autoencoder(connect):
+    model = connect("autoencoder", version=1)
+    np.testing.assert_allclose(model.reconstruct(IMAGES), IMAGES * 0.9, atol=1e-6)
+    np.testing.assert_allclose(model.denoise(IMAGES), IMAGES * 0.9, atol=1e-6)
+    code = model.encode(IMAGES)
+    assert code.shape == (3, 3) and code.dtype == np.float32
+    assert model.decode(code).shape == IMAGES.shape
+    scores = model.anomaly_score(to_pil(IMAGES))
+    np.testing.assert_allclose(scores, IMAGES.mean((1, 2, 3)), atol=2e-3)
+
+
+def test_diffusion(connect):
+    model = connect("diffusion")
+    np.testing.assert_allclose(model.denoise(IMAGES, 0.25), IMAGES * 0.75, atol=1e-6)
+    levels = np.array([0.0, 0.5, 1.0])
+    cleaned = model.denoise(IMAGES, levels)
+    np.testing.assert_allclose(cleaned, IMAGES * (1 - levels[:, None, None, None]), atol=1e-6)
+    first, again = (model.generate(4, seed=5, steps=2) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - model.generate(4, seed=6, steps=2)).max() > 0.01
+    np.testing.assert_allclose(model.forward(IMAGES, 0, seed=1), IMAGES, atol=1e-6)
+
+
+def test_gan(connect):
+    model = connect("gan")
+    assert model.generate(5, seed=1).shape == (5, 28, 28, 1)
+    latents = np.random.default_rng(0).normal(size=(2, 4))
+    assert model.decode_latent(latents).shape == (2, 28, 28, 1)
+    np.testing.assert_allclose(model.discriminate(IMAGES), IMAGES.mean((1, 2, 3)), atol=1e-6)
+
+
+def test_versions_and_labels(connect):
+    assert connect("autoencoder").version() == 2
+    assert connect("autoencoder", label="stable").version() == 1
+    assert connect("autoencoder", version=1).version() == 1
+    assert connect("autoencoder").states() == {1: "AVAILABLE", 2: "AVAILABLE"}
+    difference = connect("autoencoder", label="canary").anomaly_score(IMAGES) - connect(
+        "autoencoder", label="stable"
+    ).anomaly_score(IMAGES)
+    np.testing.assert_allclose(difference, 1, atol=1e-5)
+
+
+def test_png_and_plain_predict(connect, addresses):
+    model = connect("gan")
+    outputs = model.predict("generate", {"seed": np.int32(1), "count": np.int32(2)})
+    assert set(outputs) == {"image"}
+    assert len(encode_png(outputs["image"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "words"),
+    [
+        (lambda c: c("none").generate(1), "NOT_FOUND", r"Latest\(none\)"),
+        (lambda c: c("gan", version=9).generate(1), "NOT_FOUND", r"Specific\(gan, 9\)"),
+        (lambda c: c("gan", label="x").generate(1), "INVALID_ARGUMENT", "label: x"),
+        (lambda c: c("gan").decode_latent(np.zeros((1, 7))), "INVALID_ARGUMENT", "latent"),
+        (lambda c: c("gan").encode(IMAGES), None, "encode"),
+    ],
+)
+def test_errors_of_the_server_come_in_its_words(connect, call, code, words):
+    with pytest.raises(RequestError, match=words) as caught:
+        call(connect)
+    assert code in (None, caught.value.code)
+
+
+def test_arguments_that_contradict():
+    with pytest.raises(ServingError, match="not both"):
+        Client("gan", version=1, label="stable")
+    with pytest.raises(ServingError, match="rest or grpc"):
+        Client("gan", protocol="soap")
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_no_server_is_told_after_the_deadline(protocol):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    started = time.monotonic()
+    client = Client("gan", address, protocol=protocol, timeout_s=0.5)
+    with client, pytest.raises(RequestError) as caught:
+        client.generate(1)
+    assert caught.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    assert time.monotonic() - started < 5
+
+
+def test_refused_and_lost_connections_are_tried_again(addresses):
+    """A proxy that drops the first three connections, then lets through."""
+    host, port = addresses["rest"].split(":")
+    dropped = []
+    with socket.create_server(("127.0.0.1", 0)) as front:
+
+        def relay():
+            while True:
+                try:
+                    client, _ = front.accept()
+                except OSError:
+                    return
+                if len(dropped) < 3:
+                    dropped.append(client.recv(10))
+                    client.close()
+                    continue
+                back = socket.create_connection((host, int(port)))
+                for one, other in ((client, back), (back, client)):
+                    threading.Thread(target=pump, args=(one, other), daemon=True).start()
+
+        def pump(one, other):
+            while data := one.recv(65536):
+                other.sendall(data)
+
+        threading.Thread(target=relay, daemon=True).start()
+        with Client("gan", f"127.0.0.1:{front.getsockname()[1]}", timeout_s=20) as client:
+            assert client.generate(2, seed=1).shape == (2, 28, 28, 1)
+    assert len(dropped) == 3
+
+
+def test_rest_client_needs_no_tensorflow():
+    code = "import sys, serving.client; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(ROOT)).returncode == 0

@@ -1,0 +1,147 @@
+"""Labels, promotion and roll-back on a serving directory; no server is needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.pusher.push import push
+from serving.errors import ServingError
+from serving.model_server.config import read_models
+from serving.releases import (
+    RELEASES_FILE,
+    Release,
+    apply,
+    promoted,
+    read_releases,
+    rolled_back,
+    served_models,
+    write_config,
+)
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Path:
+    for version in (1, 2, 3):
+        (tmp_path / "gan" / str(version)).mkdir(parents=True)
+    (tmp_path / "gan" / ".staging-4").mkdir()
+    (tmp_path / "autoencoder").mkdir()
+    return tmp_path
+
+
+def config(serving: Path):
+    [model] = read_models(serving / "models.config")
+    return model
+
+
+def do(serving: Path, release: Release) -> None:
+    apply(serving, "gan", release)
+
+
+def test_without_labels_the_newest_is_served(serving):
+    assert served_models(serving) == ["gan"] and read_releases(serving) == {}
+    write_config(serving, ["gan"])
+    model = config(serving)
+    assert (model.base_path, model.latest, model.labels) == (serving / "gan", 1, {})
+
+
+def test_promotion_roll_back_and_the_way_back_to_newest(serving):
+    do(serving, promoted(serving, "gan", 2))
+    assert read_releases(serving) == {"gan": Release(2, None, (3,))}
+    assert (config(serving).versions, config(serving).labels) == ((2,), {"stable": 2})
+    do(serving, promoted(serving, "gan", 1))
+    do(serving, rolled_back(serving, "gan"))
+    assert read_releases(serving)["gan"] == Release(2, None, (3,))
+    do(serving, rolled_back(serving, "gan"))
+    assert read_releases(serving)["gan"].stable == 3
+    do(serving, promoted(serving, "gan", None))
+    assert config(serving).latest == 1 and config(serving).labels == {}
+
+
+def test_roll_back_without_labels_takes_the_next_older_version(serving):
+    do(serving, rolled_back(serving, "gan"))
+    assert config(serving).versions == (2,)
+    do(serving, rolled_back(serving, "gan"))
+    assert config(serving).versions == (1,)
+    with pytest.raises(ServingError, match="no version of gan to go back to: 1 is the oldest"):
+        rolled_back(serving, "gan")
+
+
+def test_canary_is_served_beside_stable_until_promoted(serving):
+    do(serving, promoted(serving, "gan", 3, "canary"))
+    assert read_releases(serving)["gan"] == Release(2, 3)
+    assert (config(serving).versions, config(serving).labels) == (
+        (2, 3),
+        {"stable": 2, "canary": 3},
+    )
+    do(serving, promoted(serving, "gan", 3))
+    assert read_releases(serving)["gan"] == Release(3, None, (2,))
+    assert config(serving).versions == (3,)
+
+
+def test_both_versions_are_served_before_the_label_moves(serving):
+    do(serving, promoted(serving, "gan", 1))
+    seen = []
+
+    def is_served(version: int) -> bool:
+        seen.append((config(serving).versions, config(serving).labels, version))
+        return len(seen) == 3
+
+    apply(serving, "gan", promoted(serving, "gan", 3), is_served)
+    assert seen == [((1, 3), {"stable": 1}, 3)] * 3
+    assert (config(serving).versions, config(serving).labels) == ((3,), {"stable": 3})
+
+
+def test_version_that_does_not_load_leaves_everything_as_it_was(serving):
+    do(serving, promoted(serving, "gan", 1))
+    before = (serving / RELEASES_FILE).read_text(), config(serving)
+    with pytest.raises(ServingError, match="did not load version 3 of gan within 0.2 s"):
+        apply(serving, "gan", promoted(serving, "gan", 3), lambda _: False, timeout_s=0.2)
+    assert ((serving / RELEASES_FILE).read_text(), config(serving)) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda s: promoted(s, "gan", 9), "no version 9 of gan .*; there are 1, 2, 3"),
+        (lambda s: promoted(s, "gan", 2, "blue"), "no label blue; use stable or canary"),
+        (lambda s: promoted(s, "vae", 2), "no version of vae .*; there is gan"),
+        (lambda s: rolled_back(s, "autoencoder"), "no version of autoencoder"),
+        (lambda s: rolled_back(s / "none", "gan"), "no model at all"),
+    ],
+)
+def test_mistakes_are_told(serving, call, words):
+    with pytest.raises(ServingError, match=words):
+        call(serving)
+
+
+def test_lone_version_is_no_canary(tmp_path):
+    (tmp_path / "gan" / "1").mkdir(parents=True)
+    with pytest.raises(ServingError, match="no other version that is stable"):
+        promoted(tmp_path, "gan", 1, "canary")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"gan": 1}', '{"gan": {"stable": "1"}}', '{"gan": {"x": 1}}']
+)
+def test_damaged_file_is_told_and_kept(serving, text):
+    (serving / RELEASES_FILE).write_text(text)
+    with pytest.raises(ServingError, match="is not as inkwell promote writes it"):
+        read_releases(serving)
+    assert (serving / RELEASES_FILE).read_text() == text
+
+
+def test_pushing_keeps_what_has_a_label_and_where_a_roll_back_leads(tmp_path):
+    serving, model = tmp_path / "serving", tmp_path / "model"
+    model.mkdir()
+    for number in range(1, 9):
+        (model / "saved_model.pb").write_text(str(number))
+        push(model, serving / "gan", keep_versions=2, clock=lambda n=number: n)
+        if number == 2:
+            apply(serving, "gan", Release(stable=2, before=(1,)))
+    left = sorted(int(p.name) for p in (serving / "gan").iterdir())
+    assert left == [1, 2, 7, 8]
+    document = json.loads((serving / RELEASES_FILE).read_text())
+    assert document == {"gan": {"stable": 2, "canary": None, "before": [1]}}
