@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from components.report.render import render_report
+from tests.browser import needs_chromium, open_browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not installed, so no page can be opened in it"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture
 def browser(tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"),
-            executable_path=CHROMIUM,
-            headless=True,
-            chromium_sandbox=False,
-            args=FLAGS,
-        )
+    with open_browser(tmp_path / "profile") as context:
         yield context
-        context.close()
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 900)])

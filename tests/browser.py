@@ -1,0 +1,42 @@
+"""The machine's own Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed, so no page can be opened in it"
+)
+
+
+@contextlib.contextmanager
+def open_browser(profile: Path, **options: Any) -> Iterator[Any]:
+    """A Playwright browser context with a new profile in ``profile``."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(profile),
+            executable_path=CHROMIUM,
+            headless=True,
+            chromium_sandbox=False,
+            args=FLAGS,
+            **options,
+        )
+        yield context
+        context.close()

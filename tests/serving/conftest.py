@@ -1,0 +1,79 @@
+"""``inkwell serve`` over small models, for the tests of commands and of the playground."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving.toy_models import save_autoencoder, save_models
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def inkwell(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """The command line, run to its end."""
+    command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, **options)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [found.getsockname()[1] for found in sockets]
+    for found in sockets:
+        found.close()
+    return ports
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """What runs, and where."""
+
+    serving: Path
+    process: subprocess.Popen
+    rest: str
+    grpc: str
+    playground: str
+    said: list[str]
+
+    def inkwell(self, *arguments: str) -> subprocess.CompletedProcess:
+        return inkwell(*arguments, "--server", self.rest)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    serving = save_models(tmp_path_factory.mktemp("served"))
+    save_autoencoder(serving / "autoencoder" / "2", shift=1.0)
+    grpc_port, rest_port, page_port = free_ports(3)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pipeline.cli", "serve", "--serving", str(serving)),
+            *("--port", str(grpc_port), "--rest-port", str(rest_port)),
+            *("--playground", "--playground-port", str(page_port)),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    said = []
+    while not said or "Ctrl-C" not in said[-1]:
+        line = process.stdout.readline()
+        assert line, said
+        said.append(line)
+    yield Served(
+        serving,
+        process,
+        f"127.0.0.1:{rest_port}",
+        f"127.0.0.1:{grpc_port}",
+        f"http://127.0.0.1:{page_port}",
+        said,
+    )
+    process.terminate()
+    assert process.wait(30) == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", rest_port)) != 0

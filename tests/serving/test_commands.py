@@ -1,0 +1,197 @@
+"""The serving commands as a user types them, against ``inkwell serve``."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from PIL import Image, ImageDraw
+
+from serving.client import Client
+from serving.images import as_images
+from tests.serving.conftest import ROOT, free_ports, inkwell
+from tests.serving.toy_models import save_gan
+
+
+@pytest.fixture
+def picture(tmp_path):
+    image = Image.new("L", (28, 28))
+    ImageDraw.Draw(image).line([(10, 4), (16, 24)], fill=255, width=3)
+    image.save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def version_served(served, model="autoencoder", label=None) -> int:
+    with Client(model, served.rest, label=label) as client:
+        return client.version()
+
+
+def test_serve_says_what_and_where(served):
+    text = "".join(served.said)
+    assert "autoencoder, diffusion, gan" in text
+    assert served.grpc in text and f"http://{served.rest}" in text and served.playground in text
+    metrics = httpx.get(f"http://{served.rest}/monitoring/prometheus/metrics").text
+    assert ":tensorflow:serving:request_count" in metrics
+
+
+def test_predict_writes_pictures_and_prints_numbers(served, picture, tmp_path):
+    done = served.inkwell("predict", "autoencoder", "anomaly_score", "--image", picture)
+    mean = as_images(Image.open(picture)).mean()
+    assert done.returncode == 0, done.stderr
+    [score] = json.loads(done.stdout)["anomaly_score"]
+    assert score - np.floor(score) == pytest.approx(mean, abs=1e-4)
+    out = tmp_path / "out.png"
+    done = served.inkwell(
+        *("predict", "diffusion", "denoise", "--image", picture, "--image", picture),
+        *("--noise-level", "0.5", "-o", str(out)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert Image.open(out).size == (62, 32)  # a grid of two
+    done = served.inkwell(
+        *("predict", "autoencoder", "serving_default", "--image", picture, "-o", str(out))
+    )
+    np.testing.assert_allclose(
+        as_images(Image.open(out)), as_images(Image.open(picture)) * 0.9, atol=1 / 255
+    )
+    assert done.returncode == 0
+
+
+def test_predict_fits_any_picture(served, tmp_path):
+    photo = Image.new("RGB", (300, 200), "white")
+    ImageDraw.Draw(photo).line([(100, 30), (140, 170)], fill="navy", width=14)
+    photo.save(tmp_path / "photo.jpg")
+    command = ("predict", "autoencoder", "encode", "--image", tmp_path / "photo.jpg")
+    done = served.inkwell(*command)
+    assert done.returncode == 2 and "--fit" in done.stderr and "300 x 200" in done.stderr
+    done = served.inkwell(*command, "--fit")
+    assert len(json.loads(done.stdout)["code"][0]) == 3
+
+
+def test_generate_writes_a_grid(served, tmp_path):
+    for model in ("gan", "diffusion"):
+        paths = [tmp_path / f"{model}{i}.png" for i in range(2)]
+        for path in paths:
+            done = served.inkwell("generate", model, "--count", "9", "--seed", "1", "-o", path)
+            assert done.returncode == 0, done.stderr
+        assert Image.open(paths[0]).size == (92, 92)
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("generate", "vae"), "Servable not found for request: Latest(vae)"),
+        (("generate", "gan", "-o", "/none/a.png"), "cannot be written"),
+        (("predict", "gan", "discriminate", "--image", "none.png"), "There is no file none.png"),
+        (("promote", "gan", "9"), "There is no version 9 of gan"),
+        (("promote", "gan", "new"), "A version is a whole number, or newest"),
+        (("rollback", "gan"), "no version of gan to go back to"),
+        (("canary", "gan"), "No version of gan is labelled stable"),
+        (("canary", "gan", "--share", "2"), "between 0 and 1"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_two(served, arguments, words, tmp_path):
+    if arguments[0] in ("promote", "rollback"):
+        arguments = (*arguments, "--serving", str(served.serving))
+    if arguments == ("generate", "vae"):
+        arguments = (*arguments, "-o", str(tmp_path / "a.png"))
+    done = served.inkwell(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("inkwell: ") and words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_nothing_to_serve_and_taken_ports_are_told(served, tmp_path):
+    done = inkwell("serve", "--serving", str(tmp_path))
+    assert done.returncode == 2 and "There is no model in" in done.stderr
+    done = inkwell("serve", "--serving", str(served.serving), "--models", "vae")
+    assert done.returncode == 2 and "no version of vae" in done.stderr
+    port = served.rest.partition(":")[2]
+    done = inkwell("serve", "--serving", str(served.serving), "--rest-port", port, "--port", "1")
+    assert done.returncode == 2 and "is taken" in done.stderr
+
+
+def test_promotion_canary_and_roll_back(served):
+    """The runbook of docs/serving.md, step by step."""
+    base = ("--serving", str(served.serving))
+    assert version_served(served) == 2
+    # A bad version is out: back to the one before. Clients without a label follow.
+    done = served.inkwell("rollback", "autoencoder", *base)
+    assert done.returncode == 0 and "stable is version 1" in done.stdout
+    assert wait_for(lambda: version_served(served) == 1)
+    assert version_served(served, label="stable") == 1
+    # The newer one is tried on some.
+    done = served.inkwell("promote", "autoencoder", "2", "--label", "canary", *base)
+    assert done.returncode == 0, done.stderr
+    assert "stable is version 1, canary is version 2" in done.stdout
+    assert wait_for(lambda: version_served(served, label="canary") == 2)
+    assert version_served(served, label="stable") == 1
+    listed = served.inkwell("models", *base).stdout
+    rows = [line.split() for line in listed.splitlines() if line.startswith("autoencoder")]
+    assert [row[-2:] for row in rows] == [["stable", "AVAILABLE"], ["canary", "AVAILABLE"]]
+    # Their outcomes are compared.
+    done = served.inkwell("canary", "autoencoder", "--requests", "120", "--share", "0.4")
+    assert done.returncode == 0, done.stderr
+    assert "stable (1)" in done.stdout and "canary (2)" in done.stdout
+    counts = re.search(r"requests\s+(\d+)\s+(\d+)", done.stdout)
+    assert int(counts[1]) + int(counts[2]) == 120 and 25 < int(counts[2]) < 75
+    assert re.search(r"errors\s+0\s+0", done.stdout)
+    assert "anomaly score differs" in " ".join(done.stdout.split())
+    # It is good: it becomes stable; then labels are given up again.
+    done = served.inkwell("promote", "autoencoder", "2", *base)
+    assert wait_for(lambda: version_served(served, label="stable") == 2)
+    done = served.inkwell("promote", "autoencoder", "newest", *base)
+    assert "the newest version is served" in done.stdout
+    assert wait_for(lambda: version_served(served) == 2)
+
+
+def wait_for(condition, seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if condition():
+                return True
+        except Exception:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def test_models_tells_states_only_where_a_server_answers(served):
+    [port] = free_ports(1)
+    base = ("--serving", str(served.serving))
+    done = inkwell("models", *base, "--server", f"127.0.0.1:{port}")
+    assert done.returncode == 0 and "AVAILABLE" not in done.stdout
+    assert "No model server answers at" in done.stdout
+    assert "AVAILABLE" in served.inkwell("models", *base).stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_the_server_never_outlives_the_command(tmp_path, number):
+    save_gan(tmp_path / "gan" / "1")
+    grpc_port, rest_port = free_ports(2)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pipeline.cli", "serve", "--serving", str(tmp_path)),
+            *("--port", str(grpc_port), "--rest-port", str(rest_port)),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    while "Ctrl-C" not in process.stdout.readline():
+        assert process.poll() is None
+    [child] = psutil.Process(process.pid).children()
+    process.send_signal(number)
+    assert process.wait(30) == (0 if number != signal.SIGKILL else -signal.SIGKILL)
+    child.wait(30)
+    process.stdout.close()
