@@ -6,16 +6,25 @@ test images, most of it t-SNE and K-Means.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from components.evaluator import anomaly, embedding, figures, reconstruction
-from components.evaluator.clustering import Agreement, agreement, kmeans, nearest_to_centres
+from components.evaluator.clustering import (
+    Agreement,
+    Clusters,
+    agreement,
+    kmeans,
+    nearest_to_centres,
+)
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.data import EvalData, References
 from components.evaluator.denoising_part import denoising_part
 from components.evaluator.models import LoadedModel
 from components.evaluator.parts import Measured, Part, judge_part, run_parts
 from components.evaluator.results import Evaluation, Picture, Table
+from serving.playground import CLUSTERS_FILE
 from trainer_modules.common.progress import report
 
 _SHOWN = 12  # digits of a picture's row
@@ -159,7 +168,31 @@ def measure_clusters(
             for name, s in (("pixels", pixel_score), ("code", score))
         ],
     )
-    return Measured(values, floors, [picture], [table])
+    decoded = model.run("decode", code=found.centres.astype("float32"))["image"]
+    document = cluster_document(found, score, decoded)
+    return Measured(values, floors, [picture], [table], {CLUSTERS_FILE: document})
+
+
+def cluster_document(found: Clusters, score: Agreement, decoded: np.ndarray) -> dict[str, Any]:
+    """What travels with the model, so that a client can tell the nearest cluster of a code.
+
+    Args:
+        found: K-Means on the code.
+        score: Its agreement with the classes.
+        decoded: [k, 28, 28, 1] the centres as images.
+
+    Returns:
+        ``centres`` [k, D], ``images`` [k, 784] in [0, 1], and ``members``: the most frequent class
+        of each cluster and its share.
+    """
+    return {
+        "centres": np.round(found.centres.astype(float), 5).tolist(),
+        "images": np.round(decoded.reshape(len(decoded), -1).astype(float), 3).tolist(),
+        "members": [
+            {"label": str(label), "share": round(float(share), 4)}
+            for label, share in zip(score.majority, score.purity, strict=True)
+        ],
+    }
 
 
 def measure_map(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.model_server.versions import newest_version
+from serving.model_server.versions import list_versions
+from serving.releases import Release, read_releases
 from trainer_modules.common.config import InputError
 from trainer_modules.common.progress import report
 
@@ -125,9 +126,11 @@ def load_model(name: str, path: str | Path, batch_size: int) -> LoadedModel:
 
 
 def find_champion(serving_dir: str | Path, model: str) -> Path | None:
-    """Directory of the newest version of ``model`` in serving: the largest number; else None.
+    """Directory of the version of ``model`` that clients get: the one labelled stable, or the
+    newest, the largest number; None where there is no version.
 
     A version under another name is one that is still being copied, and does not count.
     """
-    newest = newest_version(Path(serving_dir) / model)
-    return newest.path if newest else None
+    versions = {v.number: v.path for v in list_versions(Path(serving_dir) / model)}
+    stable = read_releases(Path(serving_dir)).get(model, Release()).stable
+    return versions.get(stable) or versions.get(max(versions, default=-1))

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from components.evaluator.catalogue import Metric, catalogue
 from components.evaluator.config import EvaluatorConfig
@@ -32,6 +33,7 @@ class Measured:
     floors: Mapping[str, float] = dataclasses.field(default_factory=dict)
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
+    documents: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # as in Evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +91,7 @@ def run_parts(
         gates=gates,
         pictures=[picture for part in found for picture in part.pictures],
         tables=[table for part in found for table in part.tables],
+        documents=_merged(found, "documents"),
         champion=_champion(champion),
         notes=[f"{part}: {why}." for part, why in notes.items()],
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,7 @@ class Evaluation:
     tables: Sequence[Table]
     champion: Champion | None = None
     notes: Sequence[str] = ()  # what could not be measured, and why
+    documents: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON by file name
 
     @property
     def blessed(self) -> bool:
@@ -132,13 +133,16 @@ class Evaluation:
 
 
 def write_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
-    """Writes metrics.json and the pictures into ``folder``, which is made."""
+    """Writes metrics.json, documents and pictures into ``folder``, which is made."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for picture in evaluation.pictures:
         path = folder / picture.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture.png)
+    for name, document in evaluation.documents.items():
+        text = json.dumps(_finite(document), ensure_ascii=False, allow_nan=False)
+        (folder / name).write_text(text + "\n", encoding="utf-8")
     text = json.dumps(evaluation.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 

@@ -23,6 +23,7 @@ from tfx.types import channel, component_spec, standard_artifacts
 
 from components.origin import origin
 from components.pusher.push import KEEP_VERSIONS, push
+from serving.playground import CLUSTERS_FILE
 
 SAVED_MODEL_DIR = "Format-Serving"
 METRICS_FILE = "metrics.json"
@@ -135,7 +136,7 @@ def refusal(model_blessing: Any | None, infra_blessing: Any | None) -> str:
 
 
 def extra_files(model_name: str, artifacts: dict[str, Any], run_id: str | None) -> dict[str, bytes]:
-    """Files for ``assets.extra``: metrics, lineage and, where there are any, warm-up requests.
+    """Files for ``assets.extra``: metrics, lineage, and warm-up requests and clusters if any.
 
     Args:
         model_name: Name it is served under.
@@ -150,7 +151,8 @@ def extra_files(model_name: str, artifacts: dict[str, Any], run_id: str | None) 
         METRICS_FILE: Path(artifacts["evaluation"].uri, METRICS_FILE).read_bytes(),
         LINEAGE_FILE: json.dumps(lineage, indent=2).encode() + b"\n",
     }
-    warmup = Path(artifacts["infra_blessing"].uri, WARMUP_FILE)
-    if warmup.is_file():
-        files[WARMUP_FILE] = warmup.read_bytes()
+    for artifact, name in (("infra_blessing", WARMUP_FILE), ("evaluation", CLUSTERS_FILE)):
+        path = Path(artifacts[artifact].uri, name)
+        if path.is_file():
+            files[name] = path.read_bytes()
     return files

@@ -1,8 +1,9 @@
 """The serving check: would this SavedModel answer clients rightly on a model server?
 
 Contract: starts a server process on the candidate, sends real images to every signature, one at a
-time and in a batch, and compares the answers with the same SavedModel in this process. Whatever
-is wrong becomes the reason of a refusal; nothing about the candidate raises. Takes 10 to 30 s.
+time and in a batch, over gRPC and over REST, and compares the answers with the same SavedModel in
+this process. Whatever is wrong becomes the reason of a refusal; nothing about the candidate raises.
+Takes 10 to 30 s.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from components.serving_check.inputs import (
     make_inputs,
     specs_of,
 )
+from serving.client import Client
+from serving.errors import RequestError
 from serving.model_server.errors import LoadError
 from serving.model_server.grpc_client import GrpcClient
 from serving.model_server.process import ServerProcess, StartError
@@ -58,6 +61,7 @@ class CheckResult:
     reason: str
     server: str
     load_seconds: float | None = None
+    memory_mib: float | None = None  # most that the server process held
     latency_ms: Mapping[str, Latency] = dataclasses.field(default_factory=dict)
     max_difference: Mapping[str, float] = dataclasses.field(default_factory=dict)
     # By signature: the smallest request that was answered rightly, to warm a server up with.
@@ -73,6 +77,7 @@ class CheckResult:
             "reason": self.reason,
             "server": self.server,
             "load_seconds": self.load_seconds,
+            "memory_mib": self.memory_mib,
             "latency_ms": {k: dataclasses.asdict(v) for k, v in self.latency_ms.items()},
             "max_difference": dict(self.max_difference),
         }
@@ -98,8 +103,17 @@ def check_model(
             server.start()
             model = _load(model_dir)  # here while the server starts: it imports for seconds
             server.wait_available()
-            with GrpcClient(server.endpoint, model_name) as client:
-                problems = checker.check(client, model)
+            with (
+                GrpcClient(server.endpoint, model_name) as client,
+                Client(model_name, server.rest, timeout_s=config.request_timeout_s) as rest,
+            ):
+                problems = checker.check(client, rest, model)
+            checker.memory_mib = server.peak_mib()
+            if checker.memory_mib > config.max_memory_mib:
+                problems.append(
+                    f"The server took {checker.memory_mib:.0f} MiB, and "
+                    f"{config.max_memory_mib:g} MiB are allowed."
+                )
         except StartError as error:
             problems = [f"The {server.kind} cannot serve the model: {error}."]
         except LoadError as error:
@@ -114,6 +128,7 @@ def check_model(
         reason=" ".join(problems) or checker.summary(),
         server=server.kind,
         load_seconds=server.load_seconds or None,
+        memory_mib=checker.memory_mib,
         latency_ms=checker.latency_ms,
         max_difference=checker.max_difference,
         warmup=checker.warmup,
@@ -139,9 +154,12 @@ class _Checker:
         self.latency_ms: dict[str, Latency] = {}
         self.max_difference: dict[str, float] = {}
         self.warmup: dict[str, dict[str, np.ndarray]] = {}
+        self.memory_mib: float | None = None
+        self._rest: Client
 
-    def check(self, client: GrpcClient, model: Any) -> list[str]:
+    def check(self, client: GrpcClient, rest: Client, model: Any) -> list[str]:
         """One sentence per signature that is not right; empty if all are."""
+        self._rest = rest
         self._model = model  # owns the variables: its signatures alone do not keep them alive
         problems = []
         signatures = list(model.signatures)
@@ -191,6 +209,16 @@ class _Checker:
             raise Refusal(
                 f"answers {_join(served)} on the server and {_join(expected)} in process."
             )
+        difference = self._compare_outputs(served, expected, batch)
+        try:
+            over_rest = self._rest.predict(name, inputs)
+            return max(difference, self._compare_outputs(over_rest, expected, batch))
+        except (RequestError, Refusal) as error:
+            raise Refusal(f"over REST: {error}") from error
+
+    def _compare_outputs(
+        self, served: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], batch: int
+    ) -> float:
         return max(self._compare_output(key, served[key], expected[key], batch) for key in served)
 
     def _compare_output(

@@ -18,6 +18,7 @@ class ServingCheckConfig:
     latency_requests: int = 20  # single requests timed per signature, fewer when they are slow
     max_latency_ms: float = 1000.0  # median of the single requests of every signature
     start_timeout_s: float = 180.0  # process start to AVAILABLE; TensorFlow alone takes 5 to 30 s
+    max_memory_mib: float = 3072.0  # of the server; Python's own takes some 700 of it
     request_timeout_s: float = 60.0  # deadline of one request, the first (cold) one included
 
     def __post_init__(self):
@@ -27,5 +28,6 @@ class ServingCheckConfig:
         require(0 < self.tolerance <= 0.1, "tolerance must be above 0 and at most 0.1.")
         require(3 <= self.latency_requests <= 10_000, "latency_requests must be 3 to 10000.")
         require(self.max_latency_ms > 0, "max_latency_ms must be above 0.")
+        require(self.max_memory_mib > 0, "max_memory_mib must be above 0.")
         require(self.start_timeout_s > 0, "start_timeout_s must be above 0.")
         require(self.request_timeout_s > 0, "request_timeout_s must be above 0.")

@@ -42,7 +42,8 @@ class ServerProcess:
         self._timeout_s = start_timeout_s
         self._binary = shutil.which(TENSORFLOW_SERVING)
         self.kind = TENSORFLOW_SERVING if self._binary else INKWELL_SERVER
-        self.endpoint = ""
+        self.endpoint = ""  # host:port of gRPC
+        self.rest = ""  # host:port of REST
         self.load_seconds = 0.0
         self._process: subprocess.Popen | None = None
         self._resources = contextlib.ExitStack()
@@ -52,11 +53,11 @@ class ServerProcess:
 
     def start(self) -> None:
         """Starts the process and returns at once; ``wait_available`` waits for the model."""
-        port = free_port()
-        self.endpoint = f"127.0.0.1:{port}"
+        port, rest_port = free_port(), free_port()
+        self.endpoint, self.rest = f"127.0.0.1:{port}", f"127.0.0.1:{rest_port}"
         self._started = time.monotonic()
         self._process = subprocess.Popen(
-            self._command(port),
+            self._command(port, rest_port),
             stdin=subprocess.PIPE,  # ours ends when this end of it closes
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -86,6 +87,12 @@ class ServerProcess:
                 time.sleep(_POLL_SECONDS)
         raise StartError(f"it did not serve within {self._timeout_s:g} s; {self._reason()}")
 
+    def peak_mib(self) -> float:
+        """Most memory that the process has held so far."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
+        [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) / 1024
+
     def stop(self) -> None:
         """Ends the process: asked first, then killed."""
         if self._process is not None:
@@ -111,9 +118,10 @@ class ServerProcess:
     def __exit__(self, *_) -> None:
         self.stop()
 
-    def _command(self, port: int) -> Sequence[str]:
+    def _command(self, port: int, rest_port: int) -> Sequence[str]:
         flags = [
             f"--port={port}",
+            f"--rest_api_port={rest_port}",
             f"--model_name={self._model_name}",
             f"--model_base_path={self._base_path}",
             "--max_num_load_retries=0",  # a broken candidate is told at once, not after 5 minutes

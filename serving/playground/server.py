@@ -21,10 +21,10 @@ from starlette.staticfiles import StaticFiles
 
 from serving.errors import ServingError
 from serving.model_server.versions import list_versions
+from serving.playground import CLUSTERS_FILE
 from serving.releases import Release, read_releases
 
 FILES = Path(__file__).parent / "page"
-CLUSTERS_FILE = "clusters.json"
 _POLICY = "default-src 'self'; connect-src *; img-src 'self' data:; frame-ancestors 'none'"
 
 

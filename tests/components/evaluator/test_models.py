@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from components.evaluator.models import NotFinite, find_champion, load_model
+from serving.releases import Release, apply
 from trainer_modules.common.config import InputError
 
 FOLDER = "Format-Serving"
@@ -61,3 +62,10 @@ def test_the_champion_is_the_largest_number_and_no_unfinished_copy(tmp_path):
     (tmp_path / "diffusion").mkdir()
     assert find_champion(tmp_path, "gan") == tmp_path / "gan" / "1700000000"
     assert find_champion(tmp_path, "diffusion") is None
+
+
+def test_the_champion_is_the_stable_version_where_there_is_one(tmp_path):
+    for name in ("9", "10"):
+        (tmp_path / "gan" / name).mkdir(parents=True)
+    apply(tmp_path, "gan", Release(stable=9, canary=10))
+    assert find_champion(tmp_path, "gan") == tmp_path / "gan" / "9"

@@ -28,7 +28,10 @@ def fill(artifacts: dict[str, object], blessed: int = 1, infra_blessed: int = 1)
         "model": {"Format-Serving/saved_model.pb": "graph", "history.json": "{}"},
         "model_blessing": {},
         "infra_blessing": {"tf_serving_warmup_requests": "records"},
-        "evaluation": {"metrics.json": '{"model": "gan", "blessed": true}'},
+        "evaluation": {
+            "metrics.json": '{"model": "gan", "blessed": true}',
+            "clusters.json": "centres",
+        },
     }
     for name, contents in files.items():
         for file, text in contents.items():
@@ -69,6 +72,7 @@ def test_blessed_model_is_pushed_with_metrics_lineage_and_warmup(tmp_path: Path)
     extra = version.path / "assets.extra"
     assert json.loads((extra / "metrics.json").read_text())["model"] == "gan"
     assert (extra / "tf_serving_warmup_requests").read_text() == "records"
+    assert (extra / "clusters.json").read_text() == "centres"
     lineage = json.loads((extra / "lineage.json").read_text())
     assert lineage["model"] == "gan"
     assert lineage["model_uri"] == str(tmp_path / "model")

@@ -96,6 +96,13 @@ def test_right_model_passes_with_every_signature_measured(good: CheckResult):
     assert "All 9 signatures" in good.reason
 
 
+def test_server_that_takes_too_much_memory_is_refused(good: CheckResult, model_dir: Path):
+    assert 100 < good.memory_mib < 3072
+    config = ServingCheckConfig(latency_requests=3, max_memory_mib=50)
+    result = check_model(model_dir, "toy", IMAGES, config)
+    assert not result.passed and "MiB, and 50 MiB are allowed" in result.reason
+
+
 def test_result_as_json_has_what_the_report_reads(good: CheckResult):
     content = good.to_json()
     assert content["model"] == "toy" and content["passed"] is True
