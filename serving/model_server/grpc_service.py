@@ -36,6 +36,7 @@ _OPTIONS = [
     ("grpc.so_reuseport", 0),  # two servers on one port would share its clients unnoticed
 ]
 _SIGNATURE_DEF = "signature_def"
+_LONGEST_SECONDS = 1e6
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -48,7 +49,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(self, request, context):
         started, status = time.monotonic(), "OK"
         try:
-            return self._predict(request, context.time_remaining())
+            return self._predict(request, _remaining(context))
         except StatusError as error:
             status = error.code.name
             context.abort(error.code, error.message)
@@ -185,6 +186,12 @@ def _answer(context: grpc.ServicerContext, handler: Callable[[Any], Any], reques
         return handler(request)
     except StatusError as error:
         context.abort(error.code, error.message)
+
+
+def _remaining(context: grpc.ServicerContext) -> float | None:
+    """Seconds until the call's deadline; None without one, which gRPC tells as a vast number."""
+    seconds = context.time_remaining()
+    return None if seconds is None or seconds > _LONGEST_SECONDS else seconds
 
 
 def _require_model_spec(request: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import logging
 import re
 import socket
 import threading
@@ -57,6 +58,7 @@ _CORS = {
     "Access-Control-Allow-Headers": "Content-Type",
 }
 _INT64_MAX = 2**63 - 1
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,8 +150,13 @@ class _App:
         except StatusError as error:
             code = _HTTP.get(error.code.name, 500)
             content = json.dumps({"error": error.message}, indent=4).encode()
+        except ClientDisconnect:
+            raise
         except _TooLarge as error:
             code, content = 413, json.dumps({"error": str(error)}, indent=4).encode()
+        except Exception:
+            _LOGGER.exception("%s %s failed", request.method, path)
+            code, content = 500, b'{"error": "Internal error; the log of the server has it."}'
         return Response(content, code, headers, media_type="application/json")
 
     async def _work(self, request: Request, path: str) -> bytes:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from tensorflow_serving.apis import model_management_pb2
 
-from serving.model_server.grpc_client import GrpcClient
+from serving.model_server.grpc_client import GrpcClient, predict_request
 from tests.serving.conformance.model import HalfPlus
 from tests.serving.test_model_server import ROOT, failure
 from tests.serving.toy_model import save_toy
@@ -123,6 +123,12 @@ def test_clients_that_leave_or_never_finish(narrow):
             except (ConnectionError, TimeoutError):
                 pass
     assert narrow.is_well()
+
+
+def test_a_call_without_deadline_is_answered(narrow):
+    request = predict_request("toy", "decode", {"code": np.zeros((1, 3), "float32")})
+    with GrpcClient(narrow.grpc, "toy") as client:
+        assert client.predictions.Predict(request).outputs["image"]
 
 
 def test_pages_of_other_origins_may_ask(narrow):
