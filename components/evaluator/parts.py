@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from components.evaluator.bootstrap import interval
 from components.evaluator.catalogue import Metric, catalogue
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.data import References
@@ -34,6 +37,9 @@ class Measured:
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     documents: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # as in Evaluation
+    # Bootstrap replicates [B] of figures, drawn with the same resampled images for candidate and
+    # champion, so that their difference can be judged in pairs.
+    replicates: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +75,7 @@ def run_parts(
         needed = [part for part in parts if gated & set(part.metrics)]
         rivals = _measure_champion(needed, champion, references)
     values, floors = _merged(found, "values"), _merged(found, "floors")
+    replicates = _merged(found, "replicates")
     gates = [
         check_gate(
             gate,
@@ -87,7 +94,7 @@ def run_parts(
         seed=config.seed,
         samples=_samples(model.name, references),
         seconds=time.monotonic() - started,
-        figures=[_figure(metric, values, floors, rivals) for metric in known.values()],
+        figures=[_figure(metric, values, floors, rivals, replicates) for metric in known.values()],
         gates=gates,
         pictures=[picture for part in found for picture in part.pictures],
         tables=[table for part in found for table in part.tables],
@@ -141,7 +148,7 @@ def champion_error(error: InputError) -> InputError:
     )
 
 
-def _merged(found: Sequence[Measured], field: str) -> dict[str, float]:
+def _merged(found: Sequence[Measured], field: str) -> dict[str, Any]:
     return {name: value for part in found for name, value in getattr(part, field).items()}
 
 
@@ -154,16 +161,19 @@ def _figure(
     values: Mapping[str, float],
     floors: Mapping[str, float],
     rivals: Mapping[str, float],
+    replicates: Mapping[str, np.ndarray],
 ) -> Figure:
+    value, drawn = values.get(metric.name), replicates.get(metric.name)
     return Figure(
         name=metric.name,
         title=metric.title,
-        value=values.get(metric.name),
+        value=value,
         better=metric.better,
         description=metric.description,
         floor=floors.get(metric.name),
         floor_title=metric.floor_title,
         champion=rivals.get(metric.name),
+        interval=None if value is None or drawn is None else interval(value, drawn),
     )
 
 

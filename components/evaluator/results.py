@@ -28,6 +28,7 @@ class Figure:
     floor: float | None = None  # real against real, or what the simple method reaches
     floor_title: str = ""
     champion: float | None = None
+    interval: tuple[float, float] | None = None  # 95 % bootstrap interval of ``value``
 
 
 @dataclasses.dataclass(frozen=True)
