@@ -59,6 +59,7 @@ class EvaluatorConfig:
     noise_levels: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)  # deviation, in [0, 1] pixel units
     denoising_images: int = 10_000  # test images per noise level
     anomaly_images: int = 2000  # test images per corruption
+    deep: bool = False  # also measure what takes minutes and gates nothing in a pipeline's run
     gates: Gates = dataclasses.field(default_factory=Gates)
 
     def __post_init__(self):

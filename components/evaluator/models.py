@@ -23,6 +23,13 @@ class NotFinite(ValueError):
     """A model gave NaN or infinity; the message says which signature, and how many values."""
 
 
+class NotRun(ValueError):
+    """A measurement was left out on purpose; the message says why, and how to get it."""
+
+
+DEEP_ONLY = "not run; inkwell evaluate --deep measures it"  # message of the usual ``NotRun``
+
+
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
     """Signatures of one SavedModel; ``handle`` keeps its variables alive."""

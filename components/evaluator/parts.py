@@ -2,7 +2,7 @@
 
 Contract: a part measures one thing of one model and returns figures, pictures and tables. The
 champion goes only through the parts that a change threshold needs, on the same images and seeds.
-What a part cannot measure is a note, a missing figure and a failed gate.
+What a part cannot measure is a missing figure with its reason, and a failed gate.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from components.evaluator.catalogue import Metric, catalogue
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.data import References
 from components.evaluator.gates import check_gate
-from components.evaluator.models import LoadedModel, NotFinite
+from components.evaluator.models import LoadedModel, NotFinite, NotRun
 from components.evaluator.results import Champion, Evaluation, Figure, Picture, Table
 from trainer_modules.common.config import InputError
 
@@ -40,6 +40,9 @@ class Measured:
     # Bootstrap replicates [B] of figures, drawn with the same resampled images for candidate and
     # champion, so that their difference can be judged in pairs.
     replicates: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    # Why single figures of the part were not measured, by metric; a part that measures nothing at
+    # all raises ``NotRun`` or ``NotFinite`` instead.
+    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +78,14 @@ def run_parts(
         needed = [part for part in parts if gated & set(part.metrics)]
         rivals = _measure_champion(needed, champion, references)
     values, floors = _merged(found, "values"), _merged(found, "floors")
-    replicates = _merged(found, "replicates")
+    replicates, missing = _merged(found, "replicates"), _merged(found, "missing")
     gates = [
         check_gate(
             gate,
             known[gate.metric].title,
             values.get(gate.metric),
             rivals.get(gate.metric),
-            why_missing=notes.get(_part_of(parts, gate.metric), ""),
+            why_missing=missing.get(gate.metric, ""),
             has_champion=champion is not None,
         )
         for gate in config.gates_of(model.name)
@@ -94,7 +97,10 @@ def run_parts(
         seed=config.seed,
         samples=_samples(model.name, references),
         seconds=time.monotonic() - started,
-        figures=[_figure(metric, values, floors, rivals, replicates) for metric in known.values()],
+        figures=[
+            _figure(metric, values, floors, rivals, replicates, missing)
+            for metric in known.values()
+        ],
         gates=gates,
         pictures=[picture for part in found for picture in part.pictures],
         tables=[table for part in found for table in part.tables],
@@ -123,11 +129,19 @@ def _measure(
         stage = f"evaluate {model.name}: {part.name}" + ("" if draw else " of champion")
         try:
             found.append(part.measure(model, references, stage, draw))
+        except NotRun as error:
+            found.append(_nothing(part, error))
+            LOGGER.info("%s: %s", stage, error)
         except NotFinite as error:
+            found.append(_nothing(part, error))
             notes[part.name] = str(error)
             LOGGER.warning("%s could not be measured: %s", stage, error)
         LOGGER.info("%s took %.1f s", stage, time.monotonic() - started)
     return found, notes
+
+
+def _nothing(part: Part, why: Exception) -> Measured:
+    return Measured({}, missing=dict.fromkeys(part.metrics, str(why)))
 
 
 def _measure_champion(
@@ -152,16 +166,13 @@ def _merged(found: Sequence[Measured], field: str) -> dict[str, Any]:
     return {name: value for part in found for name, value in getattr(part, field).items()}
 
 
-def _part_of(parts: Sequence[Part], metric: str) -> str:
-    return next((part.name for part in parts if metric in part.metrics), "")
-
-
 def _figure(
     metric: Metric,
     values: Mapping[str, float],
     floors: Mapping[str, float],
     rivals: Mapping[str, float],
     replicates: Mapping[str, np.ndarray],
+    missing: Mapping[str, str],
 ) -> Figure:
     value, drawn = values.get(metric.name), replicates.get(metric.name)
     return Figure(
@@ -174,6 +185,7 @@ def _figure(
         floor_title=metric.floor_title,
         champion=rivals.get(metric.name),
         interval=None if value is None or drawn is None else interval(value, drawn),
+        missing="" if value is not None else missing.get(metric.name, ""),
     )
 
 

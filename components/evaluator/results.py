@@ -29,6 +29,7 @@ class Figure:
     floor_title: str = ""
     champion: float | None = None
     interval: tuple[float, float] | None = None  # 95 % bootstrap interval of ``value``
+    missing: str = ""  # why ``value`` is None
 
 
 @dataclasses.dataclass(frozen=True)
