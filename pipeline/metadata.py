@@ -140,6 +140,8 @@ def _gate(gate: dict[str, Any]) -> GateResult:
         threshold=gate.get("threshold"),
         direction=gate.get("direction", "max"),
         sentence=gate.get("sentence", ""),
+        interval=tuple(gate["interval"]) if gate.get("interval") else None,
+        limit=gate.get("limit"),
     )
 
 

@@ -36,6 +36,8 @@ class GateResult:
     threshold: float | None = None
     direction: str = "max"
     sentence: str = ""
+    interval: tuple[float, float] | None = None  # 95 %, of the value
+    limit: float | None = None  # the worst value beside the champion; None: no comparison
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pipeline.results import (
     INTERRUPTED,
     MODELS,
     USER_ERROR,
+    GateResult,
     ModelResult,
     NodeResult,
     RunResult,
@@ -60,17 +62,44 @@ def node_table(nodes: Sequence[NodeResult], seconds: float | None = None) -> Tab
 
 
 def gate_table(model: ModelResult) -> Table:
-    """Every gate of a model with value, threshold and verdict."""
-    table = _table(f"gates: {model.name}", "value", "threshold", "verdict")
+    """Every gate of a model: value with half its 95 % interval, bound and verdict.
+
+    The bound is the stricter one of threshold and champion's limit; the verdict of a figure that
+    holds the threshold alone is ``worse``.
+    """
+    table = _table(f"gates: {model.name}", "value", "asked", "verdict")
     table.columns[0].no_wrap = False  # titles are long
     for column in table.columns[1:3]:
         column.justify = "right"
     for gate in model.gates:
-        words = "at most" if gate.direction == "max" else "at least"
-        verdict = Text("passed", "green") if gate.passed else Text("failed", "bold red")
-        threshold = f"{words} {_number(gate.threshold)}"
-        table.add_row(gate.title, _number(gate.value), threshold, verdict)
+        table.add_row(gate.title, with_interval(gate.value, gate.interval), *_judged(gate))
     return table
+
+
+def _judged(gate: GateResult) -> tuple[str, Text]:
+    """The stricter bound, and the verdict."""
+    is_max = gate.direction == "max"
+    bounds = [bound for bound in (gate.threshold, gate.limit) if bound is not None]
+    bound = (min if is_max else max)(bounds, default=None)
+    asked = f"{'≤' if is_max else '≥'} {_number(bound)}"
+    if gate.passed:
+        return asked, Text("passed", "green")
+    # A limit is there only beside a finite value.
+    holds = gate.limit is not None and (
+        gate.value <= gate.threshold if is_max else gate.value >= gate.threshold
+    )
+    return asked, Text("worse" if holds else "failed", "bold red")
+
+
+def with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    """``6.52 ± 0.41``: the value and half the width of its interval, to the same decimals."""
+    if value is None or interval is None:
+        return _number(value)
+    half = (interval[1] - interval[0]) / 2
+    if half == 0:
+        return f"{_number(value)} ± 0"
+    decimals = max(0, 1 - math.floor(math.log10(half)))  # two digits of the uncertainty
+    return f"{value:.{decimals}f} ± {half:.{decimals}f}"
 
 
 def model_sentence(model: ModelResult) -> Text:

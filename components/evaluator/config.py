@@ -15,22 +15,27 @@ from trainer_modules.common.config import require
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """One condition of the blessing: a value, and how much worse than the champion is allowed."""
+    """One condition of the blessing: a value, and not to be significantly worse than the champion.
+
+    ``retrain_spread`` is what retraining alone moves the figure by: two standard deviations over
+    seeds, as ``python -m benchmarks.retrain_spread`` measures them. The chance in the choice of
+    test images comes on top, from the bootstrap.
+    """
 
     metric: str
     direction: str  # "max": at most the threshold; "min": at least
     threshold: float
-    max_regression: float | None = None  # allowed loss against the champion; None: no comparison
-    relative: bool = False  # whether max_regression is a share of the champion's figure
+    retrain_spread: float | None = None  # in the figure's unit; None: no comparison
+    relative: bool = False  # whether retrain_spread is a share of the champion's figure
     reason: str = ""  # why this threshold; a line for the reader of the profile
 
     def __post_init__(self):
         require(self.direction in ("max", "min"), f"{self.metric}: direction is max or min.")
         require(math.isfinite(self.threshold), f"{self.metric}: threshold must be finite.")
-        allowed = self.max_regression
+        spread = self.retrain_spread
         require(
-            allowed is None or (math.isfinite(allowed) and allowed >= 0),
-            f"{self.metric}: max_regression must be at least 0, or null.",
+            spread is None or (math.isfinite(spread) and spread >= 0),
+            f"{self.metric}: retrain_spread must be at least 0, or null.",
         )
 
 

@@ -1,7 +1,9 @@
-"""Gates: a value threshold, and how much worse than the champion a candidate may be.
+"""Gates: a value threshold, and whether a candidate is significantly worse than the champion.
 
 Contract: ``check_gate`` never drops a gate. A figure that is missing or not a number fails, and
-every verdict comes with a sentence that names value, threshold, champion and outcome.
+every verdict comes with a sentence that names value, threshold, champion, limit and outcome. Worse
+than the champion is what neither the choice of images nor a retraining with another seed explains:
+a loss above half the 95 % interval of the paired difference plus the spread over retrained seeds.
 """
 
 from __future__ import annotations
@@ -11,12 +13,17 @@ import math
 from components.evaluator.config import Gate
 from components.evaluator.results import GateResult
 
+Interval = tuple[float, float]
+
 
 def check_gate(
     gate: Gate,
     title: str,
     value: float | None,
     champion: float | None = None,
+    *,
+    interval: Interval | None = None,
+    difference_interval: Interval | None = None,
     why_missing: str = "",
     has_champion: bool = False,
 ) -> GateResult:
@@ -27,52 +34,68 @@ def check_gate(
         title: Words of the metric.
         value: The candidate's figure; None if it was not measured.
         champion: The champion's figure; None if it was not measured.
+        interval: 95 % interval of ``value``, for the sentence.
+        difference_interval: 95 % interval of ``value - champion``, both measured on the same
+            resampled images; without it the spread over retrained seeds alone is allowed.
         why_missing: Why ``value`` is missing, for the sentence.
         has_champion: Whether a champion exists, so that a missing figure of it is told.
     """
-    parts, passed = [], False
-    bound = "at most" if gate.direction == "max" else "at least"
+    bound = f"{'at most' if gate.direction == 'max' else 'at least'} {_number(gate.threshold)}"
+    passed, limit, parts = False, None, []
     if value is None:
         cause = f" ({why_missing})" if why_missing else ""
-        parts.append(f"was not measured{cause}, {bound} {_number(gate.threshold)} is asked")
+        parts.append(f"was not measured{cause}, {bound} is asked")
     elif not math.isfinite(value):
-        parts.append(f"is not a finite number, {bound} {_number(gate.threshold)} is asked")
+        parts.append(f"is not a finite number, {bound} is asked")
     else:
         passed = not _worse(gate, value, gate.threshold)
-        parts.append(f"is {_number(value)}, {bound} {_number(gate.threshold)} is asked")
-        if gate.max_regression is not None and has_champion:
-            held, words = _against_champion(gate, value, champion)
-            passed = passed and held
+        spread = f" (95 %: {_number(interval[0])} to {_number(interval[1])})" if interval else ""
+        parts.append(f"is {_number(value)}{spread}, {bound} is asked")
+        if gate.retrain_spread is not None and has_champion:
+            limit, words = _limit(gate, champion, difference_interval)
+            passed = passed and (limit is None or not _worse(gate, value, limit))
             parts.append(words)
-    verdict = "passed" if passed else "failed"
+    compared = value is not None and champion is not None
     return GateResult(
         metric=gate.metric,
         title=title,
         value=value,
+        interval=interval,
         threshold=gate.threshold,
         direction=gate.direction,
         champion=champion,
-        max_regression=gate.max_regression,
+        difference=value - champion if compared else None,
+        difference_interval=difference_interval if compared else None,
+        retrain_spread=gate.retrain_spread,
         relative=gate.relative,
+        limit=limit,
         passed=passed,
-        sentence=f"{title} {'; '.join(parts)}: {verdict}.",
+        sentence=f"{title} {'; '.join(parts)}: {'passed' if passed else 'failed'}.",
         reason=gate.reason,
     )
 
 
-def _against_champion(gate: Gate, value: float, champion: float | None) -> tuple[bool, str]:
-    """Whether the change threshold holds, in words; a champion without a figure cannot be beaten
-    or lost against, which is told and leaves the value threshold alone to decide."""
+def _limit(
+    gate: Gate, champion: float | None, difference_interval: Interval | None
+) -> tuple[float | None, str]:
+    """The worst figure that is not significantly worse than the champion's, and why, in words.
+
+    A champion without a figure cannot be lost against, which is told.
+    """
     if champion is None or not math.isfinite(champion):
-        return True, "the champion has no such figure, so the value alone decides"
-    allowed = gate.max_regression * (abs(champion) if gate.relative else 1.0)
+        return None, "the champion has no such figure, so the value alone decides"
+    retraining = gate.retrain_spread * (abs(champion) if gate.relative else 1.0)
+    if difference_interval is None:
+        chance, words = 0.0, "as the figure has no interval"
+    else:
+        chance = (difference_interval[1] - difference_interval[0]) / 2
+        words = f"and {_number(chance)} for chance, half the 95 % interval of the difference"
+    allowed = retraining + chance
     limit = champion + allowed if gate.direction == "max" else champion - allowed
-    unit = f"{100 * gate.max_regression:g} %" if gate.relative else f"{gate.max_regression:g}"
-    words = (
-        f"the champion has {_number(champion)} and a loss of {unit} is allowed, which makes the "
-        f"limit {_number(limit)}"
+    return limit, (
+        f"the champion has {_number(champion)} and the limit beside it is {_number(limit)}: "
+        f"{_number(retraining)} for retraining{'' if difference_interval else ' alone'}, {words}"
     )
-    return not _worse(gate, value, limit), words
 
 
 def _worse(gate: Gate, value: float, limit: float) -> bool:

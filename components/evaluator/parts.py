@@ -72,20 +72,22 @@ def run_parts(
     started = time.monotonic()
     known = catalogue(model.name, config.noise_levels)
     found, notes = _measure(parts, model, references, draw=True)
-    rivals: dict[str, float] = {}
+    rival = Measured({})
     if champion is not None:
-        gated = {g.metric for g in config.gates_of(model.name) if g.max_regression is not None}
+        gated = {g.metric for g in config.gates_of(model.name) if g.retrain_spread is not None}
         needed = [part for part in parts if gated & set(part.metrics)]
-        rivals = _measure_champion(needed, champion, references)
-    values, floors = _merged(found, "values"), _merged(found, "floors")
-    replicates, missing = _merged(found, "replicates"), _merged(found, "missing")
+        rival = _measure_champion(needed, champion, references)
+    mine = _merged(found)
+    figures = {name: _figure(metric, mine, rival) for name, metric in known.items()}
     gates = [
         check_gate(
             gate,
             known[gate.metric].title,
-            values.get(gate.metric),
-            rivals.get(gate.metric),
-            why_missing=missing.get(gate.metric, ""),
+            figures[gate.metric].value,
+            figures[gate.metric].champion,
+            interval=figures[gate.metric].interval,
+            difference_interval=_difference_interval(gate.metric, mine, rival),
+            why_missing=figures[gate.metric].missing,
             has_champion=champion is not None,
         )
         for gate in config.gates_of(model.name)
@@ -97,14 +99,11 @@ def run_parts(
         seed=config.seed,
         samples=_samples(model.name, references),
         seconds=time.monotonic() - started,
-        figures=[
-            _figure(metric, values, floors, rivals, replicates, missing)
-            for metric in known.values()
-        ],
+        figures=list(figures.values()),
         gates=gates,
-        pictures=[picture for part in found for picture in part.pictures],
-        tables=[table for part in found for table in part.tables],
-        documents=_merged(found, "documents"),
+        pictures=mine.pictures,
+        tables=mine.tables,
+        documents=mine.documents,
         champion=_champion(champion),
         notes=[f"{part}: {why}." for part, why in notes.items()],
     )
@@ -146,12 +145,12 @@ def _nothing(part: Part, why: Exception) -> Measured:
 
 def _measure_champion(
     parts: Sequence[Part], champion: LoadedModel, references: References
-) -> dict[str, float]:
+) -> Measured:
     try:
         found, _ = _measure(parts, champion, references, draw=False)
     except InputError as error:
         raise champion_error(error) from error
-    return _merged(found, "values")
+    return _merged(found)
 
 
 def champion_error(error: InputError) -> InputError:
@@ -162,31 +161,53 @@ def champion_error(error: InputError) -> InputError:
     )
 
 
-def _merged(found: Sequence[Measured], field: str) -> dict[str, Any]:
-    return {name: value for part in found for name, value in getattr(part, field).items()}
+def _merged(found: Sequence[Measured]) -> Measured:
+    """What all parts have found, as one."""
+
+    def mapping(field: str) -> dict[str, Any]:
+        return {name: value for part in found for name, value in getattr(part, field).items()}
+
+    return Measured(
+        values=mapping("values"),
+        floors=mapping("floors"),
+        pictures=[picture for part in found for picture in part.pictures],
+        tables=[table for part in found for table in part.tables],
+        documents=mapping("documents"),
+        replicates=mapping("replicates"),
+        missing=mapping("missing"),
+    )
 
 
-def _figure(
-    metric: Metric,
-    values: Mapping[str, float],
-    floors: Mapping[str, float],
-    rivals: Mapping[str, float],
-    replicates: Mapping[str, np.ndarray],
-    missing: Mapping[str, str],
-) -> Figure:
-    value, drawn = values.get(metric.name), replicates.get(metric.name)
+def _figure(metric: Metric, mine: Measured, rival: Measured) -> Figure:
+    name = metric.name
+    value = mine.values.get(name)
     return Figure(
-        name=metric.name,
+        name=name,
         title=metric.title,
         value=value,
         better=metric.better,
         description=metric.description,
-        floor=floors.get(metric.name),
+        floor=mine.floors.get(name),
         floor_title=metric.floor_title,
-        champion=rivals.get(metric.name),
-        interval=None if value is None or drawn is None else interval(value, drawn),
-        missing="" if value is not None else missing.get(metric.name, ""),
+        champion=rival.values.get(name),
+        interval=_interval(value, mine.replicates.get(name)),
+        missing="" if value is not None else mine.missing.get(name, ""),
     )
+
+
+def _difference_interval(name: str, mine: Measured, rival: Measured) -> tuple[float, float] | None:
+    """95 % interval of candidate minus champion, resampled in pairs; None without replicates."""
+    values = mine.values.get(name), rival.values.get(name)
+    drawn = mine.replicates.get(name), rival.replicates.get(name)
+    if any(value is None for value in values) or any(d is None for d in drawn):
+        return None
+    return _interval(values[0] - values[1], drawn[0] - drawn[1])
+
+
+def _interval(value: float | None, replicates: np.ndarray | None) -> tuple[float, float] | None:
+    if value is None or replicates is None or not np.isfinite(replicates).all():
+        return None
+    return interval(value, replicates)
 
 
 def _samples(model: str, references: References) -> int:

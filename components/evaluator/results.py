@@ -39,11 +39,15 @@ class GateResult:
     metric: str
     title: str
     value: float | None
+    interval: tuple[float, float] | None  # 95 % bootstrap interval of ``value``
     threshold: float
     direction: str
     champion: float | None
-    max_regression: float | None
-    relative: bool
+    difference: float | None  # value - champion
+    difference_interval: tuple[float, float] | None  # 95 %, in pairs
+    retrain_spread: float | None  # what retraining alone moves the figure by
+    relative: bool  # whether that is a share of the champion's figure
+    limit: float | None  # the worst value beside this champion; None: no comparison
     passed: bool
     sentence: str
     reason: str

@@ -65,7 +65,32 @@ def test_the_last_line_is_the_path_of_the_report():
 def test_gates_are_listed_with_value_threshold_and_verdict():
     [line] = [line for line in summary(result(PUSHED)) if line.startswith("Fréchet")]
     assert line.split("  ")[-1] == "passed"
-    assert "4.568" in line and "at most 10" in line
+    assert "4.568" in line and "≤ 10" in line
+
+
+def test_a_gate_shows_its_interval_and_the_stricter_of_threshold_and_champions_limit():
+    gate = dataclasses.replace(GATE, value=4.5678, interval=(4.2, 5.0), limit=5.3)
+    assert _gate_lines(gate)[0].split()[-6:] == ["4.57", "±", "0.40", "≤", "5.3", "passed"]
+
+
+def test_a_figure_that_holds_the_threshold_but_not_the_champions_limit_is_worse():
+    gate = dataclasses.replace(GATE, passed=False, limit=4.0)
+    assert _gate_lines(gate)[0].split()[-3:] == ["≤", "4", "worse"]
+    assert _gate_lines(dataclasses.replace(gate, value=11.0))[0].endswith("failed")
+    missing = dataclasses.replace(gate, value=None, limit=None)
+    assert _gate_lines(missing)[0].split()[-4:] == ["missing", "≤", "10", "failed"]
+
+
+def test_intervals_make_the_closing_table_no_wider_than_it_was_in_words():
+    gate = dataclasses.replace(GATE, value=12.3456, interval=(11.1, 13.2), limit=12.9)
+    words = len("value") + 2 + len("at most 10.25")
+    shown = _gate_lines(gate)[0]
+    assert len(shown) - len("Fréchet distance") - len("passed") - 4 <= words
+
+
+def _gate_lines(gate) -> list[str]:
+    model = dataclasses.replace(PUSHED, gates=[gate])
+    return [line for line in summary(result(model)) if line.startswith("Fréchet")]
 
 
 def test_a_pushed_model_is_named_with_version_and_place():

@@ -14,8 +14,8 @@ from components.evaluator.gates import check_gate
 from components.evaluator.results import Evaluation
 from trainer_modules.common.config import InputError, from_dict
 
-LOW = Gate("frechet_distance", "max", 10.0, max_regression=0.1, relative=True, reason="why")
-HIGH = Gate("inception_score", "min", 9.0, max_regression=0.1)
+LOW = Gate("frechet_distance", "max", 10.0, retrain_spread=0.1, relative=True, reason="why")
+HIGH = Gate("inception_score", "min", 9.0, retrain_spread=0.1)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_value_threshold_in_both_directions(gate, value, passed):
 @pytest.mark.parametrize(
     ("gate", "value", "champion", "passed"),
     [
-        (LOW, 6.5, 6.0, True),  # 10 % of 6 may be lost
+        (LOW, 6.5, 6.0, True),  # retraining alone moves 6 by 10 %
         (LOW, 6.7, 6.0, False),
         (LOW, 5.0, 6.0, True),
         (LOW, 10.5, 12.0, False),  # better than the champion, but above the threshold
@@ -48,11 +48,54 @@ def test_value_threshold_in_both_directions(gate, value, passed):
         (HIGH, 9.35, 9.5, False),
     ],
 )
-def test_change_threshold_against_the_champion(gate, value, champion, passed):
+def test_without_an_interval_the_retraining_spread_alone_may_be_lost(gate, value, champion, passed):
     found = check_gate(gate, "Figure", value, champion, has_champion=True)
     assert found.passed is passed
     assert found.champion == champion
+    assert found.difference == value - champion
+    assert found.difference_interval is None
+    assert found.limit == pytest.approx(6.6 if champion == 6.0 else found.limit)
     assert f"champion has {champion:.4g}" in found.sentence
+    assert "for retraining alone, as the figure has no interval" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "half", "passed"),
+    [
+        (LOW, 6.8, 0.3, True),  # 6 + 10 % + 0.3
+        (LOW, 7.0, 0.3, False),
+        (LOW, 7.0, 0.5, True),  # the same loss, with fewer images to tell it by
+        (HIGH, 5.75, 0.2, False),  # above 9 is asked as well
+        (dataclasses.replace(HIGH, threshold=5.0), 5.75, 0.2, True),  # 6 - 0.1 - 0.2
+        (dataclasses.replace(HIGH, threshold=5.0), 5.65, 0.2, False),
+    ],
+)
+def test_half_the_interval_of_the_difference_is_allowed_on_top(gate, value, half, passed):
+    between = (value - 6.0 - half, value - 6.0 + half)
+    found = check_gate(gate, "Figure", value, 6.0, difference_interval=between, has_champion=True)
+    assert found.passed is passed
+    assert found.difference_interval == between
+    sign, spread = (1, 0.6) if gate is LOW else (-1, 0.1)
+    assert found.limit == pytest.approx(6.0 + sign * (spread + half))
+    assert f"{found.limit:.4g}" in found.sentence
+    assert f"and {half:.4g} for chance, half the 95 % interval" in found.sentence
+
+
+def test_the_sentence_names_value_interval_threshold_champion_limit_and_verdict():
+    found = check_gate(
+        LOW,
+        "FD",
+        6.8,
+        6.0,
+        interval=(6.5, 7.1),
+        difference_interval=(0.5, 1.1),
+        has_champion=True,
+    )
+    assert found.sentence == (
+        "FD is 6.8 (95 %: 6.5 to 7.1), at most 10 is asked; the champion has 6 and the limit "
+        "beside it is 6.9: 0.6 for retraining, and 0.3 for chance, half the 95 % interval of the "
+        "difference: passed."
+    )
 
 
 def test_without_a_champion_or_its_figure_the_value_decides():
@@ -63,9 +106,11 @@ def test_without_a_champion_or_its_figure_the_value_decides():
     assert check_gate(LOW, "Figure", 9.0, math.nan, has_champion=True).passed
 
 
-def test_a_gate_without_change_threshold_ignores_the_champion():
-    gate = dataclasses.replace(HIGH, max_regression=None)
-    assert check_gate(gate, "Figure", 9.1, 9.9, has_champion=True).passed
+def test_a_gate_without_a_retraining_spread_ignores_the_champion():
+    gate = dataclasses.replace(HIGH, retrain_spread=None)
+    found = check_gate(gate, "Figure", 9.1, 9.9, has_champion=True)
+    assert found.passed and found.limit is None
+    assert "champion" not in found.sentence
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

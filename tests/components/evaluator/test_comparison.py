@@ -1,0 +1,120 @@
+"""The candidate beside the champion: bootstrap in pairs, and what is missing and why."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from components.evaluator.bootstrap import mean_replicates
+from components.evaluator.config import Gate, Gates
+from components.evaluator.data import References
+from components.evaluator.models import DEEP_ONLY, LoadedModel, NotFinite, NotRun
+from components.evaluator.parts import Measured, Part, run_parts
+
+GATE = Gate("reconstruction_mse", "max", 10.0, retrain_spread=0.0)
+REPLICATES = 400
+
+
+@pytest.fixture
+def compare(data, small):
+    """Measures the mean of one error per test image, of a candidate and of a champion."""
+
+    def run(candidate: np.ndarray, champion: np.ndarray, gate: Gate = GATE, **settings):
+        errors = {"candidate": candidate, "champion": champion}
+
+        def measure(model, references, stage, draw) -> Measured:
+            own = errors[model.path]
+            drawn = mean_replicates(own, REPLICATES, references.config.seed)
+            return Measured(
+                {"reconstruction_mse": float(own.mean())},
+                replicates={"reconstruction_mse": drawn}
+                if settings.get("replicates", True)
+                else {},
+            )
+
+        config = dataclasses.replace(small, gates=Gates(autoencoder=(gate,)))
+        part = Part("reconstruction", ("reconstruction_mse",), measure)
+        models = [LoadedModel("autoencoder", name, None, 1) for name in errors]
+        return run_parts([part], models[0], References(data, None, config), config, models[1])
+
+    return run
+
+
+@pytest.fixture
+def errors() -> np.ndarray:
+    """One error per image; images differ a lot, as easy and difficult digits do."""
+    return np.random.default_rng(7).gamma(2.0, 1.0, 500)
+
+
+def test_a_small_loss_on_every_image_is_seen_though_images_differ_a_lot(compare, errors):
+    found = compare(errors + 0.02, errors)
+    [gate] = found.gates
+    low, high = gate.interval
+    assert high - low > 0.2  # alone, the mean is known to ten times the loss
+    assert gate.difference == pytest.approx(0.02)
+    assert gate.difference_interval == pytest.approx((0.02, 0.02), abs=1e-9)
+    assert not gate.passed and not found.blessed
+    assert compare(errors - 0.02, errors).blessed
+
+
+def test_a_loss_within_chance_passes_and_the_same_loss_beyond_it_does_not(compare, errors):
+    noise = np.random.default_rng(8).normal(0, 1, len(errors))
+    noise -= noise.mean()
+    chance = 1.96 / np.sqrt(len(errors)) * noise.std()
+    [gate] = compare(errors + noise + 0.8 * chance, errors).gates
+    low, high = gate.difference_interval
+    assert (high - low) / 2 == pytest.approx(chance, rel=0.15)
+    assert gate.passed
+    [gate] = compare(errors + noise + 1.3 * chance, errors).gates
+    assert not gate.passed
+    tolerant = dataclasses.replace(GATE, retrain_spread=0.5 * chance)
+    assert compare(errors + noise + 1.3 * chance, errors, tolerant).blessed
+
+
+def test_the_same_model_twice_has_no_difference_and_passes(compare, errors):
+    [gate] = compare(errors, errors).gates
+    assert gate.passed
+    assert gate.difference == 0.0 and gate.difference_interval == (0.0, 0.0)
+
+
+def test_a_figure_without_replicates_has_the_retraining_spread_alone(compare, errors):
+    [gate] = compare(errors + 0.02, errors, replicates=False).gates
+    assert not gate.passed and gate.interval is None and gate.difference_interval is None
+    assert "for retraining alone, as the figure has no interval" in gate.sentence
+
+
+def test_measured_twice_with_one_seed_the_verdict_is_the_same_to_the_last_digit(compare, errors):
+    first, second = (compare(errors + 0.02, errors[::-1]).as_dict() for _ in range(2))
+    assert first["gates"] == second["gates"] and first["figures"] == second["figures"]
+
+
+@pytest.mark.parametrize(
+    ("error", "notes"),
+    [(NotRun(DEEP_ONLY), []), (NotFinite("signature x gave NaN"), ["x: signature x gave NaN."])],
+)
+def test_what_a_part_does_not_measure_is_missing_with_its_reason(data, small, error, notes):
+    def refuse(model, references, stage, draw) -> Measured:
+        raise error
+
+    def measure(model, references, stage, draw) -> Measured:
+        return Measured({"kmeans_nmi": 0.5}, missing={"kmeans_ari": "labels are not at hand"})
+
+    config = dataclasses.replace(
+        small, gates=Gates(autoencoder=(Gate("reconstruction_mse", "max", 1.0),))
+    )
+    parts = [
+        Part("x", ("reconstruction_mse", "mse_over_pca"), refuse),
+        Part("clusters", ("kmeans_nmi", "kmeans_ari"), measure),
+    ]
+    model = LoadedModel("autoencoder", "here", None, 1)
+    found = run_parts(parts, model, References(data, None, config), config, None)
+    assert found.figure("reconstruction_mse").missing == str(error)
+    assert found.figure("mse_over_pca").missing == str(error)
+    assert found.figure("kmeans_nmi").value == 0.5 and found.figure("kmeans_nmi").missing == ""
+    assert found.figure("kmeans_ari").missing == "labels are not at hand"
+    assert not found.gates[0].passed and str(error) in found.gates[0].sentence
+    assert found.notes == notes
+    written = {figure["name"]: figure for figure in found.as_dict()["figures"]}
+    assert written["mse_over_pca"]["missing"] == str(error)
