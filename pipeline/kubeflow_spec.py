@@ -104,7 +104,7 @@ def add_parameters(spec: Spec, data_uri: str, data_fingerprint: str) -> None:
             _give(spec, node_id, OVERRIDES, _of_run(OVERRIDES))
         if node_id in (*EVALUATORS, "report"):
             _give(spec, node_id, THRESHOLDS, _of_run(THRESHOLDS))
-        if node_id == "report":
+        if node_id in (*PUSHERS, "report"):  # the model card names the data
             _give(spec, node_id, DATA_URI, _of_run(DATA_URI))
         if node_id in (*PUSHERS, "report"):
             run_id = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}

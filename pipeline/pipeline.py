@@ -147,6 +147,9 @@ def create_pipeline(
             infra_blessing=check.outputs["blessing"],
             evaluation=evaluator.outputs["evaluation"],
             serving_dir=config.serving_dir,
+            base_model=base.outputs["model"] if base else None,
+            statistics=statistics,
+            data_dir=config.data_dir,
         ).with_id(f"push-{short}")
         stamp_code(pusher)
 

@@ -29,9 +29,15 @@ NODES: dict[str, tuple[str, ...]] = {
     "serving-check-ae": ("transform", "finetune-ae"),
     "serving-check-diffusion": ("transform", "finetune-diffusion"),
     "serving-check-gan": ("transform", "gan"),
-    "push-ae": ("finetune-ae", "evaluate-ae", "serving-check-ae"),
-    "push-diffusion": ("finetune-diffusion", "evaluate-diffusion", "serving-check-diffusion"),
-    "push-gan": ("gan", "evaluate-gan", "serving-check-gan"),
+    "push-ae": (
+        *("statistics-gen", "autoencoder", "finetune-ae"),
+        *("evaluate-ae", "serving-check-ae"),
+    ),
+    "push-diffusion": (
+        *("statistics-gen", "diffusion", "finetune-diffusion"),
+        *("evaluate-diffusion", "serving-check-diffusion"),
+    ),
+    "push-gan": ("statistics-gen", "gan", "evaluate-gan", "serving-check-gan"),
     "report": (
         *("statistics-gen", "data-gate", "judge"),
         *("autoencoder", "finetune-ae", "diffusion", "finetune-diffusion", "gan"),

@@ -1,7 +1,7 @@
 """The node push-*: TFX around ``push``, in place of TFX's own Pusher.
 
 TFX's Pusher copies into the numbered directory, where a server may pick up half a model, skips a
-second push in one second, and takes no evaluation to ship with the model.
+second push in one second, and takes no evaluation or model card to ship with the model.
 
 Contract: pushes only if both verdicts are there and say ``blessed``; otherwise the destination is
 not touched and ``pushed`` is 0. Output ``pushed_model`` has the custom properties of TFX's Pusher
@@ -21,13 +21,18 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
+from components.model_card.card import Facts, build_card
+from components.model_card.formats import to_html, to_markdown
 from components.origin import origin
 from components.pusher.push import KEEP_VERSIONS, push
+from components.report.data import read_evaluation, read_json, read_stages
+from components.report.statistics import read_statistics
 from serving.playground import CLUSTERS_FILE
 
 SAVED_MODEL_DIR = "Format-Serving"
 METRICS_FILE = "metrics.json"
 LINEAGE_FILE = "lineage.json"
+CARD_FILES = ("model_card.md", "model_card.html")
 WARMUP_FILE = "tf_serving_warmup_requests"
 RESULT_FILE = "pushed.json"
 
@@ -35,18 +40,23 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class PusherSpec(component_spec.ComponentSpec):
-    """The model, both verdicts on it, and its evaluation."""
+    """The model, both verdicts on it, its evaluation, and what its card tells besides."""
 
     PARAMETERS = {
         "model_name": component_spec.ExecutionParameter(type=str),
         "serving_dir": component_spec.ExecutionParameter(type=str),
         "keep_versions": component_spec.ExecutionParameter(type=int),
+        "data_dir": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
         "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "base_model": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
+        "statistics": component_spec.ChannelParameter(
+            type=standard_artifacts.ExampleStatistics, optional=True
+        ),
     }
     OUTPUTS = {
         "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
@@ -70,7 +80,7 @@ class Executor(base_executor.BaseExecutor):
         else:
             model_dir = os.path.join(artifacts["model"].uri, SAVED_MODEL_DIR)
             run_id = self._context and self._context.pipeline_run_id
-            extra = extra_files(model_name, artifacts, run_id)
+            extra = extra_files(model_name, artifacts, run_id, exec_properties["data_dir"])
             pushed = push(model_dir, destination, extra, exec_properties["keep_versions"])
             _LOGGER.info("Pushed %s", pushed.destination)
             result |= {"destination": pushed.destination, "version": pushed.version}
@@ -96,6 +106,9 @@ class Pusher(base_component.BaseComponent):
         model_name: str,
         serving_dir: str,
         keep_versions: int = KEEP_VERSIONS,
+        base_model: types.BaseChannel | None = None,
+        statistics: types.BaseChannel | None = None,
+        data_dir: str = "",
     ):
         """Output: ``outputs["pushed_model"]``.
 
@@ -108,6 +121,9 @@ class Pusher(base_component.BaseComponent):
             serving_dir: A path on a mounted file system; versions go to
                 ``<serving_dir>/<model_name>``.
             keep_versions: The newest versions that stay.
+            base_model: What the model was fine-tuned from, for the card.
+            statistics: StatisticsGen's, for the card.
+            data_dir: Where the images came from, for the card.
         """
         spec = PusherSpec(
             model=model,
@@ -117,6 +133,9 @@ class Pusher(base_component.BaseComponent):
             model_name=model_name,
             serving_dir=serving_dir,
             keep_versions=keep_versions,
+            base_model=base_model,
+            statistics=statistics,
+            data_dir=data_dir,
             pushed_model=channel.Channel(type=standard_artifacts.PushedModel),
         )
         super().__init__(spec=spec)
@@ -135,13 +154,16 @@ def refusal(model_blessing: Any | None, infra_blessing: Any | None) -> str:
     return " ".join(reasons)
 
 
-def extra_files(model_name: str, artifacts: dict[str, Any], run_id: str | None) -> dict[str, bytes]:
-    """Files for ``assets.extra``: metrics, lineage, and warm-up requests and clusters if any.
+def extra_files(
+    model_name: str, artifacts: dict[str, Any], run_id: str | None, data_dir: str = ""
+) -> dict[str, bytes]:
+    """Files for ``assets.extra``: metrics, lineage, model card; warm-up requests, clusters if any.
 
     Args:
         model_name: Name it is served under.
-        artifacts: ``model``, ``model_blessing``, ``infra_blessing`` and ``evaluation``.
+        artifacts: By the names of ``PusherSpec.INPUTS``.
         run_id: Of the pipeline, if known.
+        data_dir: Where the images came from.
     """
     now = datetime.datetime.now(datetime.timezone.utc)
     lineage: dict[str, Any] = {"model": model_name}
@@ -155,4 +177,25 @@ def extra_files(model_name: str, artifacts: dict[str, Any], run_id: str | None) 
         path = Path(artifacts[artifact].uri, name)
         if path.is_file():
             files[name] = path.read_bytes()
-    return files
+    return files | card_files(model_name, artifacts, lineage, data_dir)
+
+
+def card_files(
+    model_name: str, artifacts: dict[str, Any], lineage: dict[str, Any], data_dir: str
+) -> dict[str, bytes]:
+    """The model card in both formats."""
+    metrics, pictures = read_evaluation(artifacts["evaluation"].uri)
+    base, statistics = artifacts.get("base_model"), artifacts.get("statistics")
+    facts = Facts(
+        model=model_name,
+        metrics=metrics or {},
+        lineage=lineage,
+        stages=read_stages(base.uri if base else None, artifacts["model"].uri),
+        splits=read_statistics(statistics.uri) if statistics else [],
+        serving_check=read_json(Path(artifacts["infra_blessing"].uri, "serving_check.json")),
+        pictures=pictures,
+        data_dir=data_dir,
+    )
+    card = build_card(facts)
+    texts = (to_markdown(card), to_html(card))
+    return {name: text.encode() for name, text in zip(CARD_FILES, texts, strict=True)}

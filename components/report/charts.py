@@ -1,8 +1,8 @@
 """Line and bar charts as inline SVG: sharp on any screen, a few kilobytes, no library, no script.
 
 Contract: pure functions from numbers to an SVG string that is safe to embed. Colours are CSS
-classes of the page (``c0`` to ``c5``), so light and dark themes need no second picture. Values
-that are missing or not finite leave a gap.
+classes of the page (``c0`` to ``c5``), so light and dark themes need no second picture. Every axis
+says what it shows and in which unit. Values that are missing or not finite leave a gap.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 _WIDTH, _HEIGHT = 460, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 14, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 32, 44
 _MAX_POINTS = 240  # per line: more cannot be seen at this width
+_STRIP, _FAR = 160.0, 30.0  # width of a gate's strip; how many times a value is out of sight
 _COLOURS = 6
 _LOG_FROM = 50.0  # a range this many times its smallest value is drawn on a logarithmic axis
 
@@ -21,14 +22,18 @@ Number = float | int | None
 
 
 def line_chart(
-    series: Mapping[str, tuple[Sequence[Number], Sequence[Number]]], x_title: str, title: str
+    series: Mapping[str, tuple[Sequence[Number], Sequence[Number]]],
+    x_title: str,
+    y_title: str,
+    title: str,
 ) -> str:
     """Draws one line per entry of ``series``; an empty string if nothing can be drawn.
 
     Args:
         series: Name to positions (ascending) and values, as many; None, NaN and infinities
             leave a gap.
-        x_title: Words under the x axis.
+        x_title: Words under the x axis, with the unit.
+        y_title: Words above the y axis, with the unit.
         title: What the chart shows, for readers who cannot see it.
     """
     lines = {
@@ -50,7 +55,8 @@ def line_chart(
     every_x = [float(a) for x, _ in series.values() for a in x if _is_finite(a)]
     to_x = _scale(min(every_x), max(every_x), _LEFT, _WIDTH - _RIGHT)
     to_y = _scale(low, high, _HEIGHT - _BOTTOM, _TOP, logarithmic)
-    parts = [_frame(title)]
+    scale = ", logarithmic" if logarithmic else ""
+    parts = [_frame(title), _text(0, 14, y_title + scale, "start")]
     parts += [_y_tick(tick, to_y(tick)) for tick in ticks]
     parts += [_x_tick(tick, to_x(tick)) for tick in _ends(every_x)]
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_title, "middle"))
@@ -62,14 +68,22 @@ def line_chart(
     return "".join(parts) + "</svg>" + _legend(list(lines))
 
 
-def bar_chart(labels: Sequence[str], groups: Mapping[str, Sequence[Number]], title: str) -> str:
+def bar_chart(
+    labels: Sequence[str],
+    groups: Mapping[str, Sequence[Number]],
+    x_title: str,
+    y_title: str,
+    title: str,
+) -> str:
     """Draws one bar per label and group, from zero; an empty string if there is nothing."""
     values = [float(v) for group in groups.values() for v in group if _is_finite(v)]
     if not labels or not values:
         return ""
     ticks = [tick for tick in _ticks(0.0, max(values)) if tick >= 0]
     to_y = _scale(0.0, max([*values, *ticks]) or 1.0, _HEIGHT - _BOTTOM, _TOP)
-    parts = [_frame(title)] + [_y_tick(tick, to_y(tick)) for tick in ticks]
+    parts = [_frame(title), _text(0, 14, y_title, "start")]
+    parts += [_y_tick(tick, to_y(tick)) for tick in ticks]
+    parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_title, "middle"))
     slot = (_WIDTH - _LEFT - _RIGHT) / len(labels)
     width = slot * 0.8 / len(groups)
     for i, label in enumerate(labels):
@@ -82,7 +96,52 @@ def bar_chart(labels: Sequence[str], groups: Mapping[str, Sequence[Number]], tit
                     f'width="{max(width - 1, 1):.1f}" height="{_HEIGHT - _BOTTOM - top:.1f}"/>'
                 )
         parts.append(_text(left + slot * 0.4, _HEIGHT - _BOTTOM + 16, label, "middle"))
-    return "".join(parts) + "</svg>" + _legend(list(groups))
+    return "".join(parts) + "</svg>" + _legend(list(groups), "bar")
+
+
+def gate_strip(
+    value: Number,
+    interval: Sequence[Number] | None,
+    threshold: float,
+    direction: str,
+    champion: Number = None,
+    limit: Number = None,
+    title: str = "",
+) -> str:
+    """Draws where a figure lies on one line: shaded is where the gate passes.
+
+    A dot is the value, a bar its interval, the tall line the threshold, the dashed line the limit
+    beside the champion, the open diamond the champion. Empty where there is no value, or where the
+    threshold is so far away that the rest would fall on one spot.
+    """
+    near = [v for v in (value, *(interval or ()), champion, limit) if _is_finite(v)]
+    if not _is_finite(value) or not _is_finite(threshold):
+        return ""
+    low, high = min([*near, threshold]), max([*near, threshold])
+    if threshold and abs(threshold - value) > _FAR * max(abs(value), max(near) - min(near)):
+        return ""
+    pad = 0.12 * ((high - low) or abs(high) or 1.0)
+    to_x = _scale(low - pad, high + pad, 0.0, _STRIP)
+    edge = to_x(threshold)
+    left, right = (0.0, edge) if direction == "max" else (edge, _STRIP)
+    parts = [
+        f'<svg class="strip" viewBox="0 0 {_STRIP:.0f} 24" role="img" '
+        f'aria-label="{escape(title, quote=True)}">',
+        f'<rect class="pass" x="{left:.1f}" y="4" width="{right - left:.1f}" height="16"/>',
+        f'<path class="axis" d="M0 12H{_STRIP:.0f}"/>',
+        f'<path class="threshold" d="M{edge:.1f} 1V23"/>',
+    ]
+    if _is_finite(limit):
+        parts.append(f'<path class="limit" d="M{to_x(limit):.1f} 3V21"/>')
+    if interval and all(map(_is_finite, interval)):
+        parts.append(
+            f'<path class="spread" d="M{to_x(interval[0]):.1f} 12H{to_x(interval[1]):.1f}"/>'
+        )
+    if _is_finite(champion):
+        x = to_x(champion)
+        parts.append(f'<path class="rival" d="M{x:.1f} 6l5 6l-5 6l-5 -6z"/>')
+    parts.append(f'<circle class="value" cx="{to_x(value):.1f}" cy="12" r="4"/>')
+    return "".join(parts) + "</svg>"
 
 
 def _is_finite(value: Number) -> bool:
@@ -174,9 +233,9 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _legend(names: list[str]) -> str:
+def _legend(names: list[str], kind: str = "line") -> str:
     items = "".join(
-        f'<span class="key"><span class="swatch c{i % _COLOURS}"></span>{escape(name)}</span>'
+        f'<span><span class="swatch {kind} c{i % _COLOURS}"></span>{escape(name)}</span>'
         for i, name in enumerate(names)
     )
     return f'<div class="legend">{items}</div>'

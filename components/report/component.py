@@ -16,23 +16,23 @@ from typing import Any
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
+from components.model_card.words import WORDS
 from components.origin import origin
 from components.report.data import (
     Link,
     ModelReport,
     Push,
     ReportData,
-    Stage,
     read_evaluation,
     read_json,
-    read_lineage,
+    read_map,
+    read_push,
     read_stage,
-    read_statistics,
+    read_stages,
 )
 from components.report.render import render_report
+from components.report.statistics import read_statistics
 
-TITLES = {"autoencoder": "Autoencoder", "diffusion": "Diffusion model", "gan": "GAN"}
-SPLITS = ("train", "eval", "test")
 PAGE = "index.html"
 
 _ROLES = {
@@ -51,7 +51,7 @@ class ReportSpec(component_spec.ComponentSpec):
     PARAMETERS = {"config": component_spec.ExecutionParameter(type=str)}
     INPUTS = {
         f"{model}_{role}": component_spec.ChannelParameter(type=kind, optional=True)
-        for model in TITLES
+        for model in WORDS
         for role, kind in _ROLES.items()
     } | {
         "judge": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
@@ -75,8 +75,8 @@ class Executor(base_executor.BaseExecutor):
         created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         artifacts = {name: found[0] for name, found in input_dict.items() if found}
         config = json.loads(exec_properties["config"])
-        page = render_report(collect(artifacts, run_id, created, config))
         [report] = output_dict["report"]
+        page = render_report(collect(artifacts, run_id, created, config, report.uri))
         os.makedirs(report.uri, exist_ok=True)
         with open(os.path.join(report.uri, PAGE), "w", encoding="utf-8") as file:
             file.write(page)
@@ -94,7 +94,7 @@ class Report(base_component.BaseComponent):
 
 
 def collect(
-    artifacts: dict[str, Any], run_id: str, created: str, config: dict[str, Any]
+    artifacts: dict[str, Any], run_id: str, created: str, config: dict[str, Any], page_dir: str
 ) -> ReportData:
     """Reads everything the artifacts hold, by the names of ``ReportSpec.INPUTS``."""
 
@@ -106,44 +106,37 @@ def collect(
     return ReportData(
         run_id=run_id,
         created=created,
-        models=[_model(name, title, artifacts) for name, title in TITLES.items()],
+        models=[_model(name, artifacts, page_dir) for name in WORDS],
         judge=read_stage("Training", uri("judge")) if uri("judge") else None,
-        splits=read_statistics(statistics, SPLITS) if statistics else [],
+        splits=read_statistics(statistics) if statistics else [],
         findings=read_json(Path(findings) / "anomalies.json") if findings else None,
         links=[Link(name, a.type_name, origin(a)) for name, a in sorted(artifacts.items())],
         config=config,
     )
 
 
-def _model(name: str, title: str, artifacts: dict[str, Any]) -> ModelReport:
+def _model(name: str, artifacts: dict[str, Any], page_dir: str) -> ModelReport:
     found = {role: artifacts.get(f"{name}_{role}") for role in _ROLES}
-    trained, tuned = found["base_model"], found["model"]
-    stages: list[Stage] = []
-    if trained:
-        stages.append(read_stage("Training", trained.uri))
-    if tuned:
-        stages.append(read_stage("Fine-tuning" if trained else "Training", tuned.uri))
-    evaluation = found["evaluation"]
-    metrics, pictures = read_evaluation(evaluation.uri) if evaluation else (None, [])
-    blessing, check = found["blessing"], found["infra_blessing"]
+    uris = {role: artifact.uri if artifact else None for role, artifact in found.items()}
+    evaluation, check = uris["evaluation"], uris["infra_blessing"]
+    metrics, pictures = read_evaluation(evaluation) if evaluation else (None, [])
+    blessing = found["blessing"]
     return ModelReport(
         name=name,
-        title=title,
-        stages=stages,
+        title=WORDS[name].title,
+        stages=read_stages(uris["base_model"], uris["model"]),
         evaluation=metrics,
         pictures=pictures,
+        map=read_map(evaluation) if evaluation else None,
         blessed=bool(blessing.get_int_custom_property("blessed")) if blessing else None,
         reason=blessing.get_string_custom_property("reason") if blessing else "",
-        serving_check=read_json(Path(check.uri) / "serving_check.json") if check else None,
-        push=_push(found["pushed_model"]) if found["pushed_model"] else None,
+        serving_check=read_json(Path(check) / "serving_check.json") if check else None,
+        push=_push(found["pushed_model"], page_dir) if found["pushed_model"] else None,
     )
 
 
-def _push(pushed: Any) -> Push:
+def _push(pushed: Any, page_dir: str) -> Push:
     destination = pushed.get_string_custom_property("pushed_destination")
-    return Push(
-        pushed=bool(pushed.get_int_custom_property("pushed")),
-        destination=destination,
-        version=pushed.get_string_custom_property("pushed_version"),
-        lineage=read_lineage(destination) if destination else None,
-    )
+    if not pushed.get_int_custom_property("pushed"):
+        return Push(pushed=False)
+    return read_push(destination, pushed.get_string_custom_property("pushed_version"), page_dir)

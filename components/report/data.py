@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.report.statistics import SplitStatistics
+
+MAP_FILE = "tsne.json"
+MAP_SPRITE = "figures/tsne_sprite.png"
 _TRAINING_PICTURES = 4  # sample grids shown per training, spread evenly over its steps
 
 
@@ -24,6 +28,22 @@ class Picture:
     title: str
     caption: str
     png: bytes | None
+    file: str = ""  # relative to metrics.json
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, from the file's header; zeros where the file is missing."""
+        header = (self.png or b"").ljust(24, b"\0")
+        return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingMap:
+    """A map of the code: ``sprite`` holds the image of each point, 64 thumbnails in a row."""
+
+    points: Sequence[Sequence[float]]  # [N, 2]
+    labels: Sequence[str]  # [N]
+    sprite: bytes | None = None  # PNG
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +58,15 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Push:
-    """Whether and where a model was pushed; ``lineage`` is the file beside the pushed model."""
+    """Whether and where a model was pushed; the other files lie beside the pushed model."""
 
     pushed: bool
     destination: str = ""
     version: str = ""
     lineage: Mapping[str, Any] | None = None
+    card_markdown: str = ""
+    card_html: str = ""
+    card_address: str = ""  # of the HTML card, as seen from the page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,33 +78,11 @@ class ModelReport:
     stages: Sequence[Stage] = ()
     evaluation: Mapping[str, Any] | None = None
     pictures: Sequence[Picture] = ()
+    map: EmbeddingMap | None = None
     blessed: bool | None = None
     reason: str = ""
     serving_check: Mapping[str, Any] | None = None
     push: Push | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ColumnStatistics:
-    """One column of one split; ``counts`` maps a value to its number, for categories only."""
-
-    name: str
-    mean: float
-    deviation: float
-    low: float
-    median: float
-    high: float
-    missing: int
-    counts: Mapping[str, float] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class SplitStatistics:
-    """One split of the data."""
-
-    name: str
-    examples: int
-    columns: Sequence[ColumnStatistics]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,77 +128,62 @@ def read_stage(title: str, model_dir: str) -> Stage:
     )
 
 
+def read_stages(base_dir: str | None, model_dir: str | None) -> list[Stage]:
+    """Reads the trainings of a model in order: its base's, if it was fine-tuned, and its own."""
+    stages = [read_stage("Training", base_dir)] if base_dir else []
+    if model_dir:
+        stages.append(read_stage("Fine-tuning" if base_dir else "Training", model_dir))
+    return stages
+
+
 def read_evaluation(evaluation_dir: str) -> tuple[Mapping[str, Any] | None, list[Picture]]:
     """Reads metrics.json of an evaluation, and its pictures in the order given there."""
     root = Path(evaluation_dir)
     metrics = read_json(root / "metrics.json")
     pictures = []
     for image in (metrics or {}).get("images", []):
-        path = root / image["file"]
-        png = path.read_bytes() if path.is_file() else None
-        pictures.append(Picture(image.get("title", ""), image.get("caption", ""), png))
+        file = image["file"]
+        if file != MAP_SPRITE:  # thumbnails of the map, no picture to look at
+            title, caption = image.get("title", ""), image.get("caption", "")
+            pictures.append(Picture(title, caption, _read_bytes(root / file), file))
     return metrics, pictures
 
 
-def read_lineage(version_dir: str) -> Mapping[str, Any] | None:
-    """Reads the lineage file that was pushed with a version."""
-    return read_json(Path(version_dir) / "assets.extra" / "lineage.json")
+def read_map(evaluation_dir: str) -> EmbeddingMap | None:
+    """Reads the points of the map of an evaluation and their thumbnails; None without points."""
+    root = Path(evaluation_dir)
+    found = read_json(root / MAP_FILE)
+    if not found or not found.get("points"):
+        return None
+    labels = [str(label) for label in found.get("labels") or []]
+    return EmbeddingMap(found["points"], labels, _read_bytes(root / MAP_SPRITE))
 
 
-def read_statistics(statistics_dir: str, splits: Sequence[str]) -> list[SplitStatistics]:
-    """Reads the statistics of the numeric columns of every split that is there."""
-    from tensorflow_metadata.proto.v0 import statistics_pb2
+def read_push(destination: str, version: str, page_dir: str) -> Push:
+    """Reads lineage and model card of a pushed version.
 
-    found = []
-    for split in splits:
-        path = Path(statistics_dir) / f"Split-{split}" / "FeatureStats.pb"
-        if path.is_file():
-            lists = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
-            dataset = lists.datasets[0]
-            columns = [_column(f) for f in dataset.features if f.HasField("num_stats")]
-            columns += [_category(f) for f in dataset.features if _is_category(f)]
-            found.append(SplitStatistics(split, int(dataset.num_examples), columns))
-    return found
+    Args:
+        destination: Directory of the version.
+        version: Its number.
+        page_dir: Directory of the page, from which the card is linked.
+    """
+    extra = Path(destination) / "assets.extra"
+    card = extra / "model_card.html"
+    return Push(
+        pushed=True,
+        destination=destination,
+        version=version,
+        lineage=read_json(extra / "lineage.json"),
+        card_markdown=(_read_bytes(extra / "model_card.md") or b"").decode(),
+        card_html=(_read_bytes(card) or b"").decode(),
+        card_address=Path(os.path.relpath(card, page_dir)).as_posix() if card.is_file() else "",
+    )
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _step_title(stem: str) -> str:
     words, _, digits = stem.rpartition("_")
     return f"{words} {int(digits):,}" if digits.isdecimal() else stem.replace("_", " ")
-
-
-def _name(feature: Any) -> str:
-    return feature.name or ".".join(feature.path.step)
-
-
-def _column(feature: Any) -> ColumnStatistics:
-    stats = feature.num_stats
-    return ColumnStatistics(
-        name=_name(feature),
-        mean=stats.mean,
-        deviation=stats.std_dev,
-        low=stats.min,
-        median=stats.median,
-        high=stats.max,
-        missing=int(stats.common_stats.num_missing),
-    )
-
-
-def _is_category(feature: Any) -> bool:
-    return feature.HasField("string_stats") and bool(feature.string_stats.rank_histogram.buckets)
-
-
-def _category(feature: Any) -> ColumnStatistics:
-    stats = feature.string_stats
-    counts = {b.label: b.sample_count for b in stats.rank_histogram.buckets}
-    if all(label.isdecimal() for label in counts):
-        counts = dict(sorted(counts.items(), key=lambda item: int(item[0])))
-    return ColumnStatistics(
-        name=_name(feature),
-        mean=math.nan,
-        deviation=math.nan,
-        low=math.nan,
-        median=math.nan,
-        high=math.nan,
-        missing=int(stats.common_stats.num_missing),
-        counts=counts,
-    )

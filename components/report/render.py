@@ -1,16 +1,17 @@
-"""Turns ``ReportData`` into one HTML page that needs no network and no script.
+"""Turns ``ReportData`` into one HTML page that needs no network, and reads well without script.
 
 Contract: ``render_report(data) -> str`` is pure; the same data gives the same page. Pictures are
-embedded as base64 PNG, curves as inline SVG, styles inline; the page reads well on a phone and in
-light and dark. Missing figures are shown as missing. Rendering takes well under a second.
+embedded as base64 PNG, curves as inline SVG, style and script inline, and a policy in the page
+forbids the network. Missing figures are shown as missing, with the reason. Rendering takes well
+under a second.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +19,17 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from components.report.charts import bar_chart, line_chart
-from components.report.data import ModelReport, Picture, ReportData, SplitStatistics, Stage
+from components.model_card.card import not_measured
+from components.model_card.words import WORDS
+from components.report.charts import bar_chart, gate_strip, line_chart
+from components.report.data import EmbeddingMap, ModelReport, Picture, ReportData, Stage
+from components.report.statistics import SplitStatistics
+from components.report.topics import by_topic
+from components.wording import MISSING, bound, interval, number, sentence
 
-MISSING = "missing"
-_TEMPLATE = Path(__file__).parent / "report.html.jinja"
+_HERE = Path(__file__).parent
 _KEY_FIGURES = 4
+_WIDE = 2.2  # a picture this many times as wide as high takes the whole width
 
 
 class Verdict(NamedTuple):
@@ -34,9 +40,24 @@ class Verdict(NamedTuple):
     reasons: list[str]
 
 
+class Comparisons(NamedTuple):
+    """Whether anything was measured of a champion, and whether anything has an interval."""
+
+    champion: bool
+    intervals: bool
+
+
 def render_report(data: ReportData) -> str:
     """Renders the page."""
-    return _template().render(data=data, config=flatten(data.config))
+    script = _text("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return _template().render(
+        data=data,
+        config=flatten(data.config),
+        style=Markup(_text("report.css")),
+        script=Markup(script),
+        script_digest=digest,
+    )
 
 
 def verdict(model: ModelReport) -> Verdict:
@@ -64,23 +85,46 @@ def key_figures(model: ModelReport) -> list[Mapping[str, Any]]:
     return (gated or figures)[:_KEY_FIGURES]
 
 
-def compares(evaluation: Mapping[str, Any]) -> bool:
-    """Whether anything was measured of a champion; only change thresholds ask for that."""
-    rows = [*evaluation.get("figures", []), *evaluation.get("gates", [])]
-    return any(row.get("champion") is not None for row in rows)
+def outcome(data: ReportData) -> str:
+    """What became of the models, in one sentence."""
+    pushed = [model.title for model in data.models if model.push and model.push.pushed]
+    others = [model.title for model in data.models if model.title not in pushed]
+    if not others:
+        return f"All {len(pushed)} models were approved and pushed."
+    words = f"Not pushed: {', '.join(others)}."
+    return f"{words} Pushed: {', '.join(pushed)}." if pushed else f"No model was pushed. {words}"
 
 
-def number(value: Any) -> str:
-    """Four significant digits; ``missing`` where there is no finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return MISSING if value is None else str(value)
-    if not math.isfinite(value):
-        return MISSING
-    if value == int(value) and abs(value) < 1e9:
-        return f"{int(value):,}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3e}" if abs(value) < 1e-3 else f"{value:.4g}"
+def key_pictures(model: ModelReport) -> list[Picture]:
+    """The first picture, and under a flat strip the next one that is no strip."""
+    first = list(model.pictures[:1])
+    if first and shape(first[0].size) == "wide":
+        first += [p for p in model.pictures if p.png and shape(p.size) == "square"][:1]
+    return first
+
+
+def comparisons(evaluation: Mapping[str, Any]) -> Comparisons:
+    """What the tables of this evaluation have columns for."""
+    rows = [*(evaluation.get("figures") or []), *(evaluation.get("gates") or [])]
+    return Comparisons(
+        champion=any(row.get("champion") is not None for row in rows),
+        intervals=any(row.get("interval") for row in rows),
+    )
+
+
+def strip(gate: Mapping[str, Any]) -> Markup:
+    """Where the figure of a gate lies beside its threshold."""
+    return Markup(
+        gate_strip(
+            gate.get("value"),
+            gate.get("interval"),
+            gate.get("threshold"),
+            gate.get("direction", ""),
+            gate.get("champion"),
+            gate.get("limit"),
+            gate.get("sentence") or gate.get("title") or "",
+        )
+    )
 
 
 def curve_charts(stage: Stage) -> list[tuple[str, Markup]]:
@@ -88,7 +132,8 @@ def curve_charts(stage: Stage) -> list[tuple[str, Markup]]:
 
     Curves have one value per ``step``, or per ``epoch_end_step`` where they are that long.
     """
-    curves = (stage.history or {}).get("curves", {})
+    history = stage.history or {}
+    curves = history.get("curves") or {}
     axes = [curves[name] for name in ("epoch_end_step", "step") if curves.get(name)]
     groups: dict[str, dict[str, tuple[Sequence, Sequence]]] = {}
     for name, values in curves.items():
@@ -100,28 +145,58 @@ def curve_charts(stage: Stage) -> list[tuple[str, Markup]]:
     charts = []
     for group, series in groups.items():
         title = next(iter(series)) if len(series) == 1 else group
-        svg = line_chart(series, "step", f"{stage.title}: {title} over the steps")
+        unit = _unit(group, history.get("model"))
+        svg = line_chart(
+            series, "training step", unit, f"{stage.title}: {title} over the training steps"
+        )
         if svg:
             charts.append((title, Markup(svg)))
     return charts
 
 
+def _unit(group: str, model: str | None) -> str:
+    if group == "loss" and model in WORDS:
+        return WORDS[model].loss
+    units = {"loss": "cross-entropy (nats)", "accuracy": "share of the images, 0 to 1"}
+    return units.get(group, f"{group} (no unit)")
+
+
 def label_chart(splits: Sequence[SplitStatistics]) -> Markup:
     """Share of every label in every split, in percent."""
-    shares: dict[str, dict[str, float]] = {}
-    for split in splits:
-        for column in split.columns:
-            total = sum(column.counts.values())
-            if column.name == "label" and total:
-                shares[split.name] = {k: 100 * v / total for k, v in column.counts.items()}
+    shares = {split.name: split.label_shares for split in splits if split.label_shares}
     labels = sorted({label for share in shares.values() for label in share}, key=_natural)
     groups = {name: [share.get(label) for label in labels] for name, share in shares.items()}
-    return Markup(bar_chart(labels, groups, "Share of every label in every split, in percent"))
+    title = "Share of every label in every split, in percent"
+    return Markup(bar_chart(labels, groups, "label", "share of the images (%)", title))
 
 
-def data_uri(picture: Picture) -> str:
-    """The PNG as an address that holds its own bytes."""
-    return "data:image/png;base64," + base64.b64encode(picture.png or b"").decode("ascii")
+def column_rows(splits: Sequence[SplitStatistics]) -> list[tuple[str, list[str]]]:
+    """Mean and deviation of every numeric column in every split."""
+    columns = [{column.name: column for column in split.columns} for split in splits]
+    names = dict.fromkeys(c.name for split in splits for c in split.columns if not c.counts)
+
+    def cell(column: Any) -> str:
+        return f"{number(column.mean)} \u00b1 {number(column.deviation)}" if column else MISSING
+
+    return [(name, [cell(found.get(name)) for found in columns]) for name in names]
+
+
+def map_json(found: EmbeddingMap) -> Markup:
+    """The points of a map as JSON that may stand in a script element."""
+    content = {"points": [[round(v, 3) for v in p] for p in found.points], "labels": found.labels}
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
+    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
+
+
+def data_uri(content: bytes | str, kind: str = "image/png") -> str:
+    """An address that holds the content itself."""
+    raw = content.encode() if isinstance(content, str) else content
+    return f"data:{kind};base64," + base64.b64encode(raw).decode("ascii")
+
+
+def shape(size: tuple[int, int]) -> str:
+    """CSS class of a picture of so many pixels: wide ones take the whole width."""
+    return "wide" if size[1] and size[0] / size[1] >= _WIDE else "square"
 
 
 def flatten(config: Mapping[str, Any], where: str = "") -> list[tuple[str, str]]:
@@ -139,12 +214,6 @@ def flatten(config: Mapping[str, Any], where: str = "") -> list[tuple[str, str]]
     return rows
 
 
-def sentence(words: str) -> str:
-    """The words with a capital at the beginning and a full stop at the end."""
-    stop = "." if words and words[-1] not in ".!?" else ""
-    return words[:1].upper() + words[1:] + stop
-
-
 def number_pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names in words with their numbers, for a table."""
     return [(name.replace("_", " "), number(value)) for name, value in values.items()]
@@ -155,19 +224,33 @@ def _natural(label: str) -> tuple[int, str]:
 
 
 @functools.cache
+def _text(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+@functools.cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(number=number, data_uri=data_uri, sentence=sentence)
-    environment.globals.update(
-        verdict=verdict,
-        key_figures=key_figures,
-        compares=compares,
-        curve_charts=curve_charts,
-        label_chart=label_chart,
-        flatten=flatten,
-        number_pairs=number_pairs,
-        MISSING=MISSING,
+    environment.filters.update(
+        number=number, data_uri=data_uri, sentence=sentence, interval=interval, shape=shape
     )
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    helpers = (verdict, outcome, key_figures, key_pictures, comparisons, strip, not_measured)
+    helpers += (
+        by_topic,
+        curve_charts,
+        label_chart,
+        column_rows,
+        map_json,
+        flatten,
+        number_pairs,
+        bound,
+    )
+    environment.globals.update({helper.__name__: helper for helper in helpers})
+    environment.globals.update(MISSING=MISSING, WORDS=WORDS)
+    return environment.get_template("report.html.jinja")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local import local_dag_runner
 from tfx.types import channel, component_spec, standard_artifacts
 
-from components.pusher.component import Executor, Pusher
+from components.pusher.component import Executor, Pusher, extra_files
 from serving.model_server.versions import list_versions
 
 KINDS = {
@@ -22,14 +23,25 @@ KINDS = {
 }
 
 
+METRICS = {
+    "model": "gan",
+    "blessed": True,
+    "figures": [{"name": "frechet_distance", "title": "FD", "value": 4.5678}],
+}
+
+
 def fill(artifacts: dict[str, object], blessed: int = 1, infra_blessed: int = 1) -> None:
     """Writes what trainer, Evaluator and serving check would."""
     files = {
-        "model": {"Format-Serving/saved_model.pb": "graph", "history.json": "{}"},
+        "model": {
+            "Format-Serving/saved_model.pb": "graph",
+            "history.json": '{"steps": 4321, "parameters": {"trainable": 70000, "frozen": 7}}',
+            "config.json": '{"gradient_penalty": 0.625}',
+        },
         "model_blessing": {},
         "infra_blessing": {"tf_serving_warmup_requests": "records"},
         "evaluation": {
-            "metrics.json": '{"model": "gan", "blessed": true}',
+            "metrics.json": json.dumps(METRICS),
             "clusters.json": "centres",
         },
     }
@@ -56,7 +68,12 @@ def run_executor(tmp_path: Path, **verdicts: int):
     Executor(context).Do(
         {name: [artifact] for name, artifact in artifacts.items()},
         {"pushed_model": [pushed_model]},
-        {"model_name": "gan", "serving_dir": str(tmp_path / "serving"), "keep_versions": 5},
+        {
+            "model_name": "gan",
+            "serving_dir": str(tmp_path / "serving"),
+            "keep_versions": 5,
+            "data_dir": "data/mnist",
+        },
     )
     return pushed_model
 
@@ -81,6 +98,61 @@ def test_blessed_model_is_pushed_with_metrics_lineage_and_warmup(tmp_path: Path)
     assert lineage["pushed_at"].endswith("+00:00")
     written = json.loads((tmp_path / "pushed_model" / "pushed.json").read_text())
     assert written["version"] == str(version.number)
+
+
+def test_the_model_card_of_this_very_version_travels_with_it(tmp_path: Path):
+    run_executor(tmp_path)
+    [version] = list_versions(tmp_path / "serving" / "gan")
+    markdown = (version.path / "assets.extra" / "model_card.md").read_text()
+    page = (version.path / "assets.extra" / "model_card.html").read_text()
+    lineage = json.loads((version.path / "assets.extra" / "lineage.json").read_text())
+    for text in (markdown, page):
+        for fact in ("4.568", "4,321", "70,007", "0.625", "run-7", "data/mnist"):
+            assert fact in text
+        assert lineage["pushed_at"] in text.replace("&#x27;", "'")
+
+
+def test_the_card_is_there_in_the_moment_in_which_the_version_is(tmp_path: Path, monkeypatch):
+    """What a watching server may see: the version's own directory, from its rename on."""
+    seen = []
+    rename = os.rename
+
+    def watch(source, target):
+        before = sorted(path.name for path in (Path(source) / "assets.extra").iterdir())
+        assert not Path(target).exists()
+        rename(source, target)
+        seen.append((Path(target).name.isdecimal(), before))
+
+    monkeypatch.setattr("components.pusher.push.os.rename", watch)
+    run_executor(tmp_path)
+    [(is_version, files)] = seen
+    assert is_version and {"model_card.html", "model_card.md", "metrics.json"} <= set(files)
+
+
+def test_base_model_and_statistics_are_on_the_card_and_in_the_lineage(tmp_path: Path):
+    pb = pytest.importorskip("tensorflow_metadata.proto.v0.statistics_pb2")
+    artifacts = {name: kind() for name, kind in KINDS.items()}
+    artifacts |= {
+        "base_model": standard_artifacts.Model(),
+        "statistics": standard_artifacts.ExampleStatistics(),
+    }
+    for name, artifact in artifacts.items():
+        artifact.uri = str(tmp_path / name)
+    fill(artifacts)
+    (tmp_path / "base_model").mkdir()
+    (tmp_path / "base_model" / "history.json").write_text('{"steps": 98765}')
+    lists = pb.DatasetFeatureStatisticsList()
+    lists.datasets.add(num_examples=54321)
+    (tmp_path / "statistics" / "Split-train").mkdir(parents=True)
+    (tmp_path / "statistics" / "Split-train" / "FeatureStats.pb").write_bytes(
+        lists.SerializeToString()
+    )
+    files = extra_files("autoencoder", artifacts, "run-7", "data/own")
+    card = files["model_card.md"].decode()
+    assert "98,765" in card and "4,321" in card and "train 54,321 images" in card
+    lineage = json.loads(files["lineage.json"])
+    assert lineage["base_model_uri"] == str(tmp_path / "base_model")
+    assert lineage["statistics_uri"] == str(tmp_path / "statistics")
 
 
 @pytest.mark.parametrize(

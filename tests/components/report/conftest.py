@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from components.report.data import (
-    ColumnStatistics,
+    EmbeddingMap,
     Link,
     ModelReport,
     Picture,
     Push,
     ReportData,
-    SplitStatistics,
     Stage,
 )
+from components.report.statistics import ColumnStatistics, SplitStatistics
 
 
 def png(width: int, height: int, seed: int = 0) -> bytes:
@@ -70,6 +70,20 @@ def evaluation(model: str, passed: bool = True) -> dict:
                 "better": "lower",
                 "description": "Distance of the judge's features of samples and test images.",
                 "champion": 5.25,
+                "interval": [4.25, 4.75],
+                "missing": "",
+            },
+            {
+                "name": "recall",
+                "title": "Recall",
+                "value": None,
+                "floor": 0.875,
+                "floor_title": "real train images",
+                "better": "higher",
+                "description": "",
+                "champion": None,
+                "interval": None,
+                "missing": "not run; inkwell evaluate --deep measures it",
             },
             {
                 "name": "inception_score",
@@ -89,8 +103,12 @@ def evaluation(model: str, passed: bool = True) -> dict:
                 "value": 4.5678,
                 "threshold": 10.0 if passed else 2.0,
                 "direction": "max",
+                "interval": [4.25, 4.75],
                 "champion": 5.25,
-                "max_regression": 0.1,
+                "difference": -0.6822,
+                "difference_interval": [-0.9, -0.5],
+                "retrain_spread": 0.1,
+                "limit": 5.875,
                 "passed": passed,
                 "sentence": "Fréchet distance 4.568 must be at most 2.",
                 "reason": "two samples of real images differ by half as much",
@@ -116,6 +134,21 @@ def check(name: str, passed: bool, value: float, limit: float, sentence: str) ->
     }
 
 
+def embedding_map(count: int = 300) -> EmbeddingMap:
+    """Three groups of points; the image of point i is all of grey level i modulo 256."""
+    rng = np.random.default_rng(5)
+    labels = np.arange(count) % 3
+    points = np.array([[0, 0], [30, 0], [0, 30]])[labels] + rng.normal(0, 4, (count, 2))
+    rows = -(-count // 64)
+    sheet = np.zeros((rows * 28, 64 * 28), np.uint8)
+    for i in range(count):
+        y, x = 28 * (i // 64), 28 * (i % 64)
+        sheet[y : y + 28, x : x + 28] = i % 256
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "PNG")
+    return EmbeddingMap(points.tolist(), [str(k) for k in labels], buffer.getvalue())
+
+
 def model_report(name: str, title: str, passed: bool = True) -> ModelReport:
     lineage = {"run_id": "20260821-101500", "model": "/outputs/quick/pipeline/x/model/17"}
     return ModelReport(
@@ -132,10 +165,12 @@ def model_report(name: str, title: str, passed: bool = True) -> ModelReport:
         ],
         evaluation=evaluation(name, passed),
         pictures=[
-            Picture("Samples", "64 of 10,000.", png(480, 480, 1)),
-            Picture("Codes", "t-SNE of the bottleneck.", png(900, 600, 2)),
-            Picture("A file that is not there", "", None),
+            Picture("Samples", "64 of 10,000.", png(480, 480, 1), "figures/samples.png"),
+            Picture("Map", "t-SNE of the bottleneck.", png(900, 600, 2), "figures/tsne.png"),
+            Picture("Denoised", "", png(1200, 120, 3), "figures/denoising.png"),
+            Picture("A file that is not there", "", None, "figures/lost.png"),
         ],
+        map=embedding_map() if name == "autoencoder" else None,
         blessed=passed,
         reason="" if passed else "1 gate failed.",
         serving_check={
@@ -146,7 +181,17 @@ def model_report(name: str, title: str, passed: bool = True) -> ModelReport:
             "max_difference": {"serving_default": 1.5e-7},
             "load_seconds": 1.75,
         },
-        push=Push(passed, f"/serving_models/{name}/18", "18", lineage) if passed else Push(False),
+        push=Push(
+            True,
+            f"/serving_models/{name}/18",
+            "18",
+            lineage,
+            "# Card",
+            "<h1>Card</h1>",
+            f"../{name}/18/assets.extra/model_card.html",
+        )
+        if passed
+        else Push(False),
     )
 
 

@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from components.report.data import read_evaluation, read_json, read_lineage, read_stage
+from components.report.data import (
+    MAP_SPRITE,
+    Picture,
+    read_evaluation,
+    read_json,
+    read_map,
+    read_push,
+    read_stage,
+    read_stages,
+)
 from tests.components.report.conftest import png
 
 
@@ -65,15 +74,51 @@ def test_an_evaluation_without_metrics_is_missing(tmp_path):
     assert read_evaluation(str(tmp_path)) == (None, [])
 
 
-def test_lineage_is_read_from_the_pushed_version(tmp_path):
-    write(tmp_path / "assets.extra" / "lineage.json", {"run_id": "r"})
-    assert read_lineage(str(tmp_path)) == {"run_id": "r"}
+def test_lineage_and_card_are_read_from_the_pushed_version(tmp_path):
+    version = tmp_path / "serving" / "gan" / "18"
+    write(version / "assets.extra" / "lineage.json", {"run_id": "r"})
+    write(version / "assets.extra" / "model_card.md", b"# Card")
+    write(version / "assets.extra" / "model_card.html", b"<h1>Card</h1>")
+    push = read_push(str(version), "18", str(tmp_path / "run" / "report"))
+    assert (push.pushed, push.version, push.lineage) == (True, "18", {"run_id": "r"})
+    assert (push.card_markdown, push.card_html) == ("# Card", "<h1>Card</h1>")
+    assert push.card_address == "../../serving/gan/18/assets.extra/model_card.html"
     assert read_json(tmp_path / "nowhere.json") is None
+
+
+def test_a_version_from_before_there_were_cards_has_none(tmp_path):
+    push = read_push(str(tmp_path), "18", str(tmp_path))
+    assert (push.lineage, push.card_html, push.card_address) == (None, "", "")
+
+
+def test_trainings_come_in_order_and_only_a_base_makes_a_fine_tuning(tmp_path):
+    base, own = str(tmp_path / "base"), str(tmp_path / "own")
+    assert [stage.title for stage in read_stages(base, own)] == ["Training", "Fine-tuning"]
+    assert [stage.title for stage in read_stages(None, own)] == ["Training"]
+    assert read_stages(None, None) == []
+
+
+def test_the_map_is_read_with_its_thumbnails_which_are_no_picture_of_their_own(tmp_path):
+    sprite = {"file": MAP_SPRITE, "title": "", "caption": ""}
+    write(tmp_path / "metrics.json", {"images": [sprite]})
+    assert read_map(str(tmp_path)) is None
+    write(tmp_path / "tsne.json", {"points": [[0, 1], [2, 3]], "labels": [7, 1]})
+    assert read_map(str(tmp_path)).sprite is None
+    write(tmp_path / MAP_SPRITE, png(56, 28))
+    found = read_map(str(tmp_path))
+    assert (found.points, found.labels) == ([[0, 1], [2, 3]], ["7", "1"])
+    assert found.sprite == png(56, 28)
+    assert read_evaluation(str(tmp_path))[1] == []
+
+
+def test_size_of_a_picture_is_in_its_file():
+    assert Picture("", "", png(40, 30)).size == (40, 30)
+    assert Picture("", "", None).size == (0, 0)
 
 
 def test_statistics_of_every_split_that_is_there(tmp_path):
     pb = pytest.importorskip("tensorflow_metadata.proto.v0.statistics_pb2")
-    from components.report.data import read_statistics
+    from components.report.statistics import read_statistics
 
     lists = pb.DatasetFeatureStatisticsList()
     dataset = lists.datasets.add(num_examples=20)
@@ -89,4 +134,5 @@ def test_statistics_of_every_split_that_is_there(tmp_path):
     assert (split.name, split.examples) == ("test", 20)
     number, category = split.columns
     assert (number.name, number.mean, number.high, number.missing) == ("ink_fraction", 0.25, 1.0, 3)
+    assert split.label_shares == {"9": 75.0, "10": 25.0}
     assert (category.name, list(category.counts.items())) == ("label", [("9", 15.0), ("10", 5.0)])

@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
 
-from components.report.data import ModelReport, Push, ReportData
+from components.report.data import Link, ModelReport, Push, ReportData
 from components.report.render import (
-    MISSING,
     curve_charts,
     flatten,
     key_figures,
-    number,
+    key_pictures,
+    outcome,
     render_report,
     verdict,
 )
+from components.report.topics import by_topic
 
 
 class Page(HTMLParser):
@@ -51,12 +54,26 @@ def page_of(data: ReportData) -> Page:
     return page
 
 
-def test_the_page_refers_to_nothing_outside_itself(report_data):
+def test_the_page_refers_to_nothing_outside_itself_but_the_cards(report_data):
     text = render_report(report_data)
     page = Page(text)
-    assert all(a.startswith(("#", "data:")) for a in page.addresses)
+    outside = [a for a in page.addresses if not a.startswith(("#", "data:"))]
+    cards = [f"../{name}/18/assets.extra/model_card.html" for name in ("autoencoder", "diffusion")]
+    assert outside == cards
     assert {a[1:] for a in page.addresses if a.startswith("#")} <= set(page.ids)
-    assert "<script" not in text and "@import" not in text and "url(" not in text
+    assert len(page.ids) == len(set(page.ids))
+    assert (
+        "@import" not in text and "url(" not in text and "http" not in text.replace("http-eq", "")
+    )
+
+
+def test_the_policy_forbids_all_but_the_script_of_the_page(report_data):
+    text = render_report(report_data)
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert len(scripts) == 1 and f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
 
 
 def test_pictures_are_embedded_byte_for_byte(report_data):
@@ -79,14 +96,29 @@ def test_verdicts_come_first_and_say_why_a_model_was_not_approved(report_data):
 
 def test_every_figure_stands_with_its_floor_and_champion(report_data):
     words = page_of(report_data).words
-    assert "4.568 0.4321 real train images, as many, against the same test images 5.25" in words
+    assert (
+        "4.568 4.25 to 4.75 0.4321 real train images, as many, against the same test images 5.25"
+        in words
+    )
     assert "Lower is better" in words
 
 
-def test_figures_that_are_not_numbers_are_shown_as_missing(report_data):
+def test_figures_that_are_not_numbers_are_shown_as_missing_with_the_reason(report_data):
     words = page_of(report_data).words
-    assert "Inception Score Higher is better. missing none none" in words
+    assert "Inception Score Higher is better. missing none none none" in words
+    assert (
+        "Recall Higher is better. Missing: Not run; inkwell evaluate --deep measures it." in words
+    )
+    assert "2 of 3 figures were not measured" in words
+    assert "Not run; inkwell evaluate --deep measures it. Recall." in words
+    assert "Why is not known. Inception Score." in words
     assert not re.search(r"\bnan\b", words, re.I)
+
+
+def test_the_summary_says_what_was_not_run(report_data):
+    words = page_of(report_data).words
+    summary = words[: words.index("Evaluated with")]
+    assert "1 figure: Not run; inkwell evaluate --deep measures it." in summary
 
 
 def test_missing_files_and_artifacts_are_named_missing():
@@ -121,7 +153,9 @@ def test_lineage_of_what_was_pushed_is_listed(report_data):
 
 
 def test_text_from_outside_is_escaped(report_data):
-    text = render_report(report_data)
+    link = Link("judge", "Model", "<script>alert(1)</script>")
+    text = render_report(dataclasses.replace(report_data, links=[link]))
+    assert "<script>alert" not in text
     assert "data/&lt;mnist&gt;" in text and "<mnist>" not in text
 
 
@@ -155,22 +189,70 @@ def test_curves_per_epoch_are_drawn_over_the_epochs_steps(report_data):
     assert loss.count("<path") == 2 and "held-out loss" in loss
 
 
-def test_numbers_are_short_and_say_when_they_are_missing():
-    assert number(0.123456) == "0.1235"
-    assert number(60000) == "60,000"
-    assert number(12345.678) == "12,346"
-    assert number(1.5e-7) == "1.500e-07"
-    assert number(0.0) == "0"
-    assert number(None) == number(float("inf")) == MISSING
-    assert number("words") == "words"
-
-
-def test_a_gate_stands_with_its_reason_and_a_failed_one_with_its_sentence(report_data):
+def test_a_gate_stands_with_all_it_was_judged_by(report_data):
     words = page_of(report_data).words
     reason = "Two samples of real images differ by half as much."
-    assert words.count(f"Fréchet distance {reason} 4.568 at most 10 5.25 passed") == 2
-    failed = f"Fréchet distance Fréchet distance 4.568 must be at most 2. {reason} 4.568 at most 2"
+    beside = "at most 10 5.25 -0.6822 -0.9 to -0.5 5.875"
+    assert words.count(f"Fréchet distance {reason} passed 4.568 4.25 to 4.75 {beside}") == 2
+    failed = f"Fréchet distance Fréchet distance 4.568 must be at most 2. {reason} failed 4.568"
     assert failed in words
+
+
+def test_figures_pictures_and_tables_are_dealt_out_once_by_topic(report_data):
+    model = report_data.models[0]
+    topics = by_topic(model)
+    assert [topic.key for topic in topics] == ["samples", "denoising", "map", "other"]
+    shown = [p.title for topic in topics for p in topic.pictures]
+    assert sorted(shown) == sorted(p.title for p in model.pictures)
+    named = [f["name"] for topic in topics for f in [*topic.figures, *topic.more_figures]]
+    assert named == ["frechet_distance", "inception_score", "recall"]
+    assert [t["title"] for topic in topics for t in topic.tables] == ["Denoising"]
+    assert topics[2].map is model.map
+
+
+def test_gated_figures_of_a_long_topic_are_in_sight_and_the_others_a_click_away(report_data):
+    names = [f"denoising_{i}" for i in range(9)]
+    figures = [{"name": name, "title": name, "value": 1.0} for name in names]
+    evaluation = {"figures": figures, "gates": [{"metric": "denoising_7", "passed": True}]}
+    model = dataclasses.replace(report_data.models[0], evaluation=evaluation)
+    topic = next(topic for topic in by_topic(model) if topic.key == "denoising")
+    assert [f["name"] for f in topic.figures] == [*names[:4], "denoising_7"]
+    assert [f["name"] for f in topic.more_figures] == [*names[4:7], "denoising_8"]
+
+
+def test_a_flat_strip_in_the_summary_has_a_picture_under_it(report_data):
+    model = report_data.models[0]
+    strip_first = dataclasses.replace(model, pictures=model.pictures[2:0:-1])
+    assert [p.title for p in key_pictures(model)] == ["Samples"]
+    assert [p.title for p in key_pictures(strip_first)] == ["Denoised", "Map"]
+
+
+def test_the_points_of_the_map_are_in_the_page_and_cannot_end_their_element(report_data):
+    labels = ["</script><b>", *report_data.models[0].map.labels[1:]]
+    found = dataclasses.replace(report_data.models[0].map, labels=labels)
+    model = dataclasses.replace(report_data.models[0], map=found)
+    text = render_report(dataclasses.replace(report_data, models=[model]))
+    content = re.search(r'<script type="application/json" class="points">(.*?)</script>', text)[1]
+    assert json.loads(content)["labels"] == labels
+    assert len(json.loads(content)["points"]) == 300
+
+
+def test_outcome_says_what_was_pushed(report_data):
+    assert outcome(report_data) == "Not pushed: GAN. Pushed: Autoencoder, Diffusion model."
+    pushed = dataclasses.replace(report_data, models=report_data.models[:2])
+    assert outcome(pushed) == "All 2 models were approved and pushed."
+    none = dataclasses.replace(report_data, models=report_data.models[2:])
+    assert outcome(none) == "No model was pushed. Not pushed: GAN."
+
+
+def test_the_card_can_be_saved_from_the_page(report_data):
+    page = page_of(report_data)
+    saved = [base64.b64decode(a.split(",")[1]) for a in page.addresses if "data:text/" in a]
+    assert saved == [b"<h1>Card</h1>", b"# Card"] * 2
+    assert "Nothing was pushed, so there is no card." in page.words
+    lost = dataclasses.replace(report_data.models[0], push=Push(True, "x", "18"))
+    text = render_report(dataclasses.replace(report_data, models=[lost]))
+    assert "The card of this version is missing." in text
 
 
 def test_the_champion_has_a_column_where_something_was_compared(report_data):

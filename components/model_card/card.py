@@ -1,0 +1,304 @@
+"""Content of a model card (Mitchell et al. 2019, "Model Cards for Model Reporting", section 4).
+
+Contract: ``build_card`` is pure and makes no fact up. It knows the version's metrics.json, lineage,
+trainings, statistics and serving check; what these do not hold is said to be not known, and a
+figure without a value is shown as missing with its reason. Both formats are written from the same
+content.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from components.model_card.words import ETHICS, OUT_OF_SCOPE, USERS, WORDS
+from components.report.data import Picture, Stage
+from components.report.statistics import SplitStatistics
+from components.wording import MISSING, bound, interval, number, sentence
+
+UNKNOWN = "not known"
+_CITATION = "Mitchell et al. 2019, Model cards for model reporting, FAT*."
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the run has written about one version."""
+
+    model: str
+    metrics: Mapping[str, Any]  # metrics.json
+    lineage: Mapping[str, Any]  # lineage.json
+    stages: Sequence[Stage] = ()  # trainings, in order
+    splits: Sequence[SplitStatistics] = ()
+    serving_check: Mapping[str, Any] | None = None
+    pictures: Sequence[Picture] = ()
+    data_dir: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A table; the first column names the row."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A field of the card: paragraphs (str), lists (tuple of str) and tables."""
+
+    title: str
+    blocks: Sequence[str | tuple[str, ...] | Grid]
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """The whole card."""
+
+    title: str
+    summary: str
+    sections: Sequence[Section]
+    pictures: Sequence[Picture] = ()
+
+
+def build_card(facts: Facts) -> Card:
+    """Puts the facts under the nine headings of a model card."""
+    words = WORDS[facts.model]
+    return Card(
+        title=f"Model card: {words.title}",
+        summary=words.summary,
+        pictures=[picture for picture in facts.pictures if picture.png],
+        sections=[
+            Section("Model details", list(_details(facts))),
+            Section(
+                "Intended use",
+                [
+                    "Uses it was made and measured for:",
+                    tuple(words.uses),
+                    f"Users: {USERS}",
+                    "Out of scope:",
+                    OUT_OF_SCOPE,
+                ],
+            ),
+            Section("Factors", list(_factors(facts))),
+            Section("Metrics", list(_metrics(facts))),
+            Section("Evaluation data", list(_evaluation_data(facts))),
+            Section("Training data", list(_training_data(facts))),
+            Section("Quantitative analyses", list(_analyses(facts))),
+            Section("Ethical considerations", [ETHICS]),
+            Section("Caveats and recommendations", [tuple(_caveats(facts))]),
+        ],
+    )
+
+
+def _details(facts: Facts) -> Iterator[str | Grid]:
+    words, lineage = WORDS[facts.model], facts.lineage
+    yield words.method
+    weights = _parameters(facts.stages[-1]) if facts.stages else None
+    yield Grid(
+        ("field", "value"),
+        [
+            ("served as", facts.model),
+            ("version", "the number of the directory that this card lies in"),
+            ("pushed", lineage.get("pushed_at") or UNKNOWN),
+            ("pipeline run", lineage.get("run_id") or UNKNOWN),
+            ("model artifact", lineage.get("model_uri") or UNKNOWN),
+            ("evaluation", lineage.get("evaluation_uri") or UNKNOWN),
+            ("weights", UNKNOWN if weights is None else number(weights)),
+            ("input and output", "float32 images [B, 28, 28, 1] in 0 to 1, or PNG files"),
+            ("made by", f"a run of Inkwell; the person or organisation is {UNKNOWN}"),
+            ("licence of the model", UNKNOWN),
+            ("contact", UNKNOWN),
+        ],
+    )
+    yield Grid(("signature", "what it does"), words.signatures, "Signatures")
+    if facts.stages:
+        titles = [stage.title for stage in facts.stages]
+        yield Grid(("setting", *titles), _settings(facts.stages), "Trainings")
+    else:
+        yield f"How it was trained is {UNKNOWN}."
+    yield "References: " + " ".join((*words.references, _CITATION))
+
+
+def _parameters(stage: Stage) -> int | None:
+    found = (stage.history or {}).get("parameters") or {}
+    counts = [found.get("trainable"), found.get("frozen")]
+    return None if None in counts else sum(counts)
+
+
+def _settings(stages: Sequence[Stage]) -> list[tuple[str, ...]]:
+    """One row per setting or measure, one column per training."""
+    measures = ("steps", "seconds", "images_per_second", "backend")
+    columns = [
+        {name.replace("_", " "): (stage.history or {}).get(name) for name in measures}
+        | dict(stage.config or {})
+        for stage in stages
+    ]
+    names = dict.fromkeys(name for column in columns for name in column)
+    return [(name, *(_setting(column, name) for column in columns)) for name in names]
+
+
+def _setting(column: Mapping[str, Any], name: str) -> str:
+    if name not in column:
+        return "does not apply"
+    value = column[name]
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return UNKNOWN if value is None else number(value)
+
+
+def _factors(facts: Facts) -> Iterator[str | tuple[str, ...]]:
+    yield "What the evaluation varies:"
+    yield tuple(WORDS[facts.model].factors)
+    yield (
+        "What matters too and was not varied: the writer, the pen, the scanner, and digits that "
+        "touch or are cropped. The data says nothing of these."
+    )
+
+
+def _metrics(facts: Facts) -> Iterator[str | Grid]:
+    yield (
+        "Every figure is measured on images that were not trained on, and stands beside a floor: "
+        "what real images or the best simple method reach under the same protocol. Intervals hold "
+        "95 % and come from bootstrap resamples of the images; they tell the chance in the choice "
+        "of images, not that of another training."
+    )
+    seen: dict[str, list[str]] = {}
+    for figure in facts.metrics.get("figures") or []:
+        better = f" {figure['better'].capitalize()} is better." if figure.get("better") else ""
+        seen.setdefault((figure.get("description") or UNKNOWN) + better, []).append(_title(figure))
+    rows = [("; ".join(titles), description) for description, titles in seen.items()]
+    yield Grid(("figure", "what it means"), rows)
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return row.get("title") or row.get("name") or row.get("metric") or UNKNOWN
+
+
+def _evaluation_data(facts: Facts) -> Iterator[str | Grid]:
+    test = [split for split in facts.splits if split.name == "test"]
+    yield (
+        f"The test split of {facts.data_dir or 'a data directory that is ' + UNKNOWN}: "
+        f"{number(test[0].examples) + ' images' if test else 'its size is ' + UNKNOWN}. No model "
+        "was trained on it or chosen by it. "
+        f"The first figures rest on {_known(facts.metrics.get('samples'))} images and seed "
+        f"{_known(facts.metrics.get('seed'))}."
+    )
+    yield from _shares(test)
+
+
+def _training_data(facts: Facts) -> Iterator[str | Grid]:
+    splits = [split for split in facts.splits if split.name != "test"]
+    sizes = ", ".join(f"{split.name} {number(split.examples)} images" for split in splits)
+    yield (
+        f"Data directory: {facts.data_dir or UNKNOWN}. Splits: {sizes or UNKNOWN}. The model is "
+        "fitted on train; eval gives the held-out curves. Pixels are divided by 255, nothing else "
+        "is done to them. Labels are not used in the training of this model."
+    )
+    yield "Who collected the images, how, and under which licence: see the data's documentation."
+    yield from _shares(splits)
+
+
+def _shares(splits: Sequence[SplitStatistics]) -> Iterator[Grid]:
+    shares = {split.name: split.label_shares for split in splits}
+    labels = list(dict.fromkeys(label for share in shares.values() for label in share))
+    if labels:
+        rows = [(label, *(number(s.get(label)) for s in shares.values())) for label in labels]
+        yield Grid(("class", *(f"{name}, %" for name in shares)), rows, "Share of each class")
+
+
+def _analyses(facts: Facts) -> Iterator[str | Grid]:
+    metrics = facts.metrics
+    champion = metrics.get("champion")
+    yield (
+        f"Measured beside the version then in serving, {champion.get('version')} (the champion)."
+        if champion
+        else "There was no version in serving to compare with."
+    )
+    gates = metrics.get("gates") or []
+    if gates:
+        yield Grid(
+            (
+                "gate",
+                "value",
+                "95 % interval",
+                "asked",
+                "champion",
+                "difference",
+                "limit",
+                "verdict",
+            ),
+            [
+                (
+                    _title(gate),
+                    number(gate.get("value")),
+                    interval(gate.get("interval")),
+                    bound(gate.get("direction", ""), gate.get("threshold")),
+                    *(_or_none(gate.get(key)) for key in ("champion", "difference", "limit")),
+                    "passed" if gate.get("passed") else "failed",
+                )
+                for gate in gates
+            ],
+            "Gates: all must pass before a version is pushed",
+        )
+        yield tuple(f"{_title(g)}: {sentence(g['reason'])}" for g in gates if g.get("reason"))
+    figures = metrics.get("figures") or []
+    yield Grid(
+        ("figure", "value", "95 % interval", "floor", "floor is", "champion"),
+        [
+            (
+                _title(figure),
+                number(figure.get("value")),
+                interval(figure.get("interval")),
+                _or_none(figure.get("floor")),
+                figure.get("floor_title") or "none",
+                _or_none(figure.get("champion")),
+            )
+            for figure in figures
+        ],
+        "Figures",
+    )
+    reasons = not_measured(metrics)
+    if reasons:
+        yield "Missing:"
+        yield tuple(f"{', '.join(titles)}: {why}" for why, titles in reasons.items())
+    for table in metrics.get("tables") or []:
+        rows = [[number(cell) for cell in row] for row in table.get("rows") or []]
+        yield Grid(table.get("columns") or [], rows, table.get("title") or "")
+    check = facts.serving_check
+    if check and check.get("latency_ms"):
+        rows = [
+            (name, number(found.get("batch")), number(found.get("p50")), number(found.get("p95")))
+            for name, found in check["latency_ms"].items()
+        ]
+        title = f"Answers of {check.get('server') or 'a model server'}, milliseconds"
+        yield Grid(("signature", "images per call", "p50", "p95"), rows, title)
+
+
+def not_measured(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Titles of the figures without a value, by the reason why."""
+    reasons: dict[str, list[str]] = {}
+    for figure in metrics.get("figures") or []:
+        if number(figure.get("value")) == MISSING:
+            why = sentence(figure.get("missing") or f"why is {UNKNOWN}")
+            reasons.setdefault(why, []).append(_title(figure))
+    return reasons
+
+
+def _caveats(facts: Facts) -> Iterator[str]:
+    yield from WORDS[facts.model].caveats
+    yield (
+        "Distances on the judge's features compare only under the same judge; use their multiple "
+        "of the floor across runs."
+    )
+    yield "Measure again on data of your own before you rely on any of these figures."
+    yield from facts.metrics.get("notes") or []
+
+
+def _known(value: Any) -> str:
+    return UNKNOWN if value is None else number(value)
+
+
+def _or_none(value: Any) -> str:
+    return "none" if value is None else number(value)

@@ -1,0 +1,94 @@
+"""Statistics of the data as StatisticsGen has written them, without TFX.
+
+Contract: ``read_statistics`` turns FeatureStats.pb of each split into plain data; a split that is
+not there is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+SPLITS = ("train", "eval", "test")
+LABEL = "label"
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnStatistics:
+    """One column of one split; ``counts`` maps a value to its number, for categories only."""
+
+    name: str
+    mean: float
+    deviation: float
+    low: float
+    median: float
+    high: float
+    missing: int
+    counts: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitStatistics:
+    """One split of the data."""
+
+    name: str
+    examples: int
+    columns: Sequence[ColumnStatistics]
+
+    @property
+    def label_shares(self) -> Mapping[str, float]:
+        """Percent of the images with each label; empty where labels were not counted."""
+        for column in self.columns:
+            total = sum(column.counts.values())
+            if column.name == LABEL and total:
+                return {label: 100 * count / total for label, count in column.counts.items()}
+        return {}
+
+
+def read_statistics(statistics_dir: str, splits: Sequence[str] = SPLITS) -> list[SplitStatistics]:
+    """Reads the statistics of the numeric columns and categories of every split that is there."""
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    found = []
+    for split in splits:
+        path = Path(statistics_dir) / f"Split-{split}" / "FeatureStats.pb"
+        if path.is_file():
+            lists = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+            dataset = lists.datasets[0]
+            columns = [_column(f) for f in dataset.features if f.HasField("num_stats")]
+            columns += [_category(f) for f in dataset.features if _is_category(f)]
+            found.append(SplitStatistics(split, int(dataset.num_examples), columns))
+    return found
+
+
+def _name(feature: Any) -> str:
+    return feature.name or ".".join(feature.path.step)
+
+
+def _column(feature: Any) -> ColumnStatistics:
+    stats = feature.num_stats
+    return ColumnStatistics(
+        name=_name(feature),
+        mean=stats.mean,
+        deviation=stats.std_dev,
+        low=stats.min,
+        median=stats.median,
+        high=stats.max,
+        missing=int(stats.common_stats.num_missing),
+    )
+
+
+def _is_category(feature: Any) -> bool:
+    return feature.HasField("string_stats") and bool(feature.string_stats.rank_histogram.buckets)
+
+
+def _category(feature: Any) -> ColumnStatistics:
+    stats = feature.string_stats
+    counts = {b.label: b.sample_count for b in stats.rank_histogram.buckets}
+    if all(label.isdecimal() for label in counts):
+        counts = dict(sorted(counts.items(), key=lambda item: int(item[0])))
+    missing = int(stats.common_stats.num_missing)
+    return ColumnStatistics(_name(feature), *[math.nan] * 5, missing=missing, counts=counts)

@@ -1,0 +1,43 @@
+"""Numbers and intervals in words, the same in the report and on the model cards.
+
+Contract: pure functions; what is None or not finite is ``MISSING``, never a blank or a zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+MISSING = "missing"
+
+
+def number(value: Any) -> str:
+    """Four significant digits; ``missing`` where there is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return MISSING if value is None else str(value)
+    if not math.isfinite(value):
+        return MISSING
+    if value == int(value) and abs(value) < 1e9:
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3e}" if abs(value) < 1e-3 else f"{value:.4g}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """The interval as "low to high"; ``missing`` where there is none."""
+    if not ends or MISSING in (number(ends[0]), number(ends[1])):
+        return MISSING
+    return f"{number(ends[0])} to {number(ends[1])}"
+
+
+def bound(direction: str, threshold: Any) -> str:
+    """What a gate asks for: "at most 0.5"."""
+    return f"{'at most' if direction == 'max' else 'at least'} {number(threshold)}"
+
+
+def sentence(words: str) -> str:
+    """The words with a capital at the beginning and a full stop at the end."""
+    stop = "." if words and words[-1] not in ".!?" else ""
+    return words[:1].upper() + words[1:] + stop

@@ -1,0 +1,188 @@
+"""Model cards: every field is there, figures are those of metrics.json, nothing is made up."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from components.model_card.card import UNKNOWN, Facts, Grid, build_card, not_measured
+from components.model_card.formats import to_html, to_markdown
+from components.model_card.words import WORDS
+from components.report.data import Picture, Stage
+from components.report.statistics import ColumnStatistics, SplitStatistics
+from components.wording import interval, number
+from tests.browser import needs_chromium, open_browser
+from tests.components.report.conftest import evaluation, history, png
+
+FIELDS = [
+    "Model details",
+    "Intended use",
+    "Factors",
+    "Metrics",
+    "Evaluation data",
+    "Training data",
+    "Quantitative analyses",
+    "Ethical considerations",
+    "Caveats and recommendations",
+]
+
+
+def facts(model: str = "gan", **changes) -> Facts:
+    counts = {str(k): 90.0 + k for k in range(10)}
+    column = ColumnStatistics("label", *[float("nan")] * 5, missing=0, counts=counts)
+    full = Facts(
+        model=model,
+        metrics=evaluation(model),
+        lineage={"run_id": "run-7", "pushed_at": "2026-08-21T10:15:00+00:00", "model_uri": "/m/17"},
+        stages=[
+            Stage("Training", history(model, "train"), {"epochs": 4}),
+            Stage("Fine-tuning", history(model, "finetune"), {"layers": ["a", "b"]}),
+        ],
+        splits=[SplitStatistics(name, 945, [column]) for name in ("train", "eval", "test")],
+        serving_check={"server": "a server", "latency_ms": {"generate": {"batch": 4, "p50": 3.25}}},
+        pictures=[Picture("Samples", "64 of 10,000.", png(200, 200))],
+        data_dir="data/digits",
+    )
+    return dataclasses.replace(full, **changes)
+
+
+def grids(made, title: str) -> list[Grid]:
+    blocks = [block for section in made.sections for block in section.blocks]
+    return [block for block in blocks if isinstance(block, Grid) and block.title.startswith(title)]
+
+
+@pytest.mark.parametrize("model", list(WORDS))
+def test_every_field_of_a_model_card_is_there_and_filled_in_both_formats(model):
+    made = build_card(facts(model))
+    assert [section.title for section in made.sections] == FIELDS
+    assert all(section.blocks for section in made.sections)
+    assert re.findall(r"^## (.*)$", to_markdown(made), re.M) == FIELDS
+    assert re.findall(r"<h2>(.*?)</h2>", to_html(made)) == FIELDS
+
+
+def test_figures_and_gates_are_those_of_metrics_json():
+    given = facts()
+    [figures] = grids(build_card(given), "Figures")
+    assert figures.rows == [
+        (
+            f["title"],
+            number(f["value"]),
+            interval(f.get("interval")),
+            "none" if f["floor"] is None else number(f["floor"]),
+            f["floor_title"] or "none",
+            "none" if f["champion"] is None else number(f["champion"]),
+        )
+        for f in given.metrics["figures"]
+    ]
+    [gates] = grids(build_card(given), "Gates")
+    beside = ("4.568", "4.25 to 4.75", "at most 10", "5.25", "-0.6822", "5.875", "passed")
+    assert gates.rows == [("Fréchet distance", *beside)]
+    assert "two samples of real images" in to_markdown(build_card(given)).lower()
+
+
+def test_what_was_not_measured_is_missing_with_its_reason():
+    text = to_markdown(build_card(facts()))
+    assert "| Recall | missing | missing | 0.875 |" in text
+    assert "- Recall: Not run; inkwell evaluate --deep measures it." in text
+    assert not_measured(evaluation("gan"))["Why is not known."] == ["Inception Score"]
+
+
+def test_what_the_run_does_not_know_is_said_to_be_not_known():
+    bare = Facts("gan", metrics={}, lineage={})
+    text = to_markdown(build_card(bare))
+    for line in (
+        f"| pipeline run | {UNKNOWN} |",
+        f"| pushed | {UNKNOWN} |",
+        f"| weights | {UNKNOWN} |",
+        f"| licence of the model | {UNKNOWN} |",
+        f"How it was trained is {UNKNOWN}.",
+        f"Data directory: {UNKNOWN}. Splits: {UNKNOWN}.",
+        "There was no version in serving to compare with.",
+    ):
+        assert line in text
+    assert to_html(build_card(bare)).count("<h2>") == len(FIELDS)
+
+
+def test_data_and_trainings_are_told_with_their_numbers():
+    text = to_markdown(build_card(facts()))
+    assert "train 945 images, eval 945 images" in text
+    assert "The test split of data/digits: 945 images." in text
+    assert (
+        "| epochs | 4 | does not apply |" in text and "| layers | does not apply | a, b |" in text
+    )
+    assert f"| 9 | {number(100 * 99 / 945)} |" in text
+    assert f"| weights | {123456 + 7890:,} |" in text
+
+
+def test_settings_that_the_model_does_not_have_are_not_invented():
+    lone = facts(stages=[Stage("Training", None, None)])
+    assert f"| steps | {UNKNOWN} |" in to_markdown(build_card(lone))
+
+
+class Words(HTMLParser):
+    """The words of a page, and its addresses."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.words, self.addresses = "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.words += f" {data}"
+
+
+def test_both_formats_say_the_same():
+    made = build_card(facts("diffusion"))
+    page = " ".join(Words(to_html(made)).words.split())
+    text = to_markdown(made)
+    for section in made.sections:
+        for block in section.blocks:
+            rows = block.rows if isinstance(block, Grid) else [block]
+            for words in [
+                cell for row in rows for cell in ([row] if isinstance(row, str) else row)
+            ]:
+                assert " ".join(words.split()) in page
+                assert words in text.replace("\\", "")
+
+
+def test_what_comes_from_outside_is_escaped_in_both_formats():
+    evil = evaluation("gan")
+    evil["figures"][0]["title"] = '<img src=x onerror="alert(1)"> | *bold*'
+    made = build_card(facts(metrics=evil, data_dir="<b>dir</b>"))
+    assert "<img src=x" not in to_html(made) and "<b>dir" not in to_html(made)
+    assert "&lt;img src=x onerror=&quot;alert(1)&quot;&gt; | *bold*" in to_html(made)
+    assert r"\<img src=x onerror=" in to_markdown(made)
+    [row] = [r for r in to_markdown(made).splitlines() if "bold" in r and "4.25 to 4.75" in r]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 7  # six columns, whatever a title holds
+
+
+def test_the_page_stays_small_and_shows_only_small_pictures():
+    pictures = [Picture(str(i), "", png(400, 400, i)) for i in range(3)]  # noise: 160 kB each
+    page = to_html(build_card(facts(pictures=[Picture("lost", "", None), *pictures])))
+    assert page.count("<img") == 1 and len(page.encode()) < 300_000
+    assert all(address.startswith("data:") for address in Words(page).addresses)
+    assert "default-src 'none'" in page
+
+
+@needs_chromium
+def test_the_card_is_quiet_and_fits_on_a_phone(tmp_path):
+    path = tmp_path / "model_card.html"
+    path.write_text(to_html(build_card(facts("autoencoder"))), encoding="utf-8")
+    with open_browser(tmp_path / "profile") as context:
+        page = context.new_page()
+        requests, complaints = [], []
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        for width in (360, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.goto(path.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
+        assert complaints == []
