@@ -1,4 +1,4 @@
-"""The command line: ``inkwell run``, ``compile``, ``submit``, and those of ``cli_serving``.
+"""The command line: ``inkwell run``, ``compile``, ``submit``, and those of ``cli_*``.
 
 Contract: heavy imports happen inside the commands, so ``--help`` answers at once. Exit codes: 0
 all models approved and pushed, 1 a node crashed, 2 the user's mistake (one sentence, no stack
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import cli_serving
+from pipeline import cli_evaluate, cli_serving
 from pipeline.cli_common import console, leave, user_errors
 
 if TYPE_CHECKING:
@@ -342,6 +342,7 @@ def _newest_report(output: str) -> str:
     raise InputError(f"There is no report in {output}; make one with: inkwell run")
 
 
+cli_evaluate.add_to(app)
 cli_serving.add_to(app)
 
 if __name__ == "__main__":

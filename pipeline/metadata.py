@@ -14,7 +14,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.evaluator.models import find_champion
-from pipeline.results import MODELS, GateResult, ModelResult
+from pipeline.results import MODELS, ModelResult, read_gate
 
 SHORT = {"autoencoder": "ae", "diffusion": "diffusion", "gan": "gan"}  # in node ids
 _PAGE = "index.html"
@@ -110,7 +110,7 @@ class RunMetadata:
         metrics = _read_json(Path(evaluation.uri) / "metrics.json") if evaluation else None
         return ModelResult(
             name=name,
-            gates=[_gate(gate) for gate in (metrics or {}).get("gates", [])],
+            gates=[read_gate(gate) for gate in (metrics or {}).get("gates", [])],
             blessed=_flag(blessing, "blessed"),
             infra_blessed=_flag(infra, "blessed"),
             infra_reason=_text(infra, "reason"),
@@ -130,19 +130,6 @@ def _met_champion(metrics: dict[str, Any], evaluation_uri: str, serving_dir: Pat
     if lineage.get("evaluation_uri") == evaluation_uri:
         return True
     return met is not None and met["version"] == champion.name
-
-
-def _gate(gate: dict[str, Any]) -> GateResult:
-    return GateResult(
-        title=gate.get("title") or gate["metric"],
-        passed=bool(gate["passed"]),
-        value=gate.get("value"),
-        threshold=gate.get("threshold"),
-        direction=gate.get("direction", "max"),
-        sentence=gate.get("sentence", ""),
-        interval=tuple(gate["interval"]) if gate.get("interval") else None,
-        limit=gate.get("limit"),
-    )
 
 
 def _flag(artifact: Any | None, name: str) -> bool | None:

@@ -24,8 +24,8 @@ from components.serving_check.component import ServingCheck
 from components.transform.component import make_transform
 from pipeline.config import RunConfig
 from pipeline.fingerprint import stamp_code
+from pipeline.plan import PIPELINE_NAME
 
-PIPELINE_NAME = "inkwell"
 BEAM_ARGS = [
     "--runner=FnApiRunner",  # DirectRunner would download a Go program at run time
     "--direct_num_workers=1",  # two processes were 1.7 times slower at this size

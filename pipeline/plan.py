@@ -10,6 +10,7 @@ import difflib
 
 from trainer_modules.common.config import InputError
 
+PIPELINE_NAME = "inkwell"
 NODES: dict[str, tuple[str, ...]] = {
     "example-gen": (),
     "schema": (),

@@ -97,6 +97,20 @@ class RunResult:
         }[self.exit_code]
 
 
+def read_gate(gate: dict[str, Any]) -> GateResult:
+    """A gate of metrics.json."""
+    return GateResult(
+        title=gate.get("title") or gate["metric"],
+        passed=bool(gate["passed"]),
+        value=gate.get("value"),
+        threshold=gate.get("threshold"),
+        direction=gate.get("direction", "max"),
+        sentence=gate.get("sentence", ""),
+        interval=tuple(gate["interval"]) if gate.get("interval") else None,
+        limit=gate.get("limit"),
+    )
+
+
 def save_result(result: RunResult, config: dict[str, Any], profile_dir: Path) -> Path:
     """Writes the result and the resolved configuration; returns the path."""
     path = profile_dir / "runs" / f"{result.run_id}.json"

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +30,9 @@ from pipeline.results import (
 )
 from serving.model_server.versions import list_versions
 from serving.releases import Release
+
+if TYPE_CHECKING:
+    from components.evaluator.results import Evaluation
 
 _STYLES = {DONE: "green", CACHED: "blue", FAILED: "bold red"}
 
@@ -89,6 +92,29 @@ def _judged(gate: GateResult) -> tuple[str, Text]:
         gate.value <= gate.threshold if is_max else gate.value >= gate.threshold
     )
     return asked, Text("worse" if holds else "failed", "bold red")
+
+
+def figure_table(evaluation: Evaluation) -> Table:
+    """Every figure that was measured, beside its floor and the champion's."""
+    table = _table(f"figures: {evaluation.model}", "value", "floor", "champion")
+    table.columns[0].no_wrap = False
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for figure in evaluation.figures:
+        if figure.value is not None:
+            value = with_interval(figure.value, figure.interval)
+            others = (figure.floor, figure.champion)
+            table.add_row(figure.title, value, *("" if o is None else _number(o) for o in others))
+    return table
+
+
+def missing_sentences(evaluation: Evaluation) -> list[str]:
+    """Which figures were not measured: one line per reason."""
+    titles: dict[str, list[str]] = {}
+    for figure in evaluation.figures:
+        if figure.value is None:
+            titles.setdefault(figure.missing, []).append(figure.title)
+    return [f"{', '.join(names)}: {why}" for why, names in titles.items()]
 
 
 def with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
@@ -177,7 +203,7 @@ def served_versions(serving_dir: Path) -> list[ServedVersion]:
     for model in MODELS:
         paths = [version.path for version in list_versions(serving_dir / model)]
         for path in paths:
-            metrics = _read_json(path / "assets.extra" / "metrics.json")
+            metrics = read_json(path / "assets.extra" / "metrics.json")
             found.append(
                 ServedVersion(
                     model=model,
@@ -224,7 +250,7 @@ def models_table(
 
 def _pushed(version: Path) -> str:
     """When the version was pushed, in local time: from its lineage, which a copy keeps."""
-    lineage = _read_json(version / "assets.extra" / "lineage.json") or {}
+    lineage = read_json(version / "assets.extra" / "lineage.json") or {}
     if "pushed_at" in lineage:
         moment = datetime.datetime.fromisoformat(lineage["pushed_at"]).astimezone()
     else:
@@ -256,5 +282,6 @@ def _number(value: float | None) -> str:
     return "missing" if value is None or value != value else f"{value:.4g}"
 
 
-def _read_json(path: Path) -> Any | None:
+def read_json(path: Path) -> Any | None:
+    """What the file holds; None if there is none."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -30,7 +30,7 @@ def evaluate(
     model_uri: str,
     judge_uri: str,
     examples_uri: str,
-    serving_dir: str,
+    serving_dir: str | None,
     config: EvaluatorConfig,
     output_dir: str,
 ) -> Evaluation:
@@ -41,7 +41,7 @@ def evaluate(
         model_uri: Directory of the candidate's Model artifact.
         judge_uri: Directory of the judge's Model artifact.
         examples_uri: Directory of Transform's examples.
-        serving_dir: Directory of the models in serving; the newest version there is the champion.
+        serving_dir: Directory of the models in serving, where the champion is; None for none.
         config: What to measure and what to ask.
         output_dir: Directory of the evaluation, made if need be.
 
@@ -52,7 +52,7 @@ def evaluate(
     data = read_eval_data(examples_uri)
     judge = load_model("judge", Path(judge_uri) / SERVING, config.batch_size)
     model = load_model(model_name, Path(model_uri) / SERVING, config.batch_size)
-    place = find_champion(serving_dir, model_name)
+    place = find_champion(serving_dir, model_name) if serving_dir else None
     champion = _load_champion(model_name, place, config.batch_size) if place else None
     LOGGER.info("Champion of %s: %s", model_name, place or "none yet")
     evaluation = _EVALUATE[model_name](model, judge, data, config, champion)

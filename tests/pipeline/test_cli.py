@@ -23,7 +23,9 @@ def inkwell(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["runs"], ["models"], ["baseline"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["evaluate"], ["report"], ["runs"], ["models"], ["baseline"]]
+)
 def test_help_names_the_command_and_takes_no_time(command):
     started = time.monotonic()
     result = inkwell(*command, "--help")
@@ -42,6 +44,11 @@ def test_help_imports_nothing_heavy():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_of_evaluate_shows_examples():
+    text = inkwell("evaluate", "--help").stdout
+    assert "inkwell evaluate gan --deep" in text
 
 
 def test_help_of_run_shows_examples():
