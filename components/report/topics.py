@@ -15,7 +15,7 @@ from typing import Any
 
 from components.report.data import EmbeddingMap, ModelReport, Picture
 
-_FIRST = 4  # figures of a topic that are shown without a click
+_FIRST = 3  # figures of a topic that are shown without a click
 
 # Key, title, and what the metric's name, the picture's file or the table's title looks like.
 _TOPICS = (
