@@ -145,6 +145,8 @@ def _setting(column: Mapping[str, Any], name: str) -> str:
     value = column[name]
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:g}"  # as it is written in a profile
     return UNKNOWN if value is None else number(value)
 
 

@@ -25,7 +25,7 @@ from components.model_card.card import Facts, build_card
 from components.model_card.formats import to_html, to_markdown
 from components.origin import origin
 from components.pusher.push import KEEP_VERSIONS, push
-from components.report.data import read_evaluation, read_json, read_stages
+from components.report.data import key_pictures, read_evaluation, read_json, read_stages
 from components.report.statistics import read_statistics
 from serving.playground import CLUSTERS_FILE
 
@@ -193,7 +193,7 @@ def card_files(
         stages=read_stages(base.uri if base else None, artifacts["model"].uri),
         splits=read_statistics(statistics.uri) if statistics else [],
         serving_check=read_json(Path(artifacts["infra_blessing"].uri, "serving_check.json")),
-        pictures=pictures,
+        pictures=key_pictures(pictures),
         data_dir=data_dir,
     )
     card = build_card(facts)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-_WIDTH, _HEIGHT = 460, 260
+_WIDTH, _HEIGHT = 400, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 32, 44
 _MAX_POINTS = 240  # per line: more cannot be seen at this width
 _STRIP, _FAR = 160.0, 30.0  # width of a gate's strip; how many times a value is out of sight

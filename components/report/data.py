@@ -18,6 +18,7 @@ from components.report.statistics import SplitStatistics
 
 MAP_FILE = "tsne.json"
 MAP_SPRITE = "figures/tsne_sprite.png"
+_STRIP = 2.2  # times as wide as high
 _TRAINING_PICTURES = 4  # sample grids shown per training, spread evenly over its steps
 
 
@@ -35,6 +36,12 @@ class Picture:
         """Width and height in pixels, from the file's header; zeros where the file is missing."""
         header = (self.png or b"").ljust(24, b"\0")
         return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
+
+    @property
+    def is_strip(self) -> bool:
+        """Whether it is so flat that it takes the whole width."""
+        width, height = self.size
+        return width >= _STRIP * height > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +154,14 @@ def read_evaluation(evaluation_dir: str) -> tuple[Mapping[str, Any] | None, list
             title, caption = image.get("title", ""), image.get("caption", "")
             pictures.append(Picture(title, caption, _read_bytes(root / file), file))
     return metrics, pictures
+
+
+def key_pictures(pictures: Sequence[Picture]) -> list[Picture]:
+    """The first picture, and with a flat strip the next one that is no strip."""
+    first = list(pictures[:1])
+    if first and first[0].is_strip:
+        first += [picture for picture in pictures if picture.png and not picture.is_strip][:1]
+    return first
 
 
 def read_map(evaluation_dir: str) -> EmbeddingMap | None:

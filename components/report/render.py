@@ -22,14 +22,13 @@ from markupsafe import Markup
 from components.model_card.card import not_measured
 from components.model_card.words import WORDS
 from components.report.charts import bar_chart, gate_strip, line_chart
-from components.report.data import EmbeddingMap, ModelReport, Picture, ReportData, Stage
+from components.report.data import EmbeddingMap, ModelReport, ReportData, Stage, key_pictures
 from components.report.statistics import SplitStatistics
 from components.report.topics import by_topic
 from components.wording import MISSING, bound, interval, number, sentence
 
 _HERE = Path(__file__).parent
 _KEY_FIGURES = 4
-_WIDE = 2.2  # a picture this many times as wide as high takes the whole width
 
 
 class Verdict(NamedTuple):
@@ -93,14 +92,6 @@ def outcome(data: ReportData) -> str:
         return f"All {len(pushed)} models were approved and pushed."
     words = f"Not pushed: {', '.join(others)}."
     return f"{words} Pushed: {', '.join(pushed)}." if pushed else f"No model was pushed. {words}"
-
-
-def key_pictures(model: ModelReport) -> list[Picture]:
-    """The first picture, and under a flat strip the next one that is no strip."""
-    first = list(model.pictures[:1])
-    if first and shape(first[0].size) == "wide":
-        first += [p for p in model.pictures if p.png and shape(p.size) == "square"][:1]
-    return first
 
 
 def comparisons(evaluation: Mapping[str, Any]) -> Comparisons:
@@ -194,11 +185,6 @@ def data_uri(content: bytes | str, kind: str = "image/png") -> str:
     return f"data:{kind};base64," + base64.b64encode(raw).decode("ascii")
 
 
-def shape(size: tuple[int, int]) -> str:
-    """CSS class of a picture of so many pixels: wide ones take the whole width."""
-    return "wide" if size[1] and size[0] / size[1] >= _WIDE else "square"
-
-
 def flatten(config: Mapping[str, Any], where: str = "") -> list[tuple[str, str]]:
     """Nested settings as dotted names with their values."""
     rows = []
@@ -238,7 +224,7 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
-        number=number, data_uri=data_uri, sentence=sentence, interval=interval, shape=shape
+        number=number, data_uri=data_uri, sentence=sentence, interval=interval
     )
     helpers = (verdict, outcome, key_figures, key_pictures, comparisons, strip, not_measured)
     helpers += (

@@ -57,6 +57,7 @@ function startMap(root) {
     }
     pen.globalAlpha = 1;
     if (!asImages) classes.forEach((label, k) => write(pen, label, ...place(middles[k])));
+    if (chosen >= 0 && asImages) drawImage(pen, chosen, ...place(world[chosen]));
     if (chosen >= 0) ring(pen, ...place(world[chosen]), asImages ? 19 : radius + 4);
     root.dataset.scale = view.scale.toFixed(3);
     root.dataset.chosen = chosen;

@@ -25,7 +25,7 @@ def test_a_line_runs_from_the_left_to_the_right_edge_and_falls_as_the_loss_does(
     [points] = path_points(
         line_chart({"loss": ([0, 50, 100], [3.0, 2.0, 1.0])}, "step", "loss", "t")
     )
-    assert [x for x, _ in points] == [58.0, 253.0, 448.0]
+    assert [x for x, _ in points] == [58.0, 223.0, 388.0]
     assert [y for _, y in points] == sorted(y for _, y in points)  # SVG's y points down
 
 
@@ -73,7 +73,7 @@ def test_bars_stand_on_zero_with_heights_in_proportion():
     heights = [float(bar.get("height")) for bar in bars]
     assert heights[1] == pytest.approx(2 * heights[0], rel=0.01)
     bottoms = {round(float(b.get("y")) + float(b.get("height"))) for b in bars}
-    assert bottoms == {216}
+    assert bottoms == {206}
 
 
 def words(markup: str) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 from components.report.data import (
     MAP_SPRITE,
     Picture,
+    key_pictures,
     read_evaluation,
     read_json,
     read_map,
@@ -114,6 +115,15 @@ def test_the_map_is_read_with_its_thumbnails_which_are_no_picture_of_their_own(t
 def test_size_of_a_picture_is_in_its_file():
     assert Picture("", "", png(40, 30)).size == (40, 30)
     assert Picture("", "", None).size == (0, 0)
+    assert Picture("", "", png(88, 40)).is_strip and not Picture("", "", png(87, 40)).is_strip
+    assert not Picture("", "", None).is_strip
+
+
+def test_a_flat_strip_is_no_key_picture_alone():
+    strip, square = Picture("strip", "", png(120, 12)), Picture("square", "", png(20, 20))
+    assert key_pictures([square, strip]) == [square]
+    assert key_pictures([strip, strip, square, square]) == [strip, square]
+    assert key_pictures([]) == []
 
 
 def test_statistics_of_every_split_that_is_there(tmp_path):

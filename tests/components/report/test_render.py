@@ -12,7 +12,6 @@ from components.report.render import (
     curve_charts,
     flatten,
     key_figures,
-    key_pictures,
     outcome,
     render_report,
     verdict,
@@ -218,13 +217,6 @@ def test_gated_figures_of_a_long_topic_are_in_sight_and_the_others_a_click_away(
     topic = next(topic for topic in by_topic(model) if topic.key == "denoising")
     assert [f["name"] for f in topic.figures] == [*names[:3], "denoising_7"]
     assert [f["name"] for f in topic.more_figures] == [*names[3:7], "denoising_8"]
-
-
-def test_a_flat_strip_in_the_summary_has_a_picture_under_it(report_data):
-    model = report_data.models[0]
-    strip_first = dataclasses.replace(model, pictures=model.pictures[2:0:-1])
-    assert [p.title for p in key_pictures(model)] == ["Samples"]
-    assert [p.title for p in key_pictures(strip_first)] == ["Denoised", "Map"]
 
 
 def test_the_points_of_the_map_are_in_the_page_and_cannot_end_their_element(report_data):
