@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import subprocess
@@ -19,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def inkwell(*arguments: str, **options) -> subprocess.CompletedProcess:
     """The command line, run to its end."""
     command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, **options)
+    options = {"cwd": ROOT} | options
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
 
 
 def free_ports(count: int) -> list[int]:
@@ -45,10 +47,9 @@ class Served:
         return inkwell(*arguments, "--server", self.rest)
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    serving = save_models(tmp_path_factory.mktemp("served"))
-    save_autoencoder(serving / "autoencoder" / "2", shift=1.0)
+@contextlib.contextmanager
+def serving_of(serving: Path) -> Iterator[Served]:
+    """``inkwell serve`` over ``serving``, once every model answers; it must end well."""
     grpc_port, rest_port, page_port = free_ports(3)
     process = subprocess.Popen(
         [
@@ -60,20 +61,31 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    said = []
-    while not said or "Ctrl-C" not in said[-1]:
-        line = process.stdout.readline()
-        assert line, said
-        said.append(line)
-    yield Served(
-        serving,
-        process,
-        f"127.0.0.1:{rest_port}",
-        f"127.0.0.1:{grpc_port}",
-        f"http://127.0.0.1:{page_port}",
-        said,
-    )
-    process.terminate()
-    assert process.wait(30) == 0
+    try:
+        said = []
+        while not said or "Ctrl-C" not in said[-1]:
+            line = process.stdout.readline()
+            assert line, said
+            said.append(line)
+        yield Served(
+            serving,
+            process,
+            f"127.0.0.1:{rest_port}",
+            f"127.0.0.1:{grpc_port}",
+            f"http://127.0.0.1:{page_port}",
+            said,
+        )
+    finally:
+        process.terminate()
+        code = process.wait(30)
+    assert code == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", rest_port)) != 0
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    serving = save_models(tmp_path_factory.mktemp("served"))
+    save_autoencoder(serving / "autoencoder" / "2", shift=1.0)
+    with serving_of(serving) as found:
+        yield found
