@@ -141,7 +141,7 @@ def _settings(stages: Sequence[Stage]) -> list[tuple[str, ...]]:
 
 def _setting(column: Mapping[str, Any], name: str) -> str:
     if name not in column:
-        return "does not apply"
+        return "not set here"
     value = column[name]
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
@@ -183,7 +183,7 @@ def _evaluation_data(facts: Facts) -> Iterator[str | Grid]:
     yield (
         f"The test split of {facts.data_dir or 'a data directory that is ' + UNKNOWN}: "
         f"{number(test[0].examples) + ' images' if test else 'its size is ' + UNKNOWN}. No model "
-        "was trained on it or chosen by it. "
+        "was trained on it; the gates are judged on it. "
         f"The first figures rest on {_known(facts.metrics.get('samples'))} images and seed "
         f"{_known(facts.metrics.get('seed'))}."
     )
@@ -195,8 +195,8 @@ def _training_data(facts: Facts) -> Iterator[str | Grid]:
     sizes = ", ".join(f"{split.name} {number(split.examples)} images" for split in splits)
     yield (
         f"Data directory: {facts.data_dir or UNKNOWN}. Splits: {sizes or UNKNOWN}. The model is "
-        "fitted on train; eval gives the held-out curves. Pixels are divided by 255, nothing else "
-        "is done to them. Labels are not used in the training of this model."
+        "fitted on train; eval gives the held-out curves. Pixels are divided by 255. Labels "
+        "are not used in the training of this model."
     )
     yield "Who collected the images, how, and under which licence: see the data's documentation."
     yield from _shares(splits)

@@ -121,9 +121,11 @@ function startMap(root) {
     tip.hidden = chosen < 0;
     if (tip.hidden) return;
     const [x, y] = place(world[chosen]), w = tip.offsetWidth, h = tip.offsetHeight;
-    const toLeft = x + 18 + w > width() ? x - 18 - w : x + 18;
-    tip.style.left = `${Math.max(6, Math.min(toLeft, width() - w - 6))}px`;
-    tip.style.top = `${Math.max(6, Math.min(y - h / 2, height() - h - 6))}px`;
+    // Beside the dot, or above it or below it where the map is too narrow for that.
+    const isNarrow = width() < 2 * w + 36;
+    const aside = x + 18 + w > width() ? x - 18 - w : x + 18, above = y - 18 - h < 0 ? y + 18 : y - 18 - h;
+    tip.style.left = `${Math.max(6, Math.min(isNarrow ? x - w / 2 : aside, width() - w - 6))}px`;
+    tip.style.top = `${Math.max(6, Math.min(isNarrow ? above : y - h / 2, height() - h - 6))}px`;
   }
 
   // The next point in a direction: near, and more ahead than aside.

@@ -24,8 +24,9 @@ _TOPICS = (
     (
         "samples",
         "Generated images",
-        r"^(samples|generat|frechet|fd_|fd\b|inception|class|missing_modes|kid|kernel|precision"
-        r"|recall|density|coverage|nearest|classifier|two.sample|synthetic|train on|stacked)",
+        r"^(samples|generat|frechet|fi?d_|fi?d\b|kid|kernel|inception|class|missing_modes"
+        r"|precision|recall|density|coverage|nearest|classifier|two.sample"
+        r"|synthetic|augmented|train on|stacked)",
     ),
     ("reconstruction", "Reconstruction", r"^(reconstruct|mse_|pca)"),
     ("denoising", "Denoising", r"denois|^noise"),

@@ -110,9 +110,7 @@ def test_data_and_trainings_are_told_with_their_numbers():
     text = to_markdown(build_card(facts()))
     assert "train 945 images, eval 945 images" in text
     assert "The test split of data/digits: 945 images." in text
-    assert (
-        "| epochs | 4 | does not apply |" in text and "| layers | does not apply | a, b |" in text
-    )
+    assert "| epochs | 4 | not set here |" in text and "| layers | not set here | a, b |" in text
     assert f"| 9 | {number(100 * 99 / 945)} |" in text
     assert f"| weights | {123456 + 7890:,} |" in text
 
