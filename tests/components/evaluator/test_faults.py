@@ -44,7 +44,8 @@ def files(mnist_dir):
     from tests.components.evaluator.conftest import read_idx
 
     images, labels = read_idx(mnist_dir, "t10k", 10_000)
-    part = np.random.default_rng(1).permutation(len(images))[:TEST]  # the file is in order of writers
+    # The file is in order of writers, so a part is taken at random.
+    part = np.random.default_rng(1).permutation(len(images))[:TEST]
     return read_idx(mnist_dir, "train", 60_000), (images[part], labels[part])
 
 
