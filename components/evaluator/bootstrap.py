@@ -21,6 +21,17 @@ def resamples(count: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
         yield rng.integers(count, size=count)
 
 
+def resample_counts(count: int, replicates: int, seed: int) -> np.ndarray:
+    """How often every image is in each of ``resamples``: [replicates, count] float32.
+
+    A statistic of weighted images, as a count of classes, is then one product of matrices.
+    """
+    counts = np.empty((replicates, count), np.float32)
+    for row, part in zip(counts, resamples(count, replicates, seed), strict=True):
+        row[:] = np.bincount(part, minlength=count)
+    return counts
+
+
 def mean_replicates(values: np.ndarray, replicates: int, seed: int) -> np.ndarray:
     """Replicates [B] of the mean of ``values`` [N]."""
     return bootstrap(lambda part: values[part].mean(), len(values), replicates, seed)

@@ -10,9 +10,10 @@ import numpy as np
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.data import EvalData, References
 from components.evaluator.denoising_part import denoising_part
-from components.evaluator.generation import generation_part
+from components.evaluator.generation_parts import generation_parts
 from components.evaluator.models import LoadedModel
 from components.evaluator.parts import judge_part, run_parts
+from components.evaluator.process_pictures import reverse_process_part
 from components.evaluator.results import Evaluation
 
 
@@ -29,7 +30,8 @@ def evaluate_diffusion(
         InputError: A model lacks a signature.
     """
     parts = (
-        generation_part({"steps": config.generate_steps}),
+        *generation_parts({"steps": config.generate_steps}),
+        reverse_process_part(config.generate_steps),
         denoising_part(config.noise_levels, _denoise),
         judge_part(),
     )

@@ -1,18 +1,29 @@
 """Judges a GAN: generated images against real ones, and what its own discriminator says.
 
-Works through the SavedModel's signatures alone. About 20 s on two cores for 10,000 images.
+Works through the SavedModel's signatures alone. About a minute on two cores for 10,000 images.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from components.evaluator import figures
+from components.evaluator.bootstrap import resamples
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.data import EvalData, References
-from components.evaluator.discriminator import verdicts
-from components.evaluator.generation import generation_part
+from components.evaluator.discriminator import Verdicts, verdicts
+from components.evaluator.generation_parts import generation_parts
 from components.evaluator.models import LoadedModel
 from components.evaluator.parts import Measured, Part, judge_part, run_parts
+from components.evaluator.process_pictures import latent_walk_part
 from components.evaluator.results import Evaluation, Picture, Table
+
+DISCRIMINATOR = (
+    "discriminator_accuracy",
+    "discriminator_accuracy_real",
+    "discriminator_accuracy_fake",
+    "discriminator_pairwise",
+)
 
 
 def evaluate_gan(
@@ -27,11 +38,10 @@ def evaluate_gan(
     Raises:
         InputError: A model lacks a signature.
     """
-    metrics = ("accuracy", "accuracy_real", "accuracy_fake", "pairwise")
-    names = tuple(f"discriminator_{metric}" for metric in metrics)
     parts = (
-        generation_part({}),
-        Part("discriminator", names, measure_discriminator),
+        *generation_parts({}),
+        latent_walk_part(),
+        Part("discriminator", DISCRIMINATOR, measure_discriminator),
         judge_part(),
     )
     return run_parts(parts, model, References(data, judge, config), config, champion)
@@ -47,14 +57,18 @@ def measure_discriminator(
     real_scores = model.run("discriminate", stage, image=reals)["score"]
     fake_scores = model.run("discriminate", f"{stage}, fakes", image=fakes)["score"]
     found = verdicts(real_scores, fake_scores)
-    values = {
-        "discriminator_accuracy": found.balanced,
-        "discriminator_accuracy_real": found.real,
-        "discriminator_accuracy_fake": found.fake,
-        "discriminator_pairwise": found.pairwise,
-    }
+    values = _values(found)
+    config = references.config
+    count = config.distance_replicates
+    drawn = zip(
+        resamples(len(real_scores), count, config.seed),
+        resamples(len(fake_scores), count, config.seed + 1),
+        strict=True,
+    )
+    resampled = [_values(verdicts(real_scores[a], fake_scores[b])) for a, b in drawn]
+    replicates = {name: np.array([each[name] for each in resampled]) for name in DISCRIMINATOR}
     if not draw:
-        return Measured(values)
+        return Measured(values, replicates=replicates)
     picture = Picture(
         "figures/discriminator.png",
         "Scores of the discriminator",
@@ -72,4 +86,10 @@ def measure_discriminator(
             ["random pair in the right order", round(100 * found.pairwise, 2), "does not apply"],
         ),
     )
-    return Measured(values, dict.fromkeys(values, 0.5), [picture], [table])
+    floors = dict.fromkeys(values, 0.5)
+    return Measured(values, floors, [picture], [table], replicates=replicates)
+
+
+def _values(found: Verdicts) -> dict[str, float]:
+    shares = (found.balanced, found.real, found.fake, found.pairwise)
+    return dict(zip(DISCRIMINATOR, shares, strict=True))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.bootstrap import bootstrap, resamples
+
 
 def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float, float]:
     """Mean and deviation over ``splits`` consecutive parts of ``probabilities`` [N, K].
@@ -23,10 +25,24 @@ def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float,
     return float(np.mean(scores)), float(np.std(scores))
 
 
+def score_replicates(
+    probabilities: np.ndarray, splits: int, replicates: int, seed: int
+) -> np.ndarray:
+    """Bootstrap replicates [B] of the mean that ``inception_score`` gives."""
+    p = probabilities.astype(np.float64)
+    return bootstrap(lambda part: inception_score(p[part], splits)[0], len(p), replicates, seed)
+
+
 def class_histogram(probabilities: np.ndarray) -> np.ndarray:
     """Share of every class [K] among the most likely ones of ``probabilities`` [N, K]."""
-    counts = np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1])
-    return counts / counts.sum()
+    return _shares(probabilities.argmax(axis=1), probabilities.shape[1])
+
+
+def histogram_replicates(probabilities: np.ndarray, replicates: int, seed: int) -> np.ndarray:
+    """Bootstrap replicates [B, K] of ``class_histogram``."""
+    classes, count = probabilities.argmax(axis=1), probabilities.shape[1]
+    parts = resamples(len(classes), replicates, seed)
+    return np.stack([_shares(classes[part], count) for part in parts])
 
 
 def total_variation(p: np.ndarray, q: np.ndarray) -> float:
@@ -37,6 +53,10 @@ def total_variation(p: np.ndarray, q: np.ndarray) -> float:
 def missing_modes(generated: np.ndarray, real: np.ndarray, share: float = 0.1) -> int:
     """Classes of ``real`` [K] with less than ``share`` of it in ``generated`` [K]."""
     return int(np.sum((real > 0) & (generated < share * real)))
+
+
+def _shares(classes: np.ndarray, count: int) -> np.ndarray:
+    return np.bincount(classes, minlength=count) / len(classes)
 
 
 def _mean_divergence(p: np.ndarray) -> float:
