@@ -2,7 +2,8 @@
 
 Intact test digits are the normal class; every corruption is one kind of anomaly, applied to the
 same digits, so the two classes differ in nothing else. AUROC after Hanley & McNeil 1982: the
-chance that an anomaly scores above a normal image. Pure NumPy; 2,000 images take 0.2 s.
+chance that an anomaly scores above a normal image; average precision after Davis & Goadrich 2006.
+Pure NumPy; 2,000 images take 0.2 s.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import rankdata
 
+from components.evaluator.bootstrap import resample_counts
+
+_ROWS = 100  # replicates at a time: below 100 MB for 2,000 images
 _PATCH = 7  # pixels; 4 x 4 patches of a 28 x 28 image
 _BROKEN = 0.25  # share of the digit's width or height that is wiped out, at least two pixels
 
@@ -72,11 +75,75 @@ def corrupt(images: np.ndarray, kind: str, seed: int) -> np.ndarray:
 
 def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
     """Area under the ROC curve of scores [N] and [M]: P(anomalous > normal) + P(equal) / 2."""
-    n, m = len(normal), len(anomalous)
-    if not (np.isfinite(normal).all() and np.isfinite(anomalous).all()):
-        return float("nan")
-    ranks = rankdata(np.concatenate([normal, anomalous]))
-    return float((ranks[n:].sum() - m * (m + 1) / 2) / (n * m))
+    return float(ranking(normal, anomalous)[0][0])
+
+
+def average_precision(normal: np.ndarray, anomalous: np.ndarray) -> float:
+    """Area under the precision-recall curve of scores [N] and [M], by steps.
+
+    Guessing gives the share of anomalies, M / (N + M).
+    """
+    return float(ranking(normal, anomalous)[1][0])
+
+
+def ranking(
+    normal: np.ndarray, anomalous: np.ndarray, weights: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and average precision of scores [N] and [M], under B sets of weights.
+
+    Args:
+        normal: Scores of normal images.
+        anomalous: Scores of anomalies, which should be higher.
+        weights: [B, N] and [B, M], such as how often each image was drawn; None: 1 each, B = 1.
+
+    Returns:
+        Both [B]; NaN where a score is not finite.
+    """
+    scores = np.concatenate([normal, anomalous])
+    plain = (np.ones((1, len(normal))), np.ones((1, len(anomalous))))
+    light, heavy = weights or plain
+    if not np.isfinite(scores).all():
+        return np.full(len(light), np.nan), np.full(len(light), np.nan)
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # equal scores: one
+
+    def passed(weight: np.ndarray, start: int) -> np.ndarray:
+        """Weight above each threshold, from none to all: [B, T + 1]."""
+        spread = np.zeros((len(weight), len(scores)))
+        spread[:, start : start + weight.shape[1]] = weight
+        return np.pad(np.cumsum(spread[:, order], axis=1)[:, last], ((0, 0), (1, 0)))
+
+    false, true = passed(light, 0), passed(heavy, len(normal))
+    gained = np.diff(true, axis=1)
+    area = np.sum(np.diff(false, axis=1) * (true[:, 1:] + true[:, :-1]) / 2, axis=1)
+    precision = true[:, 1:] / np.maximum(true[:, 1:] + false[:, 1:], 1e-300)
+    return (
+        area / (false[:, -1] * true[:, -1]),
+        np.sum(gained * precision, axis=1) / true[:, -1],
+    )
+
+
+def ranking_replicates(
+    normal: np.ndarray, anomalous: np.ndarray, replicates: int, seeds: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bootstrap replicates [B] of AUROC and average precision.
+
+    Args:
+        normal: Scores [N].
+        anomalous: Scores [M].
+        replicates: B.
+        seeds: For the draws of either set; the same one twice where the anomalies are the normal
+            images under a corruption, which are then drawn together.
+    """
+    weights = [
+        resample_counts(len(scores), replicates, seed)
+        for scores, seed in zip((normal, anomalous), seeds, strict=True)
+    ]
+    parts = [
+        ranking(normal, anomalous, (weights[0][i : i + _ROWS], weights[1][i : i + _ROWS]))
+        for i in range(0, replicates, _ROWS)
+    ]
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
 def _wipe(images: np.ndarray, rng: np.random.Generator, axis: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 MODELS = ("autoencoder", "diffusion", "gan")
+LABEL_SHARES = (1, 5, 10)  # percent of the train labels in the augmentation figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,24 @@ _GENERATION = (
         "real train images",
     ),
     Metric(
+        "fd_infinity",
+        "FD extrapolated to infinitely many generated images",
+        "lower",
+        "A straight line through the FD of ever more images, over one by their number, read where "
+        "that is zero: without the part that only the number of images adds. Noise can take it "
+        "below zero near the floor.",
+        "real train images, as many, against the same test images",
+    ),
+    Metric(
+        "kid",
+        "KID on the judge's features: squared MMD, cubic kernel",
+        "lower",
+        "How far the two sets differ under a kernel, with no bias in their number, so it may fall "
+        "below zero. Features are divided by the root mean square of the test images' features; "
+        "compare with the floor, and only under the same judge.",
+        "real train images, as many, against the same test images",
+    ),
+    Metric(
         "inception_score",
         "Inception Score under the judge",
         "higher",
@@ -71,6 +90,106 @@ _GENERATION = (
         "lower",
         "Classes that get less than a tenth of their real share among the generated images.",
         "real train images, as many",
+    ),
+    Metric(
+        "precision",
+        "Precision: share of generated images among the real ones",
+        "higher",
+        "Share of the generated images within a ball around some real test image that reaches to "
+        "its third neighbour: how realistic they are. Interval: other generated images.",
+        "real train images, as many",
+    ),
+    Metric(
+        "recall",
+        "Recall: share of real images that could have been generated",
+        "higher",
+        "Share of the real test images within such a ball around some generated image: how varied "
+        "they are. Interval: other test images.",
+        "real train images, as many",
+    ),
+    Metric(
+        "density",
+        "Density: how deep generated images lie among real ones",
+        "higher",
+        "Real balls, to the fifth neighbour, around a generated image, over five; unlike precision "
+        "it is not moved by a single odd real image. About 1 for real images, more for generated "
+        "ones that crowd where real ones are common.",
+        "real train images, as many",
+    ),
+    Metric(
+        "coverage",
+        "Coverage: share of real images with a generated one near",
+        "higher",
+        "Share of the real test images whose ball, to the fifth neighbour, holds a generated one.",
+        "real train images, as many",
+    ),
+    Metric(
+        "nearest_neighbour_accuracy",
+        "Two-sample test: accuracy of the nearest neighbour",
+        "lower",
+        "How often the nearest other image, in the judge's features, is of the same kind, real or "
+        "generated. 50 %: the two cannot be told apart; far below: copies of single real images.",
+        "real train images against the same test images",
+    ),
+    Metric(
+        "classifier_accuracy",
+        "Two-sample test: accuracy of a freshly trained network",
+        "lower",
+        "A small network learns real from generated on one half of the images and is asked on the "
+        "other. 50 %: it sees no difference; 100 %: every image gives itself away.",
+        "real train images against the same test images",
+    ),
+    Metric(
+        "synthetic_accuracy",
+        "Train on synthetic, test on real: accuracy",
+        "higher",
+        "A small network learns digits from generated images alone and is asked about the real "
+        "test images. The judge labelled the generated images, as the model knows no classes: that "
+        "is weaker evidence than a model that draws a digit on demand.",
+        "as many real train images, labelled by the judge too",
+    ),
+    Metric(
+        "memorised_share",
+        "Memorisation: share of images too close to a train image, in pixels",
+        "lower",
+        "Closer to the nearest train image than 99 % of the held-out real images of the same class "
+        "are. A copier has far more than 1 %; so can smooth images: look at the pairs.",
+        "held-out real images, by definition",
+    ),
+    Metric(
+        "memorised_share_features",
+        "Memorisation: the same in the judge's features",
+        "lower",
+        "A copy that is shifted or thickened by a little is far in pixels and close in features.",
+        "held-out real images, by definition",
+    ),
+    Metric(
+        "memorisation_p",
+        "Memorisation: p-value of the rank test, in pixels",
+        "higher",
+        "Chance of distances to the train images as low as these, class by class, if generated "
+        "images were held-out real ones. Near zero the generated images lie closer; near one they "
+        "lie farther, which speaks against copies but not for quality.",
+        "expected of held-out real images",
+    ),
+    Metric(
+        "fid",
+        "FID: Fréchet distance on Inception-v3's pool3 features",
+        "lower",
+        "Keras' Inception-v3 on images enlarged to 299 x 299. Those weights are not the ones of "
+        "2015 behind published FIDs, and Inception knows no digits: compare with the floor only.",
+        "real train images, as many, against the same test images",
+    ),
+    *(
+        Metric(
+            f"augmented_accuracy_{share:02d}",
+            f"Augmentation: accuracy with {share} % of the labels and generated images",
+            "higher",
+            "A small network learns from a few labelled train images; it labels the generated "
+            "images itself, no judge involved, and learns again from both. Mean of three draws.",
+            "the same network without generated images",
+        )
+        for share in LABEL_SHARES
     ),
 )
 
@@ -118,6 +237,14 @@ _RECONSTRUCTION = (
         "Share of the reconstructed test images that the judge still classifies right.",
         "the judge on the originals",
     ),
+    Metric(
+        "reconstruction_compression",
+        "Compression ratio of the code",
+        "higher",
+        "Bytes of an image's pixels, one each, over those of its code at four per number, as it "
+        "is served. The floor loses nothing, the code does: read it beside the error.",
+        "zlib on single images, lossless",
+    ),
 )
 
 _CLUSTERS = (
@@ -126,21 +253,22 @@ _CLUSTERS = (
         "K-Means on the code: accuracy",
         "higher",
         "Share of test images in the right cluster under the best one-to-one matching of clusters "
-        "to classes (Hungarian method). No label was used to find the clusters.",
+        "to classes (Hungarian method), mean over runs from several seeds. No label was used to "
+        "find the clusters.",
         "K-Means on the pixels",
     ),
     Metric(
         "kmeans_nmi",
         "K-Means on the code: normalised mutual information",
         "higher",
-        "Between clusters and classes; 0 is none, 1 the same partition.",
+        "Between clusters and classes, mean over runs; 0 is none, 1 the same partition.",
         "K-Means on the pixels",
     ),
     Metric(
         "kmeans_ari",
         "K-Means on the code: adjusted Rand index",
         "higher",
-        "Agreement on pairs of images, 0 by chance, 1 the same partition.",
+        "Agreement on pairs of images, mean over runs; 0 by chance, 1 the same partition.",
         "K-Means on the pixels",
     ),
     Metric(
@@ -148,12 +276,45 @@ _CLUSTERS = (
         "K-Means: mutual information gained over the pixels",
         "higher",
         "NMI on the code minus NMI on the pixels: above 0 the code separates the classes better.",
+        "K-Means on the pixels",
+    ),
+    Metric(
+        "kmeans_graph_accuracy",
+        "K-Means on the code's neighbour graph: accuracy",
+        "higher",
+        "Images are placed by the leading eigenvectors of the graph of their ten nearest in the "
+        "code (spectral clustering), which joins groups that are not round. Mean over runs.",
+        "the same on the pixels",
+    ),
+    Metric(
+        "kmeans_graph_nmi",
+        "K-Means on the code's neighbour graph: normalised mutual information",
+        "higher",
+        "Between clusters and classes, mean over runs.",
+        "the same on the pixels",
+    ),
+    Metric(
+        "kmeans_graph_ari",
+        "K-Means on the code's neighbour graph: adjusted Rand index",
+        "higher",
+        "Agreement on pairs of images, mean over runs.",
+        "the same on the pixels",
     ),
     Metric(
         "tsne_trustworthiness",
         "t-SNE of the code: trustworthiness",
         "higher",
-        "Share of neighbours on the map that are true neighbours in the code (12 neighbours).",
+        "How far the 12 neighbours of a point on the map are its neighbours in the code; 1 if all "
+        "are, 0.5 on a random map.",
+        "the two leading principal components",
+    ),
+    Metric(
+        "tsne_continuity",
+        "t-SNE of the code: continuity",
+        "higher",
+        "How far the 12 neighbours of an image in the code stay its neighbours on the map; 1 if "
+        "all do, 0.5 on a random map.",
+        "the two leading principal components",
     ),
     Metric(
         "tsne_knn_accuracy",
@@ -171,6 +332,46 @@ _ANOMALY = (
         "higher",
         "Chance that a corrupted test digit gets a higher anomaly score than an intact one; 0.5 is "
         "guessing. Every corruption is listed below.",
+        "error of PCA with a code of the same size",
+    ),
+    Metric(
+        "anomaly_auprc",
+        "Anomaly detection: mean AUPRC over the corruptions",
+        "higher",
+        "Area under the precision-recall curve with as many corrupted digits as intact ones; 0.5 "
+        "is guessing.",
+        "error of PCA with a code of the same size",
+    ),
+    Metric(
+        "anomaly_other_auroc",
+        "Anomaly detection: AUROC against other data sets",
+        "higher",
+        "Chance that an image of another data set gets a higher anomaly score than a test digit; "
+        "the data sets are named in evaluator.anomaly_data.",
+        "error of PCA with a code of the same size",
+    ),
+    Metric(
+        "anomaly_other_auprc",
+        "Anomaly detection: AUPRC against other data sets",
+        "higher",
+        "Area under the precision-recall curve; guessing gives the share of the other images.",
+        "error of PCA with a code of the same size",
+    ),
+    Metric(
+        "anomaly_one_class_auroc",
+        "Anomaly detection: one class is normal, mean AUROC",
+        "higher",
+        "A small autoencoder with a code of this size learns one class and must find all others "
+        "by their error; mean over the classes.",
+        "PCA, likewise",
+    ),
+    Metric(
+        "anomaly_left_out_auroc",
+        "Anomaly detection: one class was never seen, mean AUROC",
+        "higher",
+        "A small autoencoder with a code of this size learns all classes but one and must find "
+        "that by its error; mean over the classes. A simple digit, as 1, is drawn well unseen.",
+        "PCA, likewise",
     ),
 )
 
@@ -243,12 +444,21 @@ def _denoising(noise_levels: Sequence[float]) -> list[Metric]:
                 "higher",
                 "PSNR minus that of the linear estimator of least error (LMMSE), which knows the "
                 "covariance of the train images and sees the noise unclipped.",
+                "linear optimum (LMMSE)",
             ),
             Metric(
                 f"denoising_ssim_{name}",
                 f"Denoising at noise {sigma:g}: SSIM",
                 "higher",
                 "Structural similarity to the clean image, mean over the images.",
+                "linear optimum (LMMSE)",
+            ),
+            Metric(
+                f"denoising_accuracy_{name}",
+                f"Denoising at noise {sigma:g}: judge's accuracy",
+                "higher",
+                "Share of the denoised test images that the judge, who learned from clean ones, "
+                "classifies right.",
                 "linear optimum (LMMSE)",
             ),
         ]

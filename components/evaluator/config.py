@@ -56,14 +56,21 @@ class EvaluatorConfig:
     samples: int = 10_000  # generated images, as many as there are real test images
     generate_steps: int = 20  # network calls per generated image of the diffusion model
     batch_size: int = 500  # images per call of a signature; also the unit of generation seeds
+    bootstrap_replicates: int = 1000  # resampled sets of images behind every interval
+    distance_replicates: int = 100  # the same for FD, KID and Inception Score, which cost more
+    pair_images: int = 5000  # images per side where all pairs are compared
+    memorisation_images: int = 2000  # generated images whose nearest train image is looked up
+    fid_weights: str | None = None  # Inception-v3 for FID: a file, or imagenet to download; slow
     inception_splits: int = 10  # parts of the samples over which the Inception Score is averaged
     clusters: int | None = None  # of K-Means; None: as many as the data has classes, ten for MNIST
-    kmeans_restarts: int = 10  # the run with the least inertia counts
+    kmeans_seeds: int = 10  # runs of K-Means, one start each; figures are their mean
     tsne_samples: int = 4000  # test images on the map; 10,000 take a minute alone on two cores
     tsne_perplexity: float = 30.0  # effective number of neighbours; the usual value
-    noise_levels: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)  # deviation, in [0, 1] pixel units
-    denoising_images: int = 10_000  # test images per noise level
+    noise_levels: tuple[float, ...] = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # deviation, pixels in 0..1
+    denoising_images: int = 2000  # test images per noise level; the filters take most of the time
     anomaly_images: int = 2000  # test images per corruption
+    # Directories of IDX files, as Fashion-MNIST's: their test images are anomalies of another kind.
+    anomaly_data: tuple[str, ...] = ()
     deep: bool = False  # also measure what takes minutes and gates nothing in a pipeline's run
     gates: Gates = dataclasses.field(default_factory=Gates)
 
@@ -72,11 +79,16 @@ class EvaluatorConfig:
         require(self.samples >= 16, "samples must be at least 16.")
         require(1 <= self.generate_steps <= 1000, "generate_steps must be between 1 and 1000.")
         require(self.batch_size >= 1, "batch_size must be at least 1.")
+        require(self.bootstrap_replicates >= 2, "bootstrap_replicates must be at least 2.")
+        require(self.distance_replicates >= 2, "distance_replicates must be at least 2.")
+        require(self.pair_images >= 16, "pair_images must be at least 16.")
+        require(self.memorisation_images >= 16, "memorisation_images must be at least 16.")
+        require(self.fid_weights != "", "fid_weights must be a file, imagenet, or null.")
         require(self.inception_splits >= 1, "inception_splits must be at least 1.")
         require(
             self.clusters is None or self.clusters >= 2, "clusters must be at least 2, or null."
         )
-        require(self.kmeans_restarts >= 1, "kmeans_restarts must be at least 1.")
+        require(self.kmeans_seeds >= 1, "kmeans_seeds must be at least 1.")
         require(self.tsne_samples >= 50, "tsne_samples must be at least 50.")
         require(self.tsne_perplexity >= 2, "tsne_perplexity must be at least 2.")
         require(

@@ -1,6 +1,6 @@
 """The images that a model is judged by, and what depends on them and the judge alone.
 
-Contract: ``EvalData`` holds Transform's test and train splits; ``References`` computes each
+Contract: ``EvalData`` holds Transform's three splits; ``References`` computes each
 yardstick once, when it is first asked for, and serves candidate and champion alike. Judging 10,000
 images takes about three seconds on two cores.
 """
@@ -9,21 +9,30 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from components.evaluator import denoising, reconstruction
-from components.evaluator.clustering import Agreement, Clusters, agreement, kmeans
+from components.evaluator import reconstruction
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.frechet import frechet_distance_of
+from components.evaluator.frechet import (
+    Moments,
+    frechet_distance_of,
+    frechet_infinity,
+    moment_replicates,
+)
 from components.evaluator.inception_score import (
     class_histogram,
+    histogram_replicates,
     inception_score,
     missing_modes,
     total_variation,
 )
+from components.evaluator.kid import kid
 from components.evaluator.models import LoadedModel
+from components.evaluator.neighbours import k_nearest
 from trainer_modules.common.data import read_digits
 
 
@@ -35,6 +44,8 @@ class EvalData:
     test_labels: np.ndarray
     train_images: np.ndarray
     num_classes: int
+    train_labels: np.ndarray
+    held_out_images: np.ndarray  # the eval split: from the train files, but in no training
 
 
 def read_eval_data(examples_uri: str) -> EvalData:
@@ -43,9 +54,18 @@ def read_eval_data(examples_uri: str) -> EvalData:
     Raises:
         InputError: A split has no examples.
     """
-    test = read_digits([str(Path(examples_uri) / "Split-test" / "*")])
-    train = read_digits([str(Path(examples_uri) / "Split-train" / "*")])
-    return EvalData(test.images, test.labels, train.images, train.num_classes)
+    test, train, held_out = (
+        read_digits([str(Path(examples_uri) / f"Split-{split}" / "*")])
+        for split in ("test", "train", "eval")
+    )
+    return EvalData(
+        test_images=test.images,
+        test_labels=test.labels,
+        train_images=train.images,
+        num_classes=train.num_classes,
+        train_labels=train.labels,
+        held_out_images=held_out.images,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,23 +86,13 @@ class GenerationScores:
     """Figures of one set of images beside the test images."""
 
     frechet_distance: float
+    fd_infinity: float
+    kid: float
     inception_score: float
     inception_deviation: float  # over the splits
     class_tv: float
     missing_modes: int
     histogram: np.ndarray  # [K] shares
-
-
-@dataclasses.dataclass(frozen=True)
-class Noisy:
-    """Test images under one noise level, with the figures of doing nothing and of LMMSE."""
-
-    clean: np.ndarray  # [N, 28, 28, 1]
-    noisy: np.ndarray  # the same plus noise, clipped to [0, 1]
-    noisy_psnr: float  # dB, mean over the images, like the others
-    noisy_ssim: float
-    linear_psnr: float
-    linear_ssim: float
 
 
 class References:
@@ -93,9 +103,10 @@ class References:
         rng = np.random.default_rng([config.seed, 0])
         # The floor must be drawn from as many images as are generated, or the bias would differ.
         self.samples = min(config.samples, len(data.train_images))
-        self._train_part = np.sort(rng.permutation(len(data.train_images))[: self.samples])
+        # In random order, so that its first images are a random part of it.
+        self._train_part = rng.permutation(len(data.train_images))[: self.samples]
         self._test_order = rng.permutation(len(data.test_images))
-        self._noisy: dict[float, Noisy] = {}
+        self._kept: dict[tuple, Any] = {}
 
     def judge(self, images: np.ndarray, stage: str = "") -> Judged:
         """The judge's features and probabilities of ``images``."""
@@ -108,6 +119,8 @@ class References:
         histogram, real = class_histogram(judged.probabilities), self.test_histogram
         return GenerationScores(
             frechet_distance=frechet_distance_of(judged.features, self.test.features),
+            fd_infinity=frechet_infinity(judged.features, self.test.features, self.config.seed),
+            kid=kid(self.paired(judged.features), self.paired_test),
             inception_score=mean,
             inception_deviation=deviation,
             class_tv=total_variation(histogram, real),
@@ -134,8 +147,62 @@ class References:
     @functools.cached_property
     def floor(self) -> GenerationScores:
         """Real train images, as many as are generated, against the test images."""
-        images = self.data.train_images[self._train_part]
-        return self.score(self.judge(images, "judge: real train images"))
+        return self.score(self.train)
+
+    @functools.cached_property
+    def floor_images(self) -> np.ndarray:
+        """Real train images, as many as are generated: what a perfect generator would give."""
+        return self.data.train_images[self._train_part]
+
+    @functools.cached_property
+    def train(self) -> Judged:
+        """The judge's verdict on ``floor_images``."""
+        return self.judge(self.floor_images, "judge: real train images")
+
+    def paired(self, features: np.ndarray) -> np.ndarray:
+        """The first of ``features`` [N, D], for figures that compare all pairs, in float64.
+
+        Divided by the root mean square of the test features: a kernel of their products would
+        otherwise depend on how large this judge's numbers are.
+        """
+        return features[: self.config.pair_images].astype(np.float64) / self._feature_scale
+
+    @functools.cached_property
+    def paired_test(self) -> np.ndarray:
+        """As many test images, drawn at random, likewise."""
+        return self.paired(self.test.features[self.test_part(self.config.pair_images)])
+
+    @functools.cached_property
+    def _feature_scale(self) -> float:
+        return float(np.sqrt(np.mean(np.square(self.test.features, dtype=np.float64)))) or 1.0
+
+    @functools.cached_property
+    def test_moments(self) -> list[Moments]:
+        """Bootstrap replicates of the moments of the test features."""
+        count, seed = self.config.distance_replicates, self.config.seed + 1
+        return list(moment_replicates(self.test.features, count, seed))
+
+    @functools.cached_property
+    def test_histograms(self) -> np.ndarray:
+        """Bootstrap replicates [B, K] of ``test_histogram``."""
+        count, seed = self.config.bootstrap_replicates, self.config.seed + 1
+        return histogram_replicates(self.test.probabilities, count, seed)
+
+    @functools.cached_property
+    def all_train_features(self) -> np.ndarray:
+        """The judge's features of every train image: [N, D]."""
+        return self.judge(self.data.train_images, "judge: all train images").features
+
+    @functools.cached_property
+    def held_out(self) -> Judged:
+        return self.judge(self.data.held_out_images, "judge: held-out images")
+
+    @functools.cached_property
+    def held_out_distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """From each held-out image to the nearest train image, in pixels and in features: [N]."""
+        pixels, _ = k_nearest(self.data.held_out_images, self.data.train_images, 1)
+        features, _ = k_nearest(self.held_out.features, self.all_train_features, 1)
+        return pixels[:, 0], features[:, 0]
 
     @functools.cached_property
     def test_inception_score(self) -> tuple[float, float]:
@@ -149,24 +216,11 @@ class References:
     def clusters(self) -> int:
         return self.config.clusters or self.data.num_classes
 
-    @functools.cached_property
-    def pixel_clusters(self) -> tuple[Clusters, Agreement]:
-        config = self.config
-        found = kmeans(self.data.test_images, self.clusters, config.kmeans_restarts, config.seed)
-        return found, agreement(found.labels, self.data.test_labels)
+    def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
+        """What ``compute`` gives, computed at the first call with ``key``.
 
-    def noisy(self, sigma: float) -> Noisy:
-        """Test images with noise of deviation ``sigma``, and the yardstick's figures."""
-        if sigma not in self._noisy:
-            clean = self.data.test_images[self.test_part(self.config.denoising_images)]
-            noisy, unclipped = denoising.add_noise(clean, sigma, self.config.seed)
-            linear = denoising.linear_optimum(unclipped, self.pixels, sigma)
-            self._noisy[sigma] = Noisy(
-                clean=clean,
-                noisy=noisy,
-                noisy_psnr=float(reconstruction.psnr(clean, noisy).mean()),
-                noisy_ssim=float(reconstruction.ssim(clean, noisy).mean()),
-                linear_psnr=float(reconstruction.psnr(clean, linear).mean()),
-                linear_ssim=float(reconstruction.ssim(clean, linear).mean()),
-            )
-        return self._noisy[sigma]
+        For the yardsticks of a single part, which stand beside it.
+        """
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]

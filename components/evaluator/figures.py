@@ -1,4 +1,4 @@
-"""Pictures of an evaluation as PNG bytes: grids, strips, maps and bars.
+"""Pictures of an evaluation as PNG bytes: grids, strips, maps and curves.
 
 Contract: pure functions of arrays; same input, same bytes. Every PNG is below 250 kB. Matplotlib
 is used without pyplot, so there is no global state and no display. Colours are told apart with any
@@ -24,6 +24,10 @@ _FONT = 9  # points
 _CLASSES = ("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE")
 _CLASSES += ("#882255", "#44AA99", "#999933", "#AA4499", "#000000")
 _MODEL, _REFERENCE = "#332288", "#BBBBBB"  # dark against light: also apart in grey
+# Apart by dash and marker too: the model's line first, then those it is compared with.
+_LINES = ((_MODEL, "-", "o"), ("#CC6677", "--", "s"), ("#44AA99", "-.", "D"))
+_LINES += (("#999933", (0, (1, 1)), "v"), ("#777777", ":", "^"))
+_ERROR_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _GAP = 2  # pixels between the images of a grid
 
 
@@ -96,32 +100,6 @@ def scatter_map(points: np.ndarray, classes: np.ndarray, class_count: int) -> by
     return _png(figure)
 
 
-def bars(
-    names: Sequence[str], values: Sequence[float], label: str, form: str, marked: int = -1
-) -> bytes:
-    """Horizontal bars from 0 with their value behind each; ``marked`` is drawn dark.
-
-    Args:
-        names: Name of each bar, the first on top.
-        values: Length of each bar.
-        label: Words and unit of the axis.
-        form: Format of the value, as ".4f".
-        marked: Index of the bar that stands for the model.
-    """
-    figure = Figure(figsize=(6.4, 0.6 + 0.42 * len(names)), dpi=_DPI, layout="constrained")
-    axes = figure.add_subplot()
-    marked %= len(names)
-    colours = [_MODEL if i == marked else _REFERENCE for i in range(len(names))]
-    drawn = axes.barh(range(len(names)), values, color=colours, height=0.65)
-    axes.bar_label(drawn, [f"{value:{form}}" for value in values], padding=4, fontsize=_FONT)
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.15 * max(values))
-    axes.set_xlabel(label)
-    _plain(axes)
-    return _png(figure)
-
-
 def class_histogram(model: np.ndarray, real: np.ndarray, model_name: str) -> bytes:
     """Shares [K] of the classes among generated and among real images, side by side."""
     figure = Figure(figsize=(7.2, 3.0), dpi=_DPI, layout="constrained")
@@ -163,18 +141,54 @@ def score_histogram(real: np.ndarray, fake: np.ndarray) -> bytes:
     return _png(figure)
 
 
-def lines(
-    x: Sequence[float], series: dict[str, Sequence[float]], x_label: str, y_label: str
-) -> bytes:
-    """Curves over ``x``; the first is the model's and is drawn dark, the others dashed."""
-    figure = Figure(figsize=(6.4, 3.4), dpi=_DPI, layout="constrained")
+def lines(x: Sequence[float], panels: dict[str, dict[str, Sequence[float]]], x_label: str) -> bytes:
+    """Curves over ``x``, one panel for each y axis; at most five curves, the model's first.
+
+    Args:
+        x: Places [N], each with a tick.
+        panels: Curves [N] by name, by the words of their y axis; the same names in each.
+        x_label: Words of the x axis.
+    """
+    count = len(panels)
+    figure = Figure(figsize=(0.6 + 3.4 * count, 3.7), dpi=_DPI, layout="constrained")
+    columns = figure.subplots(1, count, squeeze=False)[0]
+    for axes, (y_label, series) in zip(columns, panels.items(), strict=True):
+        for (name, y), (colour, style, marker) in zip(series.items(), _LINES, strict=False):
+            axes.plot(x, y, color=colour, linestyle=style, marker=marker, markersize=4, label=name)
+        axes.set_xticks(list(x))
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+        _plain(axes)
+    handles, names = columns[0].get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside upper center", ncols=5, frameon=False, fontsize=_FONT
+    )
+    return _png(figure)
+
+
+def size_curve(sizes: Sequence[int], errors: Sequence[float], model: tuple[int, float]) -> bytes:
+    """Error of PCA over the ``sizes`` of its code, both logarithmic, and the model's own point."""
+    figure = Figure(figsize=(6.4, 3.6), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    styles = [(_MODEL, "-", "o"), ("#CC6677", "--", "s"), ("#777777", ":", "^")]
-    for (name, y), (colour, style, marker) in zip(series.items(), styles, strict=False):
-        axes.plot(x, y, color=colour, linestyle=style, marker=marker, markersize=5, label=name)
-    axes.set_xticks(list(x))
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
+    axes.plot(sizes, errors, color="#777777", linestyle="--", marker="s", label="PCA")
+    for x, y in zip(sizes, errors, strict=True):
+        axes.annotate(f"{y:.4f}", (x, y), (0, 6), textcoords="offset points", fontsize=_FONT - 1)
+    axes.plot(*model, color=_MODEL, linestyle="", marker="D", markersize=8, label="autoencoder")
+    axes.annotate(
+        f"{model[1]:.4f}", model, (8, -4), textcoords="offset points", weight="bold", color=_MODEL
+    )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    low, high = min(*errors, model[1]), max(*errors, model[1])
+    axes.set_xlim(sizes[0] / 1.2, sizes[-1] * 1.4)
+    axes.set_ylim(low / 1.4, high * 1.4)
+    ticks = [t for t in _ERROR_TICKS if low / 1.4 <= t <= high * 1.4]
+    axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("numbers in the code")
+    axes.set_ylabel("mean squared error per pixel")
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.legend(frameon=False)
     _plain(axes)

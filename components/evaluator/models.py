@@ -50,6 +50,10 @@ class LoadedModel:
             raise InputError(f"The model in {self.path} has no signature {name}; it has {found}.")
         return self.handle.signatures[name]
 
+    def size_of(self, name: str, output: str) -> int:
+        """Numbers per image in ``output`` of the signature ``name``, as it declares them."""
+        return int(self.signature(name).structured_outputs[output].shape[-1])
+
     def run(self, name: str, stage: str = "", **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Calls the signature ``name`` on batches of ``inputs``, which all have N rows.
 

@@ -15,13 +15,16 @@ import pytest
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.data import EvalData
 
-TRAIN, TEST, CODE = 2400, 500, 16
+TRAIN, HELD_OUT, TEST, CODE = 2400, 300, 500, 16
 SMALL = EvaluatorConfig(
     samples=500,
     generate_steps=2,
     batch_size=200,
     inception_splits=2,
-    kmeans_restarts=2,
+    distance_replicates=20,
+    pair_images=300,
+    memorisation_images=200,
+    kmeans_seeds=2,
     tsne_samples=300,
     denoising_images=200,
     anomaly_images=200,
@@ -39,10 +42,17 @@ def read_idx(folder: Path, prefix: str, count: int) -> tuple[np.ndarray, np.ndar
 
 @pytest.fixture(scope="session")
 def data(mnist_dir) -> EvalData:
-    """Real digits: 2,400 to train on, 500 to test on."""
-    train, _ = read_idx(mnist_dir, "train", TRAIN)
-    test, labels = read_idx(mnist_dir, "t10k", TEST)
-    return EvalData(test, labels, train, 10)
+    """Real digits: 2,400 to train on, 300 held out of training, 500 to test on."""
+    images, labels = read_idx(mnist_dir, "train", TRAIN + HELD_OUT)
+    test_images, test_labels = read_idx(mnist_dir, "t10k", TEST)
+    return EvalData(
+        test_images=test_images,
+        test_labels=test_labels,
+        train_images=images[:TRAIN],
+        num_classes=10,
+        train_labels=labels[:TRAIN],
+        held_out_images=images[TRAIN:],
+    )
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +61,10 @@ def examples_uri(data, mnist_dir, tmp_path_factory) -> str:
     import tensorflow as tf
 
     root = tmp_path_factory.mktemp("transformed")
-    _, train_labels = read_idx(mnist_dir, "train", TRAIN)
+    _, labels = read_idx(mnist_dir, "train", TRAIN + HELD_OUT)
     splits = {
-        "train": (data.train_images, train_labels),
+        "train": (data.train_images, data.train_labels),
+        "eval": (data.held_out_images, labels[TRAIN:]),
         "test": (data.test_images, data.test_labels),
     }
 
@@ -119,7 +130,7 @@ def number_spec(name):
 
 
 @pytest.fixture(scope="session")
-def judge_uri(data, mnist_dir, save) -> str:
+def judge_uri(data, save) -> str:
     """A real classifier, about 90 % right after two seconds of training."""
     import keras
     import tensorflow as tf
@@ -131,8 +142,7 @@ def judge_uri(data, mnist_dir, save) -> str:
     classifier = keras.Model(image, network.outputs[0])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     classifier.compile("adam", loss)
-    _, labels = read_idx(mnist_dir, "train", TRAIN)
-    classifier.fit(data.train_images, labels, batch_size=64, epochs=8, verbose=0)
+    classifier.fit(data.train_images, data.train_labels, batch_size=64, epochs=8, verbose=0)
 
     def classify(image):
         logits, hidden = network(image, training=False)
@@ -220,6 +230,9 @@ def gan_uri(digits_from, save):
         def generate(seed, count):
             return {"image": source(seed, count)}
 
+        def from_latent(latent):
+            return {"image": tf.sigmoid(tf.reshape(tf.tile(latent, [1, 98]), [-1, 28, 28, 1]))}
+
         def discriminate(image):
             return {"score": tf.sigmoid(40 * (tf.reduce_mean(image, axis=[1, 2, 3]) - 0.13))}
 
@@ -227,6 +240,7 @@ def gan_uri(digits_from, save):
             {
                 "generate": (generate, [number_spec("seed"), number_spec("count")]),
                 "discriminate": (discriminate, [image_spec()]),
+                "serving_default": (from_latent, [tf.TensorSpec([None, 8], name="latent")]),
             },
             [getattr(source, "store", tf.Variable(0.0))],
         )
@@ -266,6 +280,20 @@ def diffusion_uri(data, digits_from, save):
         )
 
     return build
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory) -> str:
+    """Inception-v3 as it is before training, saved as Keras saves weights."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    network = keras.applications.InceptionV3(
+        include_top=False, weights=None, pooling="avg", input_shape=(299, 299, 3)
+    )
+    path = str(tmp_path_factory.mktemp("inception") / "inception.weights.h5")
+    network.save_weights(path)
+    return path
 
 
 @pytest.fixture(scope="session")

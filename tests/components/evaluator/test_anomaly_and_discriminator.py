@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 import pytest
 
-from components.evaluator import anomaly
+from components.evaluator import anomaly, anomaly_part, one_class
+from components.evaluator.bootstrap import resamples
 from components.evaluator.discriminator import verdicts
+from components.idx_example_gen.idx import write_idx
+from trainer_modules.common.config import InputError
 
 
 def test_auroc_by_hand():
@@ -19,14 +23,26 @@ def test_auroc_by_hand():
     assert anomaly.auroc(np.ones(5), np.ones(9)) == 0.5
 
 
-def test_auroc_agrees_with_scikit_learn_on_unequal_sets():
-    from sklearn.metrics import roc_auc_score
+def test_average_precision_by_hand():
+    # In order of the score: anomaly, normal, anomaly: precision 1 at recall 1/2, 2/3 at recall 1.
+    found = anomaly.average_precision(np.array([2.0]), np.array([3.0, 1.0]))
+    assert found == pytest.approx((1 + 2 / 3) / 2)
+    assert anomaly.average_precision(np.array([1.0, 2.0]), np.array([3.0, 4.0])) == 1.0
+    assert anomaly.average_precision(np.ones(30), np.ones(10)) == pytest.approx(0.25)  # guessing
 
+
+@pytest.mark.parametrize("together", [True, False])
+def test_replicates_are_the_scores_of_the_resampled_images(together):
     rng = np.random.default_rng(0)
-    normal, odd = np.round(rng.normal(0, 1, 300), 1), np.round(rng.normal(0.7, 1, 70), 1)
-    labels = np.r_[np.zeros(300), np.ones(70)]
-    expected = roc_auc_score(labels, np.r_[normal, odd])
-    assert anomaly.auroc(normal, odd) == pytest.approx(expected, abs=1e-12)
+    normal, odd = rng.normal(0, 1, 80), rng.normal(1, 1, 80)
+    seeds = (4, 4) if together else (4, 5)
+    areas, precisions = anomaly.ranking_replicates(normal, odd, 120, seeds)
+    draws = [list(resamples(80, 120, seed)) for seed in seeds]
+    assert len(areas) == 120
+    for i in (0, 99, 100, 119):
+        a, b = normal[draws[0][i]], odd[draws[1][i]]
+        assert areas[i] == pytest.approx(anomaly.auroc(a, b))
+        assert precisions[i] == pytest.approx(anomaly.average_precision(a, b))
 
 
 def test_auroc_of_nan_scores_is_nan():
@@ -70,6 +86,40 @@ def test_rotation_is_by_a_quarter_and_inversion_is_its_own_inverse(data):
     assert np.array_equal(np.rot90(turned[0, ..., 0], -1), images[0, ..., 0])
     inverted = anomaly.corrupt(images, "inverted", seed=0)
     assert 1.0 - inverted == pytest.approx(images, abs=1e-6)
+
+
+def test_other_data_is_read_by_the_name_of_its_directory(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 28, 28)).astype(np.uint8)
+    (tmp_path / "fashion").mkdir()
+    write_idx(str(tmp_path / "fashion" / "t10k-images-idx3-ubyte.gz"), pixels)
+    write_idx(str(tmp_path / "fashion" / "t10k-labels-idx1-ubyte.gz"), pixels[:, 0, 0])
+    found = anomaly_part.read_other_data([str(tmp_path / "fashion")])
+    assert list(found) == ["fashion"]
+    assert found["fashion"].dtype == np.float32
+    assert found["fashion"] == pytest.approx(pixels[..., None] / 255)
+    with pytest.raises(InputError, match="two directories fashion"):
+        anomaly_part.read_other_data([str(tmp_path / "fashion")] * 2)
+
+
+def test_other_data_that_is_missing_is_told_with_the_setting():
+    with pytest.raises(InputError, match=r"evaluator.anomaly_data cannot be read: .*nowhere"):
+        anomaly_part.read_other_data(["/nowhere"])
+
+
+def test_a_class_alone_is_told_from_others_by_what_was_fitted_on_it(data):
+    ones = data.train_images[data.train_labels == 1]
+    normal = data.test_labels == 1
+    network = functools.partial(one_class.fit_autoencoder, steps=80)
+    for fit in (one_class.fit_pca, network):
+        score = fit(ones, 8, 1)(data.test_images)
+        assert score.shape == (len(normal),)
+        assert anomaly.auroc(score[normal], score[~normal]) > 0.95
+
+
+def test_a_network_of_the_same_seed_gives_the_same_scores(data):
+    few = data.train_images[:64]
+    first, second = (one_class.fit_autoencoder(few, 4, 7, steps=3)(few) for _ in range(2))
+    assert np.array_equal(first, second)
 
 
 def test_verdicts_count_reals_fakes_and_pairs():

@@ -29,14 +29,21 @@ PICTURES = {
     "map of 26 classes": lambda d: figures.scatter_map(
         RNG.normal(size=(5000, 2)), np.arange(5000) % 26, 26
     ),
-    "bars": lambda d: figures.bars(["a", "b", "c"], [0.067, 0.017, 0.005], "error", ".4f"),
+    "curve over the code": lambda d: figures.size_curve(
+        [8, 16, 32, 64], [0.036, 0.025, 0.015, 0.008], (32, 0.006)
+    ),
     "classes": lambda d: figures.class_histogram(HISTOGRAM, HISTOGRAM[::-1], "generated"),
     "scores": lambda d: figures.score_histogram(RNG.random(1000), RNG.random(500)),
     "scores of a dead discriminator": lambda d: figures.score_histogram(
         np.full(100, 0.5), np.full(100, 0.5)
     ),
     "lines": lambda d: figures.lines(
-        [0.2, 0.4], {"model": [20, 18], "linear": [19, 17], "noisy": [16, 11]}, "noise", "PSNR (dB)"
+        [0.2, 0.4],
+        {
+            y: {"model": [20, 18], "linear": [19, 17], "noisy": [16, 11]}
+            for y in ("PSNR (dB)", "SSIM")
+        },
+        "noise",
     ),
 }
 

@@ -94,6 +94,16 @@ def test_pca_with_all_components_gives_the_image_back():
     assert reconstruction.pca_reconstruction(x, found, SIDE**2) == pytest.approx(x, abs=1e-5)
 
 
+def test_compression_counts_a_byte_per_pixel_and_four_per_number_of_the_code():
+    assert reconstruction.compression_ratio(784, 32) == pytest.approx(784 / 128)
+    assert reconstruction.compression_ratio(784, 196) == 1.0
+
+
+def test_lossless_compression_is_large_for_blank_images_and_none_for_noise():
+    assert reconstruction.lossless_ratio(np.zeros((4, 28, 28, 1), np.float32)) > 40
+    assert reconstruction.lossless_ratio(_images(4)) < 1.0  # zlib adds a few bytes
+
+
 def test_noise_has_its_deviation_is_clipped_and_repeats():
     x = np.full((200, 28, 28, 1), 0.5, np.float32)
     clipped, unclipped = denoising.add_noise(x, 0.4, seed=7)
