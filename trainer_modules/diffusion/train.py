@@ -17,12 +17,15 @@ from trainer_modules.common.data import Digits, read_digits
 from trainer_modules.diffusion import sampler
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
+from trainer_modules.diffusion.optimizer import build_optimizer
 from trainer_modules.diffusion.signatures import denoise, signatures
 
 _GRID_IMAGES = 64
 
 
-def draw_samples(network, count: int, steps: int, mean: float, std: float, seed: int) -> np.ndarray:
+def draw_samples(
+    network, count: int, steps: int, mean: float, std: float, seed: int, eta: float = sampler.ETA
+) -> np.ndarray:
     """Images [count, 28, 28, 1] in [0, 1] from pure noise, on any Keras backend."""
     generator = keras.random.SeedGenerator(seed)
     shape = (count, 28, 28, 1)
@@ -33,6 +36,7 @@ def draw_samples(network, count: int, steps: int, mean: float, std: float, seed:
         steps,
         low=(0.0 - mean) / std,
         high=(1.0 - mean) / std,
+        eta=eta,
     )
     return np.clip(keras.ops.convert_to_numpy(x_0) * std + mean, 0.0, 1.0)
 
@@ -81,9 +85,8 @@ def fit(
     return history
 
 
-def _schedule(config, images: int):
-    total = training.steps_per_epoch(images, config.batch_size) * config.epochs
-    return training.cosine_schedule(config.learning_rate, total)
+def _steps(config, images: int) -> int:
+    return training.steps_per_epoch(images, config.batch_size) * config.epochs
 
 
 def run_fn(fn_args) -> None:
@@ -95,12 +98,7 @@ def run_fn(fn_args) -> None:
         train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
         network = build_network(config)
         trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
-        optimizer = keras.optimizers.AdamW(
-            _schedule(config, len(train.images)),
-            weight_decay=config.weight_decay,
-            use_ema=True,
-            ema_momentum=config.ema_momentum,
-        )
+        optimizer = build_optimizer(config, _steps(config, len(train.images)))
         callbacks = training.logs(fn_args.model_run_dir)
         if distribution.is_chief():
             callbacks.insert(0, SampleGrid(network, config, train, folder / "samples"))
@@ -121,7 +119,8 @@ def finetune_fn(fn_args) -> None:
         denoiser = training.load_base(fn_args.base_model, "network")
         training.freeze_all_but(denoiser, config.layers)
         trainer = DenoisingTrainer(denoiser, train.pixel_mean, train.pixel_std, config)
-        optimizer = keras.optimizers.Adam(_schedule(config, len(train.images)))
+        steps = _steps(config, len(train.images))
+        optimizer = keras.optimizers.Adam(training.cosine_schedule(config.learning_rate, steps))
         callbacks = training.logs(fn_args.model_run_dir)
         history = fit(trainer, config, "finetune", optimizer, train, held_out, callbacks)
         if not distribution.is_chief():
