@@ -24,15 +24,15 @@ def reverse_process_part(steps: int) -> Part:
         if not draw or "denoise" not in model.handle.signatures:
             return Measured({})
         shown, frames = reverse_process(
-            model, steps, references.config.seed, float(references.data.train_images.std())
+            model, steps, references.config.seed, references.data.train_images
         )
         picture = Picture(
             "figures/reverse_process.png",
             "Reverse process",
             f"Each row is one digit: pure noise on the left, then what {steps} steps of the "
-            f"deterministic reverse process make of it, shown after {_listed(shown)} steps. The "
-            "steps ask the served denoiser; where that was fine-tuned, the network behind the "
-            "generated images is the one before fine-tuning.",
+            f"deterministic reverse process (DDIM) make of it, shown after {_listed(shown)} steps. "
+            "They ask the served denoiser. The generated images come from the model's own sampler "
+            "and, where the denoiser was fine-tuned, from the network before that.",
             figures.image_rows(list(np.swapaxes(frames, 0, 1))),
         )
         return Measured({}, pictures=[picture])
@@ -41,13 +41,14 @@ def reverse_process_part(steps: int) -> Part:
 
 
 def reverse_process(
-    model: LoadedModel, steps: int, seed: int, pixel_std: float
+    model: LoadedModel, steps: int, seed: int, train_images: np.ndarray
 ) -> tuple[list[int], np.ndarray]:
     """Numbers of the steps that are shown, and the images after each: [F, N, 28, 28, 1] in [0, 1].
 
     DDIM (Song et al. 2021, eq. 12) in the coordinates y = x_t / sqrt(alpha_bar_t) of their eq. 13,
     where it reads y_s = x_0 + sigma_s / sigma_t (y_t - x_0) with x_0 the signature's estimate.
-    Images are shown as the process has them, at unit variance: y over sqrt(1 + sigma^2).
+    Images are shown as the process has them, at the variance of the train images: the deviation
+    of y from their mean over sqrt(1 + sigma^2).
     """
     from keras import ops
 
@@ -56,14 +57,15 @@ def reverse_process(
     shown = sorted({round(i * steps / (_FRAMES - 1)) for i in range(_FRAMES)})
     a = ops.convert_to_numpy(alpha_bar(np.linspace(1.0, 0.0, steps + 1, dtype=np.float32)))
     sigma = np.sqrt(1.0 / a - 1.0)  # in units of standardised images
+    mean, std = float(train_images.mean()), float(train_images.std())
     noise = np.random.default_rng([seed, 3]).standard_normal((_DIGITS, 28, 28, 1))
-    y = (sigma[0] * pixel_std * noise).astype(np.float32)
-    frames = [y / np.sqrt(1.0 + sigma[0] ** 2)]
+    y = (mean + sigma[0] * std * noise).astype(np.float32)
+    frames = [mean + (y - mean) / np.sqrt(1.0 + sigma[0] ** 2)]
     for i in range(steps):
-        level = np.full(len(y), sigma[i] * pixel_std, np.float32)
+        level = np.full(len(y), sigma[i] * std, np.float32)
         x_0 = model.run("denoise", image=y, noise_level=level)["image"]
         y = x_0 + np.float32(sigma[i + 1] / sigma[i]) * (y - x_0)
-        frames.append(y / np.sqrt(1.0 + sigma[i + 1] ** 2))
+        frames.append(mean + (y - mean) / np.sqrt(1.0 + sigma[i + 1] ** 2))
     return shown, np.clip(np.stack([frames[i] for i in shown]), 0.0, 1.0)
 
 
