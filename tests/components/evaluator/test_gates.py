@@ -167,8 +167,8 @@ def test_config_survives_json_with_its_gates():
     ("settings", "words"),
     [
         (
-            {"gates": {"gan": [{"metric": "fid", "direction": "max", "threshold": 1}]}},
-            "no metric fid",
+            {"gates": {"gan": [{"metric": "fvd", "direction": "max", "threshold": 1}]}},
+            "no metric fvd",
         ),
         ({"gates": {"vae": []}}, "Unknown setting gates.vae"),
         (
