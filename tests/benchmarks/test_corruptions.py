@@ -93,10 +93,23 @@ def test_few_images_repeated_lose_coverage_and_recall(rows):
 
 
 @pytest.mark.slow
-def test_noise_costs_precision(rows):
-    found = _column(rows, "precision", "noise 0.5", "noise 0.3", "none")
-    assert found == sorted(found)
-    assert found[0] < found[-1] - 0.3
+def test_noise_and_blur_cost_recall_and_coverage_while_precision_does_not_notice(rows):
+    for names in (
+        ("noise 0.5", "noise 0.3", "noise 0.2", "noise 0.1", "none"),
+        ("blur 1 px", "blur 0.75 px", "none"),
+    ):
+        recall = _column(rows, "recall", *names)
+        assert recall == sorted(recall)
+        assert recall[0] < recall[-1] - 0.5
+        coverage = _column(rows, "coverage", names[0], names[-1])
+        assert coverage[0] < coverage[1] - 0.4
+        # A trap of these features: what makes digits vague draws them to the middle of the others.
+        assert rows[names[0]].precision > rows["none"].precision - 0.05
+
+
+@pytest.mark.slow
+def test_precision_sees_strokes_that_no_real_digit_has(rows):
+    assert rows["binarised"].precision < rows["none"].precision - 0.05
 
 
 @pytest.mark.slow
