@@ -138,7 +138,7 @@ def _table(runs: dict[str, Runs], references: References) -> Table:
     config = references.config
     columns = ["clustered"]
     for name in ("accuracy", "NMI", "ARI"):
-        columns += [name, "±"]
+        columns += [name, f"{name} ±"]
     columns += ["accuracy at least inertia"]
     rows = []
     for name, found in runs.items():

@@ -1,7 +1,7 @@
 """t-SNE of the code: the map as picture and document, and how far it can be believed.
 
 ``tsne.json`` holds ``points`` [N, 2] and ``labels`` [N] of the map, figures/tsne_sprite.png their
-images in the same order, 64 to a row of 28 x 28 pixels in 16 greys: 0.7 MB for 4,000 digits. With
+images in the same order, 64 to a row of 28 x 28 pixels in 16 greys: 0.4 MB for 4,000 digits. With
 them a page can show the digit behind each point. About twenty seconds for 4,000 images.
 """
 
