@@ -93,7 +93,7 @@ def test_few_images_repeated_lose_coverage_and_recall(rows):
 
 
 @pytest.mark.slow
-def test_noise_and_blur_cost_recall_and_coverage_while_precision_does_not_notice(rows):
+def test_noise_and_blur_cost_recall_and_coverage_while_precision_misses_what_is_mild(rows):
     for names in (
         ("noise 0.5", "noise 0.3", "noise 0.2", "noise 0.1", "none"),
         ("blur 1 px", "blur 0.75 px", "none"),
@@ -103,8 +103,9 @@ def test_noise_and_blur_cost_recall_and_coverage_while_precision_does_not_notice
         assert recall[0] < recall[-1] - 0.5
         coverage = _column(rows, "coverage", names[0], names[-1])
         assert coverage[0] < coverage[1] - 0.4
-        # A trap of these features: what makes digits vague draws them to the middle of the others.
-        assert rows[names[0]].precision > rows["none"].precision - 0.05
+    # A trap of these features: what makes digits vague draws them to the middle of the others.
+    for name in ("noise 0.1", "blur 0.75 px"):
+        assert rows[name].precision > rows["none"].precision - 0.05
 
 
 @pytest.mark.slow
