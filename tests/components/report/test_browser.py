@@ -278,7 +278,7 @@ def test_with_script_the_map_stands_for_the_static_picture(open_page):
 
 
 def test_a_page_with_a_full_map_and_pictures_stays_below_eight_megabytes(report_data):
-    started = time.process_time()
+    started = time.thread_time()
     sprite = bytes(range(256)) * 4 * 1500  # 1.5 MB: more than 5,000 thumbnails of digits take
     found = dataclasses.replace(
         report_data.models[0].map, points=[[1.234, 5.678]] * 5000, labels=["7"] * 5000
@@ -291,4 +291,4 @@ def test_a_page_with_a_full_map_and_pictures_stays_below_eight_megabytes(report_
     ]
     page = render_report(dataclasses.replace(report_data, models=models))
     assert len(page.encode()) < 8_000_000
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
