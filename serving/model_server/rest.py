@@ -148,6 +148,9 @@ class _App:
         try:
             code, content = 200, await self._work(request, path)
         except StatusError as error:
+            # wait_for's frame holds the task, the task this error, and its traceback that frame:
+            # a circle that would keep the body until the next collection.
+            error.__traceback__ = None
             code = _HTTP.get(error.code.name, 500)
             content = json.dumps({"error": error.message}, indent=4).encode()
         except ClientDisconnect:

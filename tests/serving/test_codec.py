@@ -87,7 +87,8 @@ def test_floats_are_written_short_and_exact(value):
     text = codec.write_response({"y": np.float32(value)[()].reshape(())}, is_row=False).decode()
     number = text.partition(":")[2].strip().rstrip("}")
     assert np.array_equal(np.float32(float(number)), np.float32(value), equal_nan=True)
-    assert len(number) <= 15
+    digits = number.lstrip("-").partition("e")[0].replace(".", "").strip("0")
+    assert len(digits) <= 9 or not np.isfinite(value)  # so many tell any float32 from the others
 
 
 JSON = st.recursive(
