@@ -65,13 +65,14 @@ class Row:
 class Yardstick:
     """What every corrupted set is compared with, computed once."""
 
-    def __init__(self, digits: Digits, judge: Judge):
-        self._judge, self._train = judge, digits.train
+    def __init__(self, digits: Digits, judge: Judge, pairs: int = PAIRS):
+        """``pairs`` images of either side are compared each with each."""
+        self._judge, self._train, self._count = judge, digits.train, pairs
         features, probabilities = judge(digits.train)
         self._moments: Moments = moments(features)
         self._histogram = scores.class_histogram(probabilities)
         self._scale = np.sqrt(np.mean(np.square(features, dtype=np.float64)))
-        part = np.random.default_rng([SEED, 1]).permutation(len(features))[:PAIRS]
+        part = np.random.default_rng([SEED, 1]).permutation(len(features))[:pairs]
         self._pairs = features[part] / self._scale
         self._held_classes = judge(digits.held_out)[1].argmax(axis=1)
         self._held_distances = k_nearest(digits.held_out, digits.train, 1)[0][:, 0]
@@ -80,7 +81,7 @@ class Yardstick:
         """The figures of ``images``; those that compare all pairs, on a part drawn at random."""
         features, probabilities = self._judge(images)
         order = np.random.default_rng([SEED, 2]).permutation(len(images))
-        part = features[order[:PAIRS]] / self._scale
+        part = features[order[: self._count]] / self._scale
         few = order[:COPIES]
         distances, _ = k_nearest(images[few], self._train, 1)
         classes = probabilities[few].argmax(axis=1)
