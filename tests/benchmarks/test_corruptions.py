@@ -38,11 +38,11 @@ def judge_uri(mnist_dir, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def rows(judge_uri, mnist_dir):
-    """The rows of the benchmark by name, with a train file of 20,000, 2,000 by 2,000 pairs."""
+    """The rows of the benchmark by name, with a train file of 20,000, 4,000 by 4,000 pairs."""
     from pathlib import Path
 
     digits = corruptions.read(str(mnist_dir), train_count=20_000)
-    yardstick = corruptions.Yardstick(digits, corruptions.judge_of(Path(judge_uri)), 2000)
+    yardstick = corruptions.Yardstick(digits, corruptions.judge_of(Path(judge_uri)), 4000)
     return {name: yardstick.measure(name, images) for name, images in corruptions.corrupted(digits)}
 
 
