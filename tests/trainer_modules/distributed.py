@@ -90,10 +90,11 @@ def finetune(kind: str, examples: str, folder: Path) -> dict[str, Any]:
 
 
 def diffusion(kind: str, examples: str, folder: Path) -> dict[str, Any]:
+    import keras
+
     from trainer_modules.common import distribution
     from trainer_modules.diffusion.config import DiffusionConfig
     from trainer_modules.diffusion.model import DiffusionTrainer, build_network
-    from trainer_modules.diffusion.optimizer import build_optimizer
     from trainer_modules.diffusion.train import SampleGrid, fit
 
     config = DiffusionConfig(channels=4, global_width=8, sample_steps=1, **_common(kind))
@@ -101,7 +102,7 @@ def diffusion(kind: str, examples: str, folder: Path) -> dict[str, Any]:
         train = _start(examples)
         network = build_network(config)
         trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
-        optimizer = build_optimizer(config, len(train.images) // BATCH)
+        optimizer = keras.optimizers.AdamW(1e-3, use_ema=True, ema_momentum=0.9)
         grid = SampleGrid(network, config, train, folder / "samples")
         history = fit(trainer, config, "train", optimizer, train, train, [grid])
     return _result([network], history.curves)

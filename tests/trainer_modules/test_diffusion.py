@@ -10,7 +10,6 @@ import pytest
 from trainer_modules.diffusion import sampler, schedule, train
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.diffusion.model import DiffusionTrainer, build_network
-from trainer_modules.diffusion.optimizer import Muon, build_optimizer
 
 TIMES = np.linspace(0, 1, 21).astype("float32")
 
@@ -75,7 +74,7 @@ def gaussian_velocity(mean: float, std: float):
     return predict
 
 
-@pytest.mark.parametrize(("eta", "steps"), [(0.0, 20), (1.0, 200), (2.0, 200)])
+@pytest.mark.parametrize(("eta", "steps"), [(0.0, 20), (1.0, 200), (3.0, 200)])
 def test_both_samplers_reach_a_known_gaussian(eta, steps):
     rng = keras.random.SeedGenerator(3)
     shape = (60, 28, 28, 1)
@@ -105,40 +104,13 @@ def test_samples_stay_within_the_range_of_pixels():
 
 def test_a_few_steps_lower_the_loss(digits):
     keras.utils.set_random_seed(0)
-    config = DiffusionConfig(
-        channels=8, global_width=64, batch_size=32, epochs=12, ema_momentum=0.9
-    )
+    config = DiffusionConfig(channels=8, global_width=64, batch_size=32, epochs=12)
     trainer = DiffusionTrainer(build_network(config), digits.pixel_mean, digits.pixel_std, seed=0)
-    optimizer = build_optimizer(config, 96)
+    optimizer = keras.optimizers.AdamW(2e-3, use_ema=True, ema_momentum=0.9)
     history = train.fit(trainer, config, "train", optimizer, digits, digits)
     losses = history.curves["loss"]
     assert losses[-1] < 0.8 * 1.0 < 1.1  # v has unit variance: predicting nothing scores 1
     assert history.curves["val_loss"][-1] < history.curves["val_loss"][0]
-
-
-@pytest.mark.parametrize("shape", [(3, 3, 4, 8), (24, 6), (4, 16)])
-def test_muon_moves_a_matrix_by_the_nearest_orthogonal_one(shape):
-    rng = np.random.default_rng(0)
-    gradient = rng.standard_normal(shape).astype("float32")
-    weight = keras.Variable(np.zeros(shape, "float32"), name="kernel")
-    Muon(0.1, weight_decay=None, adam_weight_decay=None).apply([gradient], [weight])
-    rows, columns = np.prod(shape[:-1]), shape[-1]
-    left, _, right = np.linalg.svd(gradient.reshape(rows, columns), full_matrices=False)
-    step = -to_numpy(weight.value).reshape(rows, columns) / (0.1 * max(1, columns / rows) ** 0.5)
-    # Newton and Schulz' five steps bring every singular value to about 1, no closer.
-    inner = np.diag(left.T @ step @ right.T)
-    assert inner.min() > 0.6 and inner.max() < 1.3
-    assert np.sum(step**2) == pytest.approx(np.sum(inner**2), rel=1e-3)
-
-
-def test_every_matrix_but_stem_head_and_time_takes_the_steps_of_muon():
-    config = DiffusionConfig(channels=8, global_width=64)
-    network, optimizer = build_network(config), build_optimizer(config, 10)
-    optimizer.build(network.trainable_variables)
-    by_adam = {v.path for v in network.trainable_variables if optimizer._should_use_adamw(v)}
-    matrices = {v.path for v in network.trainable_variables if len(v.shape) > 1}
-    assert {path.split("/")[0] for path in by_adam & matrices} >= {"stem", "head", "time1"}
-    assert {"encode14_conv1/kernel", "global7_hidden/kernel", "up/kernel"} <= matrices - by_adam
 
 
 def test_network_has_no_hidden_state_and_keeps_its_shape():

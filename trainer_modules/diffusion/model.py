@@ -53,7 +53,7 @@ def _residual_block(x, time, name):
 def _global_block(x, time, width, name):
     """Lets every place see every other: a residual dense network over the flattened map.
 
-    Per image it costs a third of a 3x3 convolution at this size and is what makes strokes add up
+    Per image it costs two thirds of a 3x3 convolution at this size and is what makes strokes add up
     to one digit; local convolutions alone draw crisp pieces of several.
     """
     height, width_px, channels = x.shape[1:]

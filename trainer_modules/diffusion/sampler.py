@@ -4,8 +4,8 @@ One solver with one knob: ``eta`` = 1 follows the reverse stochastic equation (S
 Lu et al. 2022, arXiv 2211.01095, section 6), ``eta`` = 0 the deterministic one (DPM-Solver++(2M),
 their algorithm 2). Without the look back at the step before these are DDPM's ancestral sampler and
 DDIM. More noise leaves every marginal as it is (Karras et al. 2022, eq. 6) and lets a network that
-trained for minutes correct what it drew before: at the same 20 steps the Fréchet distance was 1
-with DDIM, 0.70 with ``eta`` = 1 and 0.62 with ``eta`` = 2.
+trained for minutes correct what it drew before. Fréchet distance of one such network in 20 steps,
+as a share of DDIM's: 0.87 with ``eta`` = 0, 0.57 with 1, 0.44 with 2, 0.41 with 3.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from keras import ops
 
 from trainer_modules.diffusion import schedule
 
-ETA = 2.0  # of the served `generate` signature
+ETA = 3.0  # of the served `generate` signature
 
 
 def sample(

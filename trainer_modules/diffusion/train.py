@@ -17,7 +17,6 @@ from trainer_modules.common.data import Digits, read_digits
 from trainer_modules.diffusion import sampler
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
-from trainer_modules.diffusion.optimizer import build_optimizer
 from trainer_modules.diffusion.signatures import denoise, signatures
 
 _GRID_IMAGES = 64
@@ -85,8 +84,19 @@ def fit(
     return history
 
 
-def _steps(config, images: int) -> int:
-    return training.steps_per_epoch(images, config.batch_size) * config.epochs
+def _schedule(config, images: int):
+    total = training.steps_per_epoch(images, config.batch_size) * config.epochs
+    return training.cosine_schedule(config.learning_rate, total)
+
+
+def build_optimizer(config: DiffusionConfig, images: int) -> keras.optimizers.Optimizer:
+    """AdamW over all passes of ``images``, with the moving average that is served."""
+    return keras.optimizers.AdamW(
+        _schedule(config, images),
+        weight_decay=config.weight_decay,
+        use_ema=True,
+        ema_momentum=config.ema_momentum,
+    )
 
 
 def run_fn(fn_args) -> None:
@@ -98,7 +108,7 @@ def run_fn(fn_args) -> None:
         train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
         network = build_network(config)
         trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
-        optimizer = build_optimizer(config, _steps(config, len(train.images)))
+        optimizer = build_optimizer(config, len(train.images))
         callbacks = training.logs(fn_args.model_run_dir)
         if distribution.is_chief():
             callbacks.insert(0, SampleGrid(network, config, train, folder / "samples"))
@@ -119,8 +129,7 @@ def finetune_fn(fn_args) -> None:
         denoiser = training.load_base(fn_args.base_model, "network")
         training.freeze_all_but(denoiser, config.layers)
         trainer = DenoisingTrainer(denoiser, train.pixel_mean, train.pixel_std, config)
-        steps = _steps(config, len(train.images))
-        optimizer = keras.optimizers.Adam(training.cosine_schedule(config.learning_rate, steps))
+        optimizer = keras.optimizers.Adam(_schedule(config, len(train.images)))
         callbacks = training.logs(fn_args.model_run_dir)
         history = fit(trainer, config, "finetune", optimizer, train, held_out, callbacks)
         if not distribution.is_chief():
