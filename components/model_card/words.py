@@ -72,7 +72,7 @@ WORDS = {
         title="Diffusion model",
         summary="Turns noise into digits step by step, and removes noise from digits in one step.",
         method="U-Net that predicts the velocity of a variance-preserving diffusion with a shifted "
-        "cosine schedule; images are drawn with the DDIM sampler. What is served is the "
+        "cosine schedule; images are drawn with SDE-DPM-Solver++(2M). What is served is the "
         "exponential moving average of the weights. A copy is fine-tuned on its last layers for "
         "denoising and serves denoise alone; generate uses the network before that. Labels "
         "are never read.",
