@@ -6,6 +6,7 @@ seconds on two cores with 2,000 images of each kind.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def anomaly_part() -> Part:
         names = ("anomaly_auroc", "anomaly_auprc")
         found, rows = _rank(model, references, kinds, names, stage, together=True)
         if not draw:
-            return Measured(found.values, replicates=found.replicates)
+            return found
         picture = Picture(
             "figures/anomalies.png",
             "Corrupted digits",
@@ -47,13 +48,8 @@ def anomaly_part() -> Part:
             f"Anomaly detection: {len(intact):,} intact test digits against as many corrupted "
             "ones; AUPRC of guessing is 0.5"
         )
-        return Measured(
-            found.values,
-            found.floors,
-            [picture],
-            [_table(title, "corruption", rows)],
-            replicates=found.replicates,
-        )
+        table = _table(title, "corruption", rows)
+        return dataclasses.replace(found, pictures=[picture], tables=[table])
 
     return Part("anomalies", ("anomaly_auroc", "anomaly_auprc"), measure)
 
@@ -73,7 +69,7 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
         }
         found, rows = _rank(model, references, kinds, names, stage, together=False)
         if not draw:
-            return Measured(found.values, replicates=found.replicates)
+            return found
         picture = Picture(
             "figures/anomalies_other.png",
             "Images of other data sets",
@@ -84,13 +80,8 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
             f"Anomaly detection: {len(_intact(references)):,} test digits against up to "
             f"{config.anomaly_images:,} images of other data sets"
         )
-        return Measured(
-            found.values,
-            found.floors,
-            [picture],
-            [_table(title, "data set", rows)],
-            replicates=found.replicates,
-        )
+        table = _table(title, "data set", rows)
+        return dataclasses.replace(found, pictures=[picture], tables=[table])
 
     return Part("other data", names, measure)
 

@@ -6,15 +6,16 @@ of them for the floors; augmentation trains 18 networks and is measured on deman
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from components.evaluator.bootstrap import mean_replicates
 from components.evaluator.catalogue import LABEL_SHARES
 from components.evaluator.classifier import accuracy, fit_classifier, predict
 from components.evaluator.data import Judged, References
 from components.evaluator.generation import Samples
 from components.evaluator.models import DEEP_ONLY, LoadedModel, NotRun
-from components.evaluator.parts import Measured, Part
+from components.evaluator.parts import Measured, Part, mean_figures
 from components.evaluator.results import Table
 from components.evaluator.two_sample import classifier_verdicts, neighbour_verdicts
 
@@ -34,16 +35,12 @@ def two_sample_part(samples: Samples) -> Part:
         ]
 
     def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        config = references.config
         sample = samples.of(model, references, stage)
         found = verdicts(sample.images, sample.judged, references)
-        values = {name: float(each.mean()) for name, each in zip(names, found, strict=True)}
-        replicates = {
-            name: mean_replicates(each, config.bootstrap_replicates, config.seed)
-            for name, each in zip(names, found, strict=True)
-        }
+        measured = mean_figures(dict(zip(names, found, strict=True)), references.config)
         if not draw:
-            return Measured(values, replicates=replicates)
+            return measured
+        values = measured.values
         real = verdicts(references.floor_images, references.train, references)
         floors = {name: float(each.mean()) for name, each in zip(names, real, strict=True)}
         table = Table(
@@ -55,7 +52,7 @@ def two_sample_part(samples: Samples) -> Part:
                 for name, words in zip(names, ("nearest neighbour", "fresh network"), strict=True)
             ],
         )
-        return Measured(values, floors, tables=[table], replicates=replicates)
+        return dataclasses.replace(measured, floors=floors, tables=[table])
 
     return Part("two-sample", names, measure)
 
@@ -73,15 +70,13 @@ def synthetic_part(samples: Samples) -> Part:
         return accuracy(network, data.test_images, data.test_labels)
 
     def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        config = references.config
         sample = samples.of(model, references, stage)
         found = right(sample.images, sample.judged, references)
-        values = {name: float(found.mean())}
-        replicates = {name: mean_replicates(found, config.bootstrap_replicates, config.seed)}
+        measured = mean_figures({name: found}, references.config)
         if not draw:
-            return Measured(values, replicates=replicates)
+            return measured
         floor = float(right(references.floor_images, references.train, references).mean())
-        return Measured(values, {name: floor}, replicates=replicates)
+        return dataclasses.replace(measured, floors={name: floor})
 
     return Part("synthetic training", (name,), measure)
 

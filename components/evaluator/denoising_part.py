@@ -13,11 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from components.evaluator import denoising, figures, filters, reconstruction
-from components.evaluator.bootstrap import mean_replicates
 from components.evaluator.catalogue import level_name
 from components.evaluator.data import References
 from components.evaluator.models import LoadedModel
-from components.evaluator.parts import Measured, Part
+from components.evaluator.parts import Measured, Part, mean_figures
 from components.evaluator.results import Picture, Table
 
 NOISY, LINEAR = "noisy input", "linear optimum (LMMSE)"
@@ -58,7 +57,7 @@ def denoising_part(noise_levels: Sequence[float], denoise: Denoiser) -> Part:
     )
 
     def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        values, floors, replicates, strips, found = {}, {}, {}, [], []
+        scores, floors, strips, found = {}, {}, [], []
         for sigma in noise_levels:
             given, level = noisy_digits(references, sigma), level_name(sigma)
             images = denoise(model, given.noisy, sigma, f"{stage} at noise {sigma:g}")
@@ -70,12 +69,12 @@ def denoising_part(noise_levels: Sequence[float], denoise: Denoiser) -> Part:
                 f"denoising_accuracy_{level}": (own.accuracy, linear.accuracy),
             }
             for name, (score, floor) in each.items():
-                values[name], floors[name] = float(score.mean()), float(floor.mean())
-                replicates[name] = _replicates(score, references)
+                scores[name], floors[name] = score, float(floor.mean())
             found.append({"model": own, **given.methods})
             strips += [given.noisy[:_STRIP], np.array(images[:_STRIP])]
+        measured = mean_figures(scores, references.config)
         if not draw:
-            return Measured(values, replicates=replicates)
+            return measured
         given = [noisy_digits(references, sigma) for sigma in noise_levels]
         clean = given[0].clean
         pictures = [
@@ -84,7 +83,7 @@ def denoising_part(noise_levels: Sequence[float], denoise: Denoiser) -> Part:
         ]
         tables = [_table(score, noise_levels, found, len(clean)) for score in _SCORES]
         tables.append(_settings_table(noise_levels, [level.settings for level in given]))
-        return Measured(values, floors, pictures, tables, replicates=replicates)
+        return dataclasses.replace(measured, floors=floors, pictures=pictures, tables=tables)
 
     return Part("denoising", metrics, measure)
 
@@ -118,11 +117,6 @@ def _scored(references: References, clean: np.ndarray, images: np.ndarray) -> De
         ssim=reconstruction.ssim(clean, images),
         accuracy=references.judge(images).classes == references.data.test_labels[part],
     )
-
-
-def _replicates(score: np.ndarray, references: References) -> np.ndarray:
-    config = references.config
-    return mean_replicates(score, config.bootstrap_replicates, config.seed)
 
 
 def _strip_picture(

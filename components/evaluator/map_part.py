@@ -7,6 +7,7 @@ them a page can show the digit behind each point. About twenty seconds for 4,000
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import Any
 
@@ -14,10 +15,9 @@ import numpy as np
 from PIL import Image
 
 from components.evaluator import embedding, figures
-from components.evaluator.bootstrap import mean_replicates
 from components.evaluator.data import References
 from components.evaluator.models import LoadedModel
-from components.evaluator.parts import Measured, Part
+from components.evaluator.parts import Measured, Part, mean_figures
 from components.evaluator.results import Picture
 from trainer_modules.common.progress import report
 
@@ -47,13 +47,9 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         "tsne_continuity": embedding.trustworthiness(points, codes),
         "tsne_knn_accuracy": embedding.knn_hits(points, labels),
     }
-    values = {name: float(np.mean(v)) for name, v in each.items()}
-    replicates = {
-        name: mean_replicates(v, config.bootstrap_replicates, config.seed)
-        for name, v in each.items()
-    }
+    found = mean_figures(each, config)
     if not draw:
-        return Measured(values, replicates=replicates)
+        return found
     linear = embedding.plane(codes)
     floors = {
         "tsne_trustworthiness": float(embedding.trustworthiness(codes, linear).mean()),
@@ -75,9 +71,8 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         sprite(images[:shown]),
     )
     documents = {MAP_FILE: map_document(points[:shown], labels[:shown])}
-    return Measured(
-        values, floors, [picture, thumbnails], documents=documents, replicates=replicates
-    )
+    pictures = [picture, thumbnails]
+    return dataclasses.replace(found, floors=floors, pictures=pictures, documents=documents)
 
 
 def map_document(points: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

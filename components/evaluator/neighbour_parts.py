@@ -6,6 +6,8 @@ features. 15 s for 10,000 images on two cores, of which the judge's look at ever
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from components.evaluator import figures
@@ -15,7 +17,7 @@ from components.evaluator.generation import Sample, Samples
 from components.evaluator.memorisation import PERCENTILE, Copying, copying
 from components.evaluator.models import LoadedModel
 from components.evaluator.neighbours import k_nearest
-from components.evaluator.parts import Measured, Part
+from components.evaluator.parts import Measured, Part, mean_figures
 from components.evaluator.precision_recall import manifolds
 from components.evaluator.results import Picture, Table
 
@@ -26,18 +28,14 @@ def diversity_part(samples: Samples) -> Part:
     """Precision, recall, density and coverage, with intervals over the images they are means of."""
 
     def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        config = references.config
         generated = references.paired(samples.of(model, references, stage).judged.features)
         found = _as_metrics(generated, references.paired_test)
-        values = {name: float(each.mean()) for name, each in found.items()}
-        replicates = {
-            name: mean_replicates(each, config.bootstrap_replicates, config.seed)
-            for name, each in found.items()
-        }
+        measured = mean_figures(found, references.config)
         if not draw:
-            return Measured(values, replicates=replicates)
+            return measured
         train = references.paired(references.train.features)
         floor = _as_metrics(train, references.paired_test)
+        values = measured.values
         floors = {name: float(each.mean()) for name, each in floor.items()}
         table = Table(
             f"Realism and variety in the judge's features: {len(generated):,} images each, "
@@ -48,7 +46,7 @@ def diversity_part(samples: Samples) -> Part:
                 ["real, train split (floor)", *(round(value, 4) for value in floors.values())],
             ),
         )
-        return Measured(values, floors, tables=[table], replicates=replicates)
+        return dataclasses.replace(measured, floors=floors, tables=[table])
 
     return Part("diversity", ("precision", "recall", "density", "coverage"), measure)
 

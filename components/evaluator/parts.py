@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluator.bootstrap import interval
+from components.evaluator.bootstrap import interval, mean_replicates
 from components.evaluator.catalogue import Metric, catalogue
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.data import References
@@ -106,6 +106,17 @@ def run_parts(
         documents=mine.documents,
         champion=_champion(champion),
         notes=[f"{part}: {why}." for part, why in notes.items()],
+    )
+
+
+def mean_figures(each: Mapping[str, np.ndarray], config: EvaluatorConfig) -> Measured:
+    """Figures that are means over images, from their values [N] by metric, with replicates."""
+    return Measured(
+        values={name: float(np.mean(values)) for name, values in each.items()},
+        replicates={
+            name: mean_replicates(values, config.bootstrap_replicates, config.seed)
+            for name, values in each.items()
+        },
     )
 
 

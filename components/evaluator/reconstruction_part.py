@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from components.evaluator import figures, reconstruction
-from components.evaluator.bootstrap import bootstrap, mean_replicates
+from components.evaluator.bootstrap import bootstrap
 from components.evaluator.data import References
 from components.evaluator.models import LoadedModel
-from components.evaluator.parts import Measured, Part
+from components.evaluator.parts import Measured, Part, mean_figures
 from components.evaluator.reconstruction import Errors
 from components.evaluator.results import Picture, Table
 
@@ -41,19 +41,19 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         "reconstruction_accuracy": references.judge(output, f"{stage}, judged").classes
         == references.data.test_labels,
     }
-    replicates = {
-        name: mean_replicates(values, config.bootstrap_replicates, config.seed)
-        for name, values in each.items()
-    }
-    replicates["mse_over_pca"] = bootstrap(
+    means = mean_figures(each, config)
+    ratios = bootstrap(
         lambda part: _ratio(found.mse[part], linear.mse[part]),
         len(images),
         config.bootstrap_replicates,
         config.seed,
     )
-    values = {name: float(np.mean(values)) for name, values in each.items()}
-    values["mse_over_pca"] = _ratio(found.mse, linear.mse)
-    values["reconstruction_compression"] = reconstruction.compression_ratio(images[0].size, size)
+    replicates = {**means.replicates, "mse_over_pca": ratios}
+    values = {
+        **means.values,
+        "mse_over_pca": _ratio(found.mse, linear.mse),
+        "reconstruction_compression": reconstruction.compression_ratio(images[0].size, size),
+    }
     if not draw:
         return Measured(values, replicates=replicates)
     floors = {
