@@ -148,7 +148,7 @@ def model_result(evaluation: Evaluation) -> ModelResult:
 def is_served(candidate: Candidate, serving_dir: str) -> bool:
     """Whether the champion is this very model, pushed: nothing to compare with."""
     from components.evaluator.models import find_champion
-    from pipeline.summary import read_json
+    from components.report.data import read_json
 
     champion = find_champion(serving_dir, candidate.model)
     lineage = champion and read_json(champion / "assets.extra" / "lineage.json")

@@ -6,7 +6,6 @@ Artifacts are linked by URI, never by id.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.evaluator.models import find_champion
+from components.report.data import read_json
 from pipeline.results import MODELS, ModelResult, read_gate
 
 SHORT = {"autoencoder": "ae", "diffusion": "diffusion", "gan": "gan"}  # in node ids
@@ -78,7 +78,7 @@ class RunMetadata:
             ):
                 stale.append(artifact)
         for artifact in self._live("ModelEvaluation"):
-            metrics = _read_json(Path(artifact.uri) / "metrics.json")
+            metrics = read_json(Path(artifact.uri) / "metrics.json")
             if metrics and not _met_champion(metrics, artifact.uri, serving_dir):
                 stale.append(artifact)
         for artifact in stale:
@@ -107,7 +107,7 @@ class RunMetadata:
         blessing = self.output(run_id, f"evaluate-{short}", "blessing")
         infra = self.output(run_id, f"serving-check-{short}", "blessing")
         pushed = self.output(run_id, f"push-{short}", "pushed_model")
-        metrics = _read_json(Path(evaluation.uri) / "metrics.json") if evaluation else None
+        metrics = read_json(Path(evaluation.uri) / "metrics.json") if evaluation else None
         return ModelResult(
             name=name,
             gates=[read_gate(gate) for gate in (metrics or {}).get("gates", [])],
@@ -126,7 +126,7 @@ def _met_champion(metrics: dict[str, Any], evaluation_uri: str, serving_dir: Pat
     met = metrics.get("champion")
     if champion is None:
         return met is None
-    lineage = _read_json(champion / "assets.extra" / "lineage.json") or {}
+    lineage = read_json(champion / "assets.extra" / "lineage.json") or {}
     if lineage.get("evaluation_uri") == evaluation_uri:
         return True
     return met is not None and met["version"] == champion.name
@@ -138,7 +138,3 @@ def _flag(artifact: Any | None, name: str) -> bool | None:
 
 def _text(artifact: Any | None, name: str) -> str:
     return artifact.custom_properties[name].string_value if artifact else ""
-
-
-def _read_json(path: Path) -> Any | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

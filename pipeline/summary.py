@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from components.report.data import read_json
 from pipeline.progress import CACHED, DONE, FAILED, duration
 from pipeline.results import (
     CRASHED,
@@ -280,8 +280,3 @@ def _table(*titles: str) -> Table:
 
 def _number(value: float | None) -> str:
     return "missing" if value is None or value != value else f"{value:.4g}"
-
-
-def read_json(path: Path) -> Any | None:
-    """What the file holds; None if there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
