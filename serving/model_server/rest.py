@@ -130,11 +130,7 @@ class _App:
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
             return
-        request = Request(scope, receive)
-        try:
-            response = await self._answer(request)
-        except ClientDisconnect:
-            return
+        response = await self._answer(Request(scope, receive))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
@@ -147,19 +143,12 @@ class _App:
         headers = _CORS if self._settings.cors else {}
         try:
             code, content = 200, await self._work(request, path)
-        except StatusError as error:
+        except Exception as error:
+            code, message = _failure(error, f"{request.method} {path}")
+            content = json.dumps({"error": message}, indent=4).encode()
             # wait_for's frame holds the task, the task this error, and its traceback that frame:
             # a circle that would keep the body until the next collection.
             error.__traceback__ = None
-            code = _HTTP.get(error.code.name, 500)
-            content = json.dumps({"error": error.message}, indent=4).encode()
-        except ClientDisconnect:
-            raise
-        except _TooLarge as error:
-            code, content = 413, json.dumps({"error": str(error)}, indent=4).encode()
-        except Exception:
-            _LOGGER.exception("%s %s failed", request.method, path)
-            code, content = 500, b'{"error": "Internal error; the log of the server has it."}'
         return Response(content, code, headers, media_type="application/json")
 
     async def _work(self, request: Request, path: str) -> bytes:
@@ -266,6 +255,18 @@ class _App:
 
 class _TooLarge(Exception):
     """A body above the bound."""
+
+
+def _failure(error: Exception, what: str) -> tuple[int, str]:
+    """HTTP status and words for what ``what`` ended with; the log has what nobody foresaw."""
+    if isinstance(error, StatusError):
+        return _HTTP.get(error.code.name, 500), error.message
+    if isinstance(error, _TooLarge):
+        return 413, str(error)
+    if isinstance(error, ClientDisconnect):
+        return _HTTP["CANCELLED"], "The client has left."  # nobody reads it
+    _LOGGER.error("%s failed", what, exc_info=error)
+    return 500, "Internal error; the log of the server has it."
 
 
 def _spec(match: re.Match) -> model_pb2.ModelSpec:

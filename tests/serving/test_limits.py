@@ -140,14 +140,17 @@ def test_pages_of_other_origins_may_ask(narrow):
     assert response.headers["access-control-allow-headers"] == "Content-Type"
 
 
-def test_memory_does_not_grow_with_bad_requests(narrow):
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [(b'{"instances": [' + b"[" * 400_000, 400), (b'{"instances": [' + b"1," * MIB, 413)],
+)
+def test_memory_does_not_grow_with_bad_requests(narrow, body, code):
     process = psutil.Process(narrow.process.pid)
-    body = b'{"instances": [' + b"[" * 400_000
     for _ in range(20):
-        assert narrow.post(body).status_code == 400
+        assert narrow.post(body).status_code == code
     before = process.memory_info().rss
     for _ in range(200):
-        assert narrow.post(body).status_code == 400
+        assert narrow.post(body).status_code == code
     assert process.memory_info().rss - before < 50 * MIB
 
 
