@@ -14,6 +14,7 @@ import pytest
 
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.data import EvalData
+from components.evaluator.models import LoadedModel, load_model
 
 TRAIN, HELD_OUT, TEST, CODE = 2400, 300, 500, 16
 SMALL = EvaluatorConfig(
@@ -133,7 +134,6 @@ def number_spec(name):
 def judge_uri(data, save) -> str:
     """A real classifier, about 90 % right after two seconds of training."""
     import keras
-    import tensorflow as tf
 
     keras.utils.set_random_seed(1)
     image = keras.Input((28, 28, 1))
@@ -143,12 +143,28 @@ def judge_uri(data, save) -> str:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     classifier.compile("adam", loss)
     classifier.fit(data.train_images, data.train_labels, batch_size=64, epochs=8, verbose=0)
+    return save_judge(save, network)
+
+
+def save_judge(save, network) -> str:
+    """Writes a network of logits and features as the judge's SavedModel."""
+    import tensorflow as tf
 
     def classify(image):
         logits, hidden = network(image, training=False)
         return {"logits": logits, "probabilities": tf.nn.softmax(logits), "features": hidden}
 
     return save({"serving_default": (classify, [image_spec()])}, [network])
+
+
+@pytest.fixture(scope="session")
+def load(small):
+    """``load(name, uri)``: the model in a Model artifact, as the Evaluator sees it."""
+
+    def from_uri(name: str, uri: str) -> LoadedModel:
+        return load_model(name, Path(uri) / "Format-Serving", small.batch_size)
+
+    return from_uri
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from components.evaluator.config import Gate, Gates
 from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
 from components.evaluator.evaluate_diffusion import evaluate_diffusion
 from components.evaluator.evaluate_gan import evaluate_gan
-from components.evaluator.models import load_model
 from components.idx_example_gen.idx import write_idx
 from trainer_modules.common.config import InputError
 
@@ -55,14 +53,6 @@ LEFT_OUT = {
 @pytest.fixture(scope="module")
 def config(small):
     return dataclasses.replace(small, gates=GATES)
-
-
-@pytest.fixture(scope="module")
-def load(config):
-    def from_uri(name, uri):
-        return load_model(name, Path(uri) / "Format-Serving", config.batch_size)
-
-    return from_uri
 
 
 @pytest.fixture(scope="module")

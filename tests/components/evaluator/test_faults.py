@@ -70,9 +70,8 @@ def digits(files) -> EvalData:
 def judge(files, save):
     """A convolutional classifier, some 98.5 % right."""
     import keras
-    import tensorflow as tf
 
-    from tests.components.evaluator.conftest import image_spec
+    from tests.components.evaluator.conftest import save_judge
 
     (images, labels), _ = files
     keras.utils.set_random_seed(1)
@@ -87,11 +86,7 @@ def judge(files, save):
     classifier.compile(keras.optimizers.Adam(rate), loss)
     classifier.fit(images[:SEEN], labels[:SEEN], batch_size=128, epochs=5, verbose=0)
 
-    def classify(image):
-        logits, hidden = network(image, training=False)
-        return {"logits": logits, "probabilities": tf.nn.softmax(logits), "features": hidden}
-
-    return _load("judge", save({"serving_default": (classify, [image_spec()])}, [network]))
+    return _load("judge", save_judge(save, network))
 
 
 @pytest.fixture(scope="module")

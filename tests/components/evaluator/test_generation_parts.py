@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,21 +12,13 @@ from components.evaluator.classifier_parts import augmentation_part
 from components.evaluator.data import References, read_eval_data
 from components.evaluator.generation import Samples
 from components.evaluator.generation_parts import NO_WEIGHTS, fid_part, generation_parts
-from components.evaluator.models import DEEP_ONLY, NotFinite, NotRun, load_model
+from components.evaluator.models import DEEP_ONLY, NotFinite, NotRun
 from components.evaluator.process_pictures import (
     latent_walk,
     latent_walk_part,
     reverse_process,
     reverse_process_part,
 )
-
-
-@pytest.fixture(scope="module")
-def load(small):
-    def from_uri(name, uri):
-        return load_model(name, Path(uri) / "Format-Serving", small.batch_size)
-
-    return from_uri
 
 
 @pytest.fixture(scope="module")
