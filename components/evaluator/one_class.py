@@ -105,7 +105,7 @@ def fit_autoencoder(images: np.ndarray, size: int, seed: int, steps: int = _STEP
     trainer.fit(whole, whole, batch_size=batch, epochs=epochs, verbose=0)
 
     def score(x: np.ndarray) -> np.ndarray:
-        logits = trainer.predict(x, batch_size=500, verbose=0)
+        logits, _ = trainer.predict(x, batch_size=500, verbose=0)
         return reconstruction.squared_error(x, expit(logits))
 
     return score

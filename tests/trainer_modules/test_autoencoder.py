@@ -13,8 +13,10 @@ from trainer_modules.autoencoder.model import (
     AutoencoderTrainer,
     build_decoder,
     build_encoder,
+    contrastive_loss,
     pixel_cross_entropy,
     pixel_entropy,
+    warp,
 )
 
 SMALL = dict(channels=8, batch_size=64, epochs=2)
@@ -56,8 +58,53 @@ def test_noise_is_added_in_training_only_and_to_a_share_of_the_batch(digits):
     touched = (noisy != digits.images).any((1, 2, 3)).mean()
     assert 0.4 < touched < 0.6
     assert noisy.min() >= 0 and noisy.max() <= 1
-    once, twice = (to_numpy(trainer(digits.images[:4], training=False)) for _ in range(2))
+    once, twice = (to_numpy(trainer(digits.images[:4], training=False)[0]) for _ in range(2))
     np.testing.assert_array_equal(once, twice)
+
+
+def test_a_warped_digit_is_the_same_digit_a_bit_elsewhere(digits):
+    warped = to_numpy(warp(digits.images, keras.random.SeedGenerator(0)))
+    assert warped.shape == digits.images.shape
+    assert warped.min() >= 0 and warped.max() <= 1
+    assert (warped != digits.images).any((1, 2, 3)).all()
+    ink = warped.sum((1, 2, 3)) / digits.images.sum((1, 2, 3))
+    assert 0.6 < ink.min() and ink.max() < 1.6  # exp(2 * 0.15) = 1.35 by scale, some off the edge
+    # The middle of a centred dot moves by the shift alone: at most two pixels each way.
+    dot = np.zeros((200, 28, 28, 1), "float32")
+    dot[:, 13:15, 13:15] = 1
+    moved = to_numpy(warp(dot, keras.random.SeedGenerator(1)))[..., 0]
+    pixels = np.arange(28)
+    for axis in (1, 2):
+        at = (moved.sum(axis) * pixels).sum(1) / moved.sum((1, 2))
+        assert np.abs(at - 13.5).max() < 2.6
+        assert at.std() > 0.8
+
+
+def test_contrastive_loss_matches_its_definition():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 6, 3))
+    unit_a, unit_b = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (a, b))
+    scores = np.exp(unit_a @ unit_b.T / 0.2)
+    own = np.diag(scores)
+    expected = -0.5 * (np.log(own / scores.sum(0)) + np.log(own / scores.sum(1)))
+    found = to_numpy(contrastive_loss(a.astype("float32"), b.astype("float32")))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    same = np.ones((6, 3), "float32")
+    np.testing.assert_allclose(to_numpy(contrastive_loss(same, same)), np.log(6), rtol=1e-5)
+
+
+def test_the_contrastive_loss_draws_codes_of_warped_copies_together(digits):
+    def share_found(weight):
+        keras.utils.set_random_seed(0)
+        config = AutoencoderConfig(**{**SMALL, "epochs": 20, "contrastive_weight": weight})
+        encoder, decoder = build_encoder(config), build_decoder(config)
+        train.fit(encoder, decoder, config, "train", digits, digits)
+        warped = warp(digits.images, keras.random.SeedGenerator(1))
+        z, other = (to_numpy(encoder(x)) for x in (digits.images, warped))
+        z, other = (c / np.linalg.norm(c, axis=1, keepdims=True) for c in (z, other))
+        return np.mean((z @ other.T).argmax(1) == np.arange(len(z)))
+
+    assert share_found(0.02) > share_found(0.0) + 0.1
 
 
 def test_a_few_steps_lower_the_loss(digits):

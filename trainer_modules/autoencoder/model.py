@@ -1,9 +1,14 @@
 """Convolutional encoder and decoder around a 32-dimensional bottleneck, and their objective.
 
 The decoder ends in logits: binary cross-entropy is then stable, and pixels are their sigmoid.
+Reconstruction alone spends the code on how a digit is written: its slant, width and place. A
+contrastive loss between an image and a warped copy makes the direction of the code say what stays
+the same, which is mostly the class; no label is seen.
 """
 
 from __future__ import annotations
+
+import math
 
 import keras
 from keras import layers, ops
@@ -13,6 +18,12 @@ from trainer_modules.common.distribution import share_of_mean
 from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
 
 IMAGE_SHAPE = (28, 28, 1)
+# Largest warps that leave a digit the same digit to a reader.
+_ROTATION = math.radians(20)
+_SHIFT = 2.0  # pixels
+_LOG_SCALE = 0.15  # of width and height, each for itself
+_SHEAR = 0.25
+_TEMPERATURE = 0.2  # of the contrastive loss
 
 
 def build_encoder(config: AutoencoderConfig) -> keras.Model:
@@ -56,25 +67,73 @@ def pixel_entropy(target):
     return ops.mean(entropy, axis=(1, 2, 3))
 
 
-class AutoencoderTrainer(keras.Model):
-    """Fits decoder(encoder(noisy x)) to the clean x by binary cross-entropy.
+def warp(images, seed_generator: keras.random.SeedGenerator):
+    """Rotates, scales, shears and shifts each image by a random bit: [B, 28, 28, 1], same range."""
+    count = ops.shape(images)[0]
 
-    A share of each batch is shown with Gaussian noise of a deviation drawn from [0, noise_high],
-    clipped to [0, 1] as any stored picture is. Evaluation sees clean images only.
+    def draw(most: float):
+        return keras.random.uniform((count,), -most, most, seed=seed_generator)
+
+    cosine, sine = (f(draw(_ROTATION)) for f in (ops.cos, ops.sin))
+    width, height, shear = ops.exp(draw(_LOG_SCALE)), ops.exp(draw(_LOG_SCALE)), draw(_SHEAR)
+    a, b = width * cosine, width * (shear - sine)
+    c, d = height * sine, height * (cosine + shear * sine)
+    centre = (images.shape[1] - 1) / 2  # is where it was, but for the shift
+    across = centre * (1.0 - a - b) + draw(_SHIFT)
+    down = centre * (1.0 - c - d) + draw(_SHIFT)
+    nothing = ops.zeros_like(a)
+    transform = ops.stack([a, b, across, c, d, down, nothing, nothing], axis=1)
+    return ops.image.affine_transform(images, transform, interpolation="bilinear")
+
+
+def contrastive_loss(code, other):
+    """Cross-entropy of finding each image's own pair among the batch's: [B, D] twice -> [B].
+
+    NT-Xent (Chen et al. 2020, arXiv 2002.05709, eq. 1) between two views, averaged over both
+    directions: cosine similarities over a temperature, in nats. Guessing gives log B.
+    """
+    code, other = (
+        z / ops.sqrt(ops.sum(ops.square(z), axis=1, keepdims=True) + 1e-12) for z in (code, other)
+    )
+    similarity = ops.matmul(code, ops.transpose(other)) / _TEMPERATURE
+    own = ops.sum(code * other, axis=1) / _TEMPERATURE
+    return 0.5 * (ops.logsumexp(similarity, axis=1) + ops.logsumexp(similarity, axis=0)) - own
+
+
+class AutoencoderTrainer(keras.Model):
+    """Fits decoder(encoder(noisy x)) to the clean x, and the codes of x and of its warped copy.
+
+    The loss is the binary cross-entropy of the pixels plus ``contrastive_weight`` times the
+    contrastive loss. A share of each batch is shown with Gaussian noise of a deviation drawn from
+    [0, noise_high], clipped to [0, 1] as any stored picture is; evaluation sees clean images only.
     """
 
-    def __init__(self, encoder, decoder, noisy_share: float, noise_high: float, seed: int):
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        noisy_share: float,
+        noise_high: float,
+        seed: int,
+        contrastive_weight: float = 0.0,
+    ):
         super().__init__(name="autoencoder_trainer")
         self.encoder = encoder
         self.decoder = decoder
         self.noisy_share = noisy_share
         self.noise_high = noise_high
+        self.contrastive_weight = contrastive_weight
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, images, training=False):
-        """Images [B, 28, 28, 1] in [0, 1] -> logits of the same shape."""
+        """Images [B, 28, 28, 1] in [0, 1] -> logits of the same shape, contrastive losses [B]."""
         x = self._add_noise(images) if training else images
-        return self.decoder(self.encoder(x, training=training), training=training)
+        code = self.encoder(x, training=training)
+        logits = self.decoder(code, training=training)
+        if not self.contrastive_weight:
+            return logits, ops.zeros_like(code[:, 0])
+        other = self.encoder(warp(images, self.seed_generator), training=training)
+        return logits, contrastive_loss(code, other)
 
     def _add_noise(self, images):
         one_each = (ops.shape(images)[0], 1, 1, 1)
@@ -84,4 +143,6 @@ class AutoencoderTrainer(keras.Model):
         return ops.where(noisy, ops.clip(images + sigma * noise, 0.0, 1.0), images)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return share_of_mean(ops.mean(pixel_cross_entropy(y_pred, y)))
+        logits, contrast = y_pred
+        loss = ops.mean(pixel_cross_entropy(logits, y) + self.contrastive_weight * contrast)
+        return share_of_mean(loss)
