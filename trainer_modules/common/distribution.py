@@ -93,6 +93,7 @@ def fit(
     batch_size: int,
     validation_batch_size: int,
     epochs: int,
+    initial_epoch: int = 0,
     callbacks: list[keras.callbacks.Callback],
     seed: int,
 ) -> None:
@@ -106,6 +107,7 @@ def fit(
         batch_size: Of all replicas together.
         validation_batch_size: Likewise.
         epochs: Passes over ``x``.
+        initial_epoch: How many of them are done already; with several workers always none.
         callbacks: Keras'.
         seed: Of the order of the images, which all workers must agree on.
     """
@@ -117,6 +119,7 @@ def fit(
             y,
             batch_size=batch_size,
             epochs=epochs,
+            initial_epoch=initial_epoch,
             validation_data=validation_data,
             validation_batch_size=validation_batch_size,
             callbacks=callbacks,
@@ -126,6 +129,7 @@ def fit(
     rng = np.random.default_rng(seed)
     parts = [x] if y is None else [x, y]
     calls = keras.callbacks.CallbackList(callbacks, model=trainer)
+    trainer.stop_training = False
     calls.on_train_begin()
     for epoch in range(epochs):
         calls.on_epoch_begin(epoch)
@@ -142,6 +146,9 @@ def fit(
             held_out = _step(trainer, "test", [part[rows] for part in validation_data])
         logs |= {f"val_{name}": value for name, value in held_out.items()}
         calls.on_epoch_end(epoch, logs)
+        if trainer.stop_training:
+            break
+    trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     calls.on_train_end()
 
 

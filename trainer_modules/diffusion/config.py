@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainer_modules.common.config import FinetuneConfig, require, require_distribution
+from trainer_modules.common.config import (
+    FinetuneConfig,
+    require,
+    require_distribution,
+    require_patience,
+    require_precision,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +26,14 @@ class DiffusionConfig:
     channels: int = 32  # at 14x14; twice as many at 7x7
     global_width: int = 512  # hidden units of the dense block that sees the whole image
     sample_steps: int = 20  # network calls of the sample grids drawn in training
+    patience: int = 0  # epochs without a lower held-out loss that end the training; 0: never
+    precision: str = "float32"  # or mixed_bfloat16, for GPUs; what is served is float32
     distribution: str = "none"  # or mirrored (all GPUs of a pod), multi_worker (TF_CONFIG)
 
     def __post_init__(self):
         require_distribution(self.distribution)
+        require_precision(self.precision)
+        require_patience(self.patience)
         require(self.epochs >= 1, "epochs must be at least 1.")
         require(self.batch_size >= 2, "batch_size must be at least 2.")
         require(0 < self.learning_rate < 1, "learning_rate must be between 0 and 1.")

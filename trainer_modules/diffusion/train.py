@@ -11,9 +11,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from trainer_modules.common import distribution, export, training
+from trainer_modules.common import checkpoint, distribution, export, training
 from trainer_modules.common.config import from_dict
 from trainer_modules.common.data import Digits, read_digits
+from trainer_modules.common.fit import fit as fit_trainer
+from trainer_modules.common.precision import FLOAT32, recast
 from trainer_modules.diffusion import sampler
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
@@ -65,22 +67,17 @@ def fit(
     train: Digits,
     held_out: Digits,
     callbacks=(),
+    place: str | None = None,
 ) -> training.History:
-    """Fits ``trainer`` in place on images alone; ``held_out`` is only watched."""
-    epoch_steps = training.steps_per_epoch(len(train.images), config.batch_size)
+    """Fits ``trainer`` in place on images alone; ``held_out`` is only watched.
+
+    Args:
+        stage: "train" or "finetune".
+        place: Path of the checkpoint; None for none.
+    """
     history = training.History("diffusion", stage, config.seed)
     trainer.compile(optimizer=optimizer)
-    reporter = training.Reporter(f"diffusion {stage}", history, epoch_steps * config.epochs)
-    distribution.fit(
-        trainer,
-        train.images[: epoch_steps * config.batch_size],
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        validation_data=(held_out.images,),
-        validation_batch_size=512,
-        callbacks=[reporter, *callbacks],
-        seed=config.seed,
-    )
+    fit_trainer(trainer, config, history, train, held_out, None, callbacks, place)
     return history
 
 
@@ -96,6 +93,7 @@ def build_optimizer(config: DiffusionConfig, images: int) -> keras.optimizers.Op
         weight_decay=config.weight_decay,
         use_ema=True,
         ema_momentum=config.ema_momentum,
+        global_clipnorm=training.CLIP_NORM,
     )
 
 
@@ -106,17 +104,18 @@ def run_fn(fn_args) -> None:
     with distribution.scope(config.distribution, config.batch_size):
         keras.utils.set_random_seed(config.seed)
         train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
-        network = build_network(config)
+        network = recast(build_network(config), config.precision)
         trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
         optimizer = build_optimizer(config, len(train.images))
-        callbacks = training.logs(fn_args.model_run_dir)
+        callbacks, place = training.logs(fn_args.model_run_dir), checkpoint.place_of(fn_args)
         if distribution.is_chief():
             callbacks.insert(0, SampleGrid(network, config, train, folder / "samples"))
-        history = fit(trainer, config, "train", optimizer, train, held_out, callbacks)
+        history = fit(trainer, config, "train", optimizer, train, held_out, callbacks, place)
         if not distribution.is_chief():
             return
-    network = distribution.local_copy(network)
+    network = recast(distribution.local_copy(network), FLOAT32)
     _export(fn_args, config, history, network, network, train)
+    checkpoint.remove(fn_args)
 
 
 def finetune_fn(fn_args) -> None:
@@ -126,18 +125,21 @@ def finetune_fn(fn_args) -> None:
     with distribution.scope(config.distribution, config.batch_size):
         keras.utils.set_random_seed(config.seed)
         train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
-        denoiser = training.load_base(fn_args.base_model, "network")
+        denoiser = recast(training.load_base(fn_args.base_model, "network"), config.precision)
         training.freeze_all_but(denoiser, config.layers)
         trainer = DenoisingTrainer(denoiser, train.pixel_mean, train.pixel_std, config)
-        optimizer = keras.optimizers.Adam(_schedule(config, len(train.images)))
-        callbacks = training.logs(fn_args.model_run_dir)
-        history = fit(trainer, config, "finetune", optimizer, train, held_out, callbacks)
+        optimizer = keras.optimizers.Adam(
+            _schedule(config, len(train.images)), global_clipnorm=training.CLIP_NORM
+        )
+        callbacks, place = training.logs(fn_args.model_run_dir), checkpoint.place_of(fn_args)
+        history = fit(trainer, config, "finetune", optimizer, train, held_out, callbacks, place)
         if not distribution.is_chief():
             return
     network = training.load_base(fn_args.base_model, "network")
-    denoiser = distribution.local_copy(denoiser)
+    denoiser = recast(distribution.local_copy(denoiser), FLOAT32)
     _export(fn_args, config, history, network, denoiser, train)
     _draw_denoising(denoiser, held_out, Path(fn_args.serving_model_dir).parent / "samples")
+    checkpoint.remove(fn_args)
 
 
 def _export(fn_args, config, history, network, denoiser, train: Digits) -> None:
@@ -147,8 +149,7 @@ def _export(fn_args, config, history, network, denoiser, train: Digits) -> None:
     export.write_saved_model(fn_args.serving_model_dir, networks, entries)
     training.save_keras(network, folder, "network")
     training.save_keras(denoiser, folder, "denoiser")
-    steps = len(train.images) // config.batch_size * config.epochs
-    training.write_records(folder, history.as_dict([denoiser], steps, config.batch_size), config)
+    training.write_records(folder, history.as_dict([denoiser], config.batch_size), config)
 
 
 def _draw_denoising(denoiser, held_out: Digits, folder: Path, sigma: float = 0.4) -> None:

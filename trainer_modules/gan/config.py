@@ -1,10 +1,14 @@
-"""Settings of the GAN, with units and reasons."""
+"""Settings of the GAN, with units and reasons.
+
+There is no early stop: neither side's loss says how good the images are, as each is measured
+against the other, so no held-out loss could tell when to end.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 
-from trainer_modules.common.config import require, require_distribution
+from trainer_modules.common.config import require, require_distribution, require_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +26,12 @@ class GanConfig:
     penalty_noise: float = 0.05  # deviation of the finite difference that measures the slope
     ema_momentum: float = 0.995  # of the served generator; horizon of 200 steps
     sample_every: int = 500  # steps between sample grids at the fixed latents
+    precision: str = "float32"  # or mixed_bfloat16, for GPUs; what is served is float32
     distribution: str = "none"  # or mirrored (all GPUs of a pod), multi_worker (TF_CONFIG)
 
     def __post_init__(self):
         require_distribution(self.distribution)
+        require_precision(self.precision)
         require(self.epochs >= 1, "epochs must be at least 1.")
         require(self.batch_size >= 2, "batch_size must be at least 2.")
         require(self.latent_size >= 1, "latent_size must be at least 1.")

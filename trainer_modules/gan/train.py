@@ -13,9 +13,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from trainer_modules.common import distribution, export, progress, training
+from trainer_modules.common import checkpoint, distribution, export, progress, training
 from trainer_modules.common.config import from_dict
 from trainer_modules.common.data import Digits, read_digits
+from trainer_modules.common.precision import FLOAT32, recast
 from trainer_modules.gan.config import GanConfig
 from trainer_modules.gan.model import (
     DiscriminatorTrainer,
@@ -28,6 +29,7 @@ from trainer_modules.gan.signatures import signatures
 
 _GRID_IMAGES = 64
 _REPORT_EVERY = 20  # steps between progress records and looks at the spread of the fakes
+_WATCHED = ("discriminator_loss", "discriminator_accuracy", "fake_spread")  # by the monitor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Gan:
 
 def build_gan(config: GanConfig, steps: int) -> Gan:
     """Builds and compiles both sides for a training of ``steps`` steps each."""
-    generator, discriminator = build_generator(config), build_discriminator(config)
+    generator, discriminator = (
+        recast(build(config), config.precision) for build in (build_generator, build_discriminator)
+    )
     gan = Gan(
         generator,
         discriminator,
@@ -52,7 +56,10 @@ def build_gan(config: GanConfig, steps: int) -> Gan:
     # beta_1 = 0: the target moves every step, so momentum points at yesterday's opponent.
     gan.discriminator_trainer.compile(
         optimizer=keras.optimizers.Adam(
-            training.cosine_schedule(config.discriminator_learning_rate, steps), 0.0, 0.99
+            training.cosine_schedule(config.discriminator_learning_rate, steps),
+            0.0,
+            0.99,
+            global_clipnorm=training.CLIP_NORM,
         )
     )
     gan.generator_trainer.compile(
@@ -62,6 +69,7 @@ def build_gan(config: GanConfig, steps: int) -> Gan:
             0.99,
             use_ema=True,
             ema_momentum=config.ema_momentum,
+            global_clipnorm=training.CLIP_NORM,
         )
     )
     return gan
@@ -79,6 +87,7 @@ def fit(
     train: Digits,
     on_samples: Callable[[int, np.ndarray], None],
     on_step: Callable[[int, dict[str, float]], None] = lambda step, values: None,
+    place: str | None = None,
 ) -> training.History:
     """The alternating loop; leaves the averaged weights in ``gan.generator``.
 
@@ -86,20 +95,33 @@ def fit(
         on_samples: Called with (step, images [64, 28, 28, 1]) every ``sample_every`` steps and at
             the end, always from the same latents.
         on_step: Called with the step's figures every 20 steps.
+        place: Path of the checkpoint; None for none.
 
     Raises:
         DivergedError: A loss is not a number any more.
     """
     rng = np.random.default_rng(config.seed)
     batch = config.batch_size
-    total = training.steps_per_epoch(len(train.images), batch) * config.epochs
+    epoch_steps = training.steps_per_epoch(len(train.images), batch)
+    total = epoch_steps * config.epochs
     fixed = rng.standard_normal((_GRID_IMAGES, config.latent_size), "float32")
     real_spread = float(train.images.std(axis=0).mean())
     history = training.History("gan", "train", config.seed)
     monitor = BalanceMonitor()
     spread = 1.0
     order = np.empty(0, int)
-    for step in range(1, total + 1):
+    sides = [gan.discriminator_trainer, gan.generator_trainer]
+    saved = checkpoint.Checkpoint(place, config, history, sides, [train])
+    notes, _ = saved.resume()
+    done = notes.get("epoch", 0)
+    if done:
+        rng.bit_generator.state = notes["rng"]
+        seen = [history.curves[name] for name in _WATCHED]
+        for figures in zip(*seen, strict=True):
+            monitor.update(*figures)  # what began then is among the events already
+        spread = history.curves["fake_spread"][-1]
+    stage = training.resumed("gan train", done)
+    for step in range(epoch_steps * done + 1, total + 1):
         if len(order) < batch:
             order = rng.permutation(len(train.images))
         images, order = train.images[order[:batch]], order[batch:]
@@ -115,13 +137,16 @@ def fit(
         if step % _REPORT_EVERY == 0 or step == total:
             fakes = keras.ops.convert_to_numpy(gan.generator(fixed, training=False))
             spread = float(fakes.std(axis=0).mean()) / real_spread
-            progress.report("gan train", step, total, **values)
+            progress.report(stage, step, total, **values)
             on_step(step, {**values, "fake_spread": spread})
         history.add(step, **values, fake_spread=spread)
         for name, sentence in monitor.update(d["loss"], d["accuracy"], spread):
             history.event(step, name, sentence)
         if step % config.sample_every == 0 or step == total:
             on_samples(step, sample_images(gan, fixed))
+        if step % epoch_steps == 0 and step < total:
+            saved.save(step // epoch_steps, rng=rng.bit_generator.state)
+    history.steps = total
     gan.generator_trainer.optimizer.finalize_variable_values(gan.generator.trainable_variables)
     return history
 
@@ -132,11 +157,11 @@ def _one_step(side: keras.Model, images, config: GanConfig, rng) -> dict[str, fl
 
 
 def local_gan(gan: Gan) -> Gan:
-    """The GAN with both networks on one device, to be scored and exported."""
+    """The GAN with both networks on one device in float32, to be scored and exported."""
     return dataclasses.replace(
         gan,
-        generator=distribution.local_copy(gan.generator),
-        discriminator=distribution.local_copy(gan.discriminator),
+        generator=recast(distribution.local_copy(gan.generator), FLOAT32),
+        discriminator=recast(distribution.local_copy(gan.discriminator), FLOAT32),
     )
 
 
@@ -174,7 +199,8 @@ def run_fn(fn_args) -> None:
         steps = training.steps_per_epoch(len(train.images), config.batch_size) * config.epochs
         board = tf.summary.create_file_writer(fn_args.model_run_dir)
         gan = build_gan(config, steps)
-        history = fit(gan, config, train, save_samples, write_scalars)
+        place = checkpoint.place_of(fn_args)
+        history = fit(gan, config, train, save_samples, write_scalars, place)
         if not distribution.is_chief():
             return
     gan = local_gan(gan)
@@ -185,5 +211,6 @@ def run_fn(fn_args) -> None:
     export.write_saved_model(fn_args.serving_model_dir, networks, entries)
     training.save_keras(gan.generator, folder, "generator")
     training.save_keras(gan.discriminator, folder, "discriminator")
-    record = history.as_dict(networks, steps, config.batch_size)
+    record = history.as_dict(networks, config.batch_size)
     training.write_records(folder, {**record, "score_midpoint": midpoint}, config)
+    checkpoint.remove(fn_args)

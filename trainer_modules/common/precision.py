@@ -1,0 +1,36 @@
+"""Mixed precision: convolutions and dense layers multiply in bfloat16, all else is float32.
+
+Contract: ``recast`` changes no weight; weights, inputs, outputs, losses, norms and sums stay
+float32, and so does the layer with weights that comes last, as Micikevicius et al. 2018 (arXiv
+1710.03740) advise. No global policy is set: several trainings share a process. Models are exported
+after ``recast(network, "float32")``, so what is served does not depend on how it was trained.
+"""
+
+from __future__ import annotations
+
+import keras
+
+FLOAT32 = "float32"
+
+
+def recast(network: keras.Model, precision: str) -> keras.Model:
+    """The network with its weights in that precision; itself if it is so already.
+
+    Args:
+        network: A functional model.
+        precision: float32 or mixed_bfloat16.
+    """
+    *inner, _ = [layer.name for layer in network.layers if layer.weights]
+    policy_of = dict.fromkeys(inner, precision)
+    if all(
+        layer.dtype_policy.name == policy_of.get(layer.name, FLOAT32) for layer in network.layers
+    ):
+        return network
+
+    def clone(layer):
+        policy = keras.DTypePolicy(policy_of.get(layer.name, FLOAT32))
+        return layer.__class__.from_config({**layer.get_config(), "dtype": policy})
+
+    copy = keras.models.clone_model(network, clone_function=clone)
+    copy.set_weights(network.get_weights())
+    return copy
