@@ -1,7 +1,8 @@
 """Finds out what a failed node wants to say, under the wrappings of TFX and Beam.
 
 Contract: ``explain(error)`` gives a kind and one sentence. A user's mistake (``InputError``) is
-found in the chain of causes, or in the text that Beam's workers make of exceptions.
+found in the chain of causes, or in the text that Beam's workers make of exceptions. A training
+that diverged has a sentence of its own too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trainer_modules.common.config import InputError
+from trainer_modules.common.config import DivergedError, InputError
 
 _MAX_LENGTH = 300
 # What traceback.format_exc ends with, then what Beam adds to every message.
@@ -19,11 +20,13 @@ _IN_TEXT = re.compile(
 
 
 def explain(error: BaseException) -> tuple[str, str]:
-    """Returns ("input", the user's sentence), or ("crash", exception type and message)."""
+    """Returns ("input", the user's sentence), or ("crash", what went wrong in one sentence)."""
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, InputError):
             return "input", _strip_beam(str(link))
+        if isinstance(link, DivergedError):
+            return "crash", str(link)
     for link in chain:
         found = _IN_TEXT.findall(str(link))
         if found:

@@ -78,6 +78,11 @@ def create_pipeline(
 
     def train(node_id: str, entry: str, settings: Any, base_model: Any | None = None) -> Trainer:
         """A Trainer whose function is baked in by import path, as clusters need it."""
+        custom_config: dict[str, Any] = {"config": dataclasses.asdict(settings)}
+        if metadata_connection_config is not None:
+            # TFX gives a repeated execution a new directory, so a killed training looks for its
+            # state here. On a cluster a repeated pod starts with an empty disk.
+            custom_config["checkpoint"] = f"{pipeline_root}/checkpoints/{node_id}"
         trainer = Trainer(
             examples=digits,
             transform_graph=transform.outputs["transform_graph"],
@@ -85,7 +90,7 @@ def create_pipeline(
             run_fn=entry,
             train_args=trainer_pb2.TrainArgs(splits=["train"]),
             eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
-            custom_config={"config": dataclasses.asdict(settings)},
+            custom_config=custom_config,
         ).with_id(node_id)
         return stamp_code(trainer, entry.rpartition(".")[0])
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.failures import explain
-from trainer_modules.common.config import InputError
+from trainer_modules.common.config import DivergedError, InputError
+from trainer_modules.common.training import check_finite
 
 
 def test_input_error_is_found_under_what_was_raised_from_it():
@@ -14,6 +15,16 @@ def test_input_error_is_found_under_what_was_raised_from_it():
             raise RuntimeError("wrapped") from error
     except RuntimeError as error:
         assert explain(error) == ("input", "Give at least two classes.")
+
+
+def test_a_diverged_training_is_told_by_its_own_sentence():
+    with pytest.raises(DivergedError) as caught:
+        check_finite("gan", 40, float("nan"))
+    assert explain(caught.value) == (
+        "crash",
+        "Training of the gan diverged at step 40: its loss is nan; lower its learning_rate or "
+        "change its seed",
+    )
 
 
 def test_input_error_is_found_in_what_beam_makes_of_it():

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("tfx")
 from pipeline.config import RunConfig, load_config  # noqa: E402
 from pipeline.pipeline import PIPELINE_NAME, create_pipeline  # noqa: E402
-from pipeline.plan import NODES  # noqa: E402
+from pipeline.plan import NODES, TRAINERS  # noqa: E402
 
 ARGO_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 
@@ -62,6 +62,18 @@ def test_trainers_get_their_settings_and_splits(nodes, config):
     assert settings == {"config": dataclasses.asdict(config.gan)}
     assert json.loads(parameter(node, "train_args"))["splits"] == ["train"]
     assert json.loads(parameter(node, "eval_args"))["splits"] == ["eval"]
+
+
+def test_trainers_keep_their_state_where_the_next_run_on_this_machine_finds_it(config):
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+
+    connection = sqlite_metadata_connection_config("/out/metadata.sqlite")
+    places = {
+        component.id: json.loads(component.exec_properties["custom_config"]).get("checkpoint")
+        for component in create_pipeline(config, "/out/pipeline", connection).components
+        if "custom_config" in component.exec_properties and "run_fn" in component.exec_properties
+    }
+    assert places == {node_id: f"/out/pipeline/checkpoints/{node_id}" for node_id in TRAINERS}
 
 
 @pytest.mark.parametrize(

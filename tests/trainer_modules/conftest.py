@@ -27,9 +27,8 @@ def digits() -> Digits:
     return Digits(images, labels.astype("int64"), mean, std, 10)
 
 
-@pytest.fixture(scope="session")
-def example_files(digits, tmp_path_factory) -> str:
-    """The same digits as one gzip TFRecord file, as Transform writes it; a glob pattern."""
+def write_examples(digits: Digits, folder: Path) -> str:
+    """Writes one gzip TFRecord file as Transform does; a glob pattern."""
     import tensorflow as tf
 
     def floats(values):
@@ -38,7 +37,6 @@ def example_files(digits, tmp_path_factory) -> str:
     def ints(value):
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
 
-    folder = tmp_path_factory.mktemp("examples")
     options = tf.io.TFRecordOptions(compression_type="GZIP")
     with tf.io.TFRecordWriter(str(folder / "part-0.gz"), options) as writer:
         for image, label in zip(digits.images, digits.labels, strict=True):
@@ -52,6 +50,12 @@ def example_files(digits, tmp_path_factory) -> str:
             example = tf.train.Example(features=tf.train.Features(feature=features))
             writer.write(example.SerializeToString())
     return str(folder / "part-*")
+
+
+@pytest.fixture(scope="session")
+def example_files(digits, tmp_path_factory) -> str:
+    """The same digits as a trainer's files."""
+    return write_examples(digits, tmp_path_factory.mktemp("examples"))
 
 
 @pytest.fixture(scope="session")

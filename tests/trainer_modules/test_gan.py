@@ -90,7 +90,7 @@ def test_samples_use_fixed_latents_and_leave_training_untouched(digits):
 def test_loss_that_is_not_a_number_stops_with_a_sentence(digits):
     gan = train.build_gan(GanConfig(**SMALL), steps=8)
     gan.discriminator.get_layer("score").bias.assign([np.nan])
-    with pytest.raises(DivergedError, match="gan diverged at step 1.*Lower its learning_rate"):
+    with pytest.raises(DivergedError, match="gan diverged at step 1.*lower its learning_rate"):
         train.fit(gan, GanConfig(**SMALL), digits, lambda step, images: None)
 
 

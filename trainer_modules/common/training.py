@@ -66,8 +66,8 @@ def check_finite(model: str, step: int, loss: float) -> None:
     """Raises ``DivergedError`` when the loss is NaN or infinite."""
     if not math.isfinite(loss):
         raise DivergedError(
-            f"Training of the {model} diverged at step {step}: its loss is {loss}. "
-            "Lower its learning_rate or change its seed."
+            f"Training of the {model} diverged at step {step}: its loss is {loss}; "
+            "lower its learning_rate or change its seed"
         )
 
 
