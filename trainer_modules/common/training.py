@@ -130,6 +130,8 @@ def averaged_weights(optimizer: keras.optimizers.Optimizer, network: keras.Model
     """Puts the optimizer's moving average into ``network`` for the length of a ``with`` block."""
     raw = network.get_weights()
     optimizer.finalize_variable_values(network.trainable_variables)
+    # Copies: JAX's predict gives the network's buffers away, and those were the averages' own.
+    network.set_weights(network.get_weights())
     try:
         yield network
     finally:

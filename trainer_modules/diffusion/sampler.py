@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
 from keras import ops
 
 from trainer_modules.diffusion import schedule
@@ -77,3 +78,37 @@ def _half_log_snr(a_s, a_t):
     """lambda_s - lambda_t, with lambda = log(sqrt(alpha_bar) / sqrt(1 - alpha_bar))."""
     tiny = 1e-12  # alpha_bar is 1 at time 0
     return 0.5 * (ops.log(a_s / a_t) - ops.log((1.0 - a_s + tiny) / (1.0 - a_t)))
+
+
+class Sampler(keras.Model):
+    """``sample`` as a model, so that Keras' own ``predict_on_batch`` compiles it on any backend.
+
+    All noise is its input: a random generator with a state cannot run within a compiled loop.
+    """
+
+    def __init__(
+        self, network: keras.Model, steps: int, pixel_mean: float, pixel_std: float, eta=ETA
+    ):
+        super().__init__(name="sampler", dtype="float32")
+        self.network = network
+        self.steps = steps
+        self.pixel_mean = pixel_mean
+        self.pixel_std = pixel_std
+        self.eta = eta
+
+    def call(self, noise):
+        """Standard normal [B, steps + 1, 28, 28, 1] -> images [B, 28, 28, 1] in [0, 1]."""
+        x_0 = sample(
+            lambda x_t, t: self.network([x_t, t], training=False),
+            lambda k: ops.take(noise, k, axis=1),
+            ops.shape(noise)[0],
+            self.steps,
+            low=(0.0 - self.pixel_mean) / self.pixel_std,
+            high=(1.0 - self.pixel_mean) / self.pixel_std,
+            eta=self.eta,
+        )
+        return ops.clip(x_0 * self.pixel_std + self.pixel_mean, 0.0, 1.0)
+
+    def noise(self, count: int, seed: int):
+        """Its input for ``count`` images; equal seeds give equal noise."""
+        return keras.random.normal((count, self.steps + 1, 28, 28, 1), seed=seed)

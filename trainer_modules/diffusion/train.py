@@ -28,18 +28,8 @@ def draw_samples(
     network, count: int, steps: int, mean: float, std: float, seed: int, eta: float = sampler.ETA
 ) -> np.ndarray:
     """Images [count, 28, 28, 1] in [0, 1] from pure noise, on any Keras backend."""
-    generator = keras.random.SeedGenerator(seed)
-    shape = (count, 28, 28, 1)
-    x_0 = sampler.sample(
-        lambda x_t, t: network([x_t, t], training=False),
-        lambda _: keras.random.normal(shape, seed=generator),
-        count,
-        steps,
-        low=(0.0 - mean) / std,
-        high=(1.0 - mean) / std,
-        eta=eta,
-    )
-    return np.clip(keras.ops.convert_to_numpy(x_0) * std + mean, 0.0, 1.0)
+    model = sampler.Sampler(network, steps, mean, std, eta)
+    return keras.ops.convert_to_numpy(model(model.noise(count, seed)))
 
 
 class SampleGrid(keras.callbacks.Callback):
