@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainer_modules.common import export
 from trainer_modules.common.data import Digits
 
 MNIST = Path(__file__).resolve().parents[2] / "data" / "mnist"
@@ -56,6 +57,12 @@ def write_examples(digits: Digits, folder: Path) -> str:
 def example_files(digits, tmp_path_factory) -> str:
     """The same digits as a trainer's files."""
     return write_examples(digits, tmp_path_factory.mktemp("examples"))
+
+
+@pytest.fixture
+def no_saved_model(monkeypatch):
+    """Leaves out the SavedModel, most of a small training's time, where only weights matter."""
+    monkeypatch.setattr(export, "write_saved_model", lambda *arguments: None)
 
 
 @pytest.fixture(scope="session")

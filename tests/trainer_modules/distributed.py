@@ -34,7 +34,7 @@ def judge(kind: str, examples: str, folder: Path) -> dict[str, Any]:
 
     from trainer_modules.judge.train import run_fn
 
-    settings = {"channels": 4, "dropout": 0.0, **_common(kind)}
+    settings = {"channels": 4, "dropout": 0.0, "patience": 1, **_common(kind)}
     place = folder / "judge"
     run_fn(
         types.SimpleNamespace(

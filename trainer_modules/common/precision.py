@@ -28,8 +28,10 @@ def recast(network: keras.Model, precision: str) -> keras.Model:
         return network
 
     def clone(layer):
-        policy = keras.DTypePolicy(policy_of.get(layer.name, FLOAT32))
-        return layer.__class__.from_config({**layer.get_config(), "dtype": policy})
+        settings = layer.get_config()
+        if isinstance(layer, keras.layers.Layer):  # not a bare operation, such as a sum
+            settings["dtype"] = policy_of.get(layer.name, FLOAT32)
+        return layer.__class__.from_config(settings)
 
     copy = keras.models.clone_model(network, clone_function=clone)
     copy.set_weights(network.get_weights())

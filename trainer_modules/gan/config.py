@@ -26,7 +26,9 @@ class GanConfig:
     penalty_noise: float = 0.05  # deviation of the finite difference that measures the slope
     ema_momentum: float = 0.995  # of the served generator; horizon of 200 steps
     sample_every: int = 500  # steps between sample grids at the fixed latents
-    precision: str = "float32"  # or mixed_bfloat16, for GPUs; what is served is float32
+    # Or mixed_bfloat16, for GPUs; what is served is float32. The penalty is a small difference of
+    # scores, of which bfloat16 rounds away a part: compare the figures before relying on it.
+    precision: str = "float32"
     distribution: str = "none"  # or mirrored (all GPUs of a pod), multi_worker (TF_CONFIG)
 
     def __post_init__(self):

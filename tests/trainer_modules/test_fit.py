@@ -1,0 +1,177 @@
+"""Early stop, divergence, clipping and mixed precision, with small nets of every model."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.trainer_modules.conftest import write_examples
+from trainer_modules.common import export, training
+from trainer_modules.common.config import DivergedError, InputError
+from trainer_modules.common.precision import recast
+from trainer_modules.judge.config import JudgeConfig
+from trainer_modules.judge.model import build_model
+
+SMALL = {
+    "judge": {"channels": 4, "batch_size": 64},
+    "autoencoder": {"channels": 4, "batch_size": 64},
+    "diffusion": {"channels": 4, "global_width": 8, "sample_steps": 1, "batch_size": 64},
+    "gan": {"channels": 4, "latent_size": 8, "batch_size": 64},
+}
+
+
+def run(model: str, args, entry: str = "run_fn") -> Path:
+    getattr(importlib.import_module(f"trainer_modules.{model}.train"), entry)(args)
+    return Path(args.serving_model_dir).parent
+
+
+@pytest.fixture(scope="module")
+def opposite(digits, tmp_path_factory) -> str:
+    """Examples of which a model knows less the more it learns of digits."""
+    other = dataclasses.replace(digits, images=1 - digits.images, labels=(digits.labels + 1) % 10)
+    return write_examples(other, tmp_path_factory.mktemp("opposite"))
+
+
+@pytest.mark.parametrize("model", ["judge", "autoencoder", "diffusion"])
+def test_training_stops_when_the_held_out_loss_falls_no_more(
+    model, fn_args, opposite, no_saved_model
+):
+    settings = {**SMALL[model], "epochs": 30, "patience": 1, "learning_rate": 0.02}
+    args = fn_args(model, settings)
+    args.eval_files = [opposite]
+    folder = run(model, args)
+    record = json.loads((folder / "history.json").read_text())
+    losses = record["curves"]["val_loss"]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 2 < 30
+    assert record["steps"] == len(losses) * 4
+    [event] = record["events"]
+    assert event["name"] == "early stop"
+    assert f"after epoch {best + 1} of {len(losses)}" in event["message"]
+    # What is exported is the state after the best epoch: that of a training which ended there.
+    shorter = fn_args(f"{model}_shorter", settings)
+    shorter.eval_files = [opposite]
+    expected = weights_after(model, shorter, best + 1)
+    for weight, other in zip(weights_of(folder), expected, strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def weights_of(folder: Path) -> list[np.ndarray]:
+    paths = sorted(folder.rglob("*.keras"))
+    models = [keras.models.load_model(path, compile=False) for path in paths]
+    return [weight for network in models for weight in network.get_weights()]
+
+
+def weights_after(model: str, args, epochs: int) -> list[np.ndarray]:
+    """Of the same training, stopped from outside; all that is exported."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch + 1 == epochs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "logs", lambda folder: [Stop()])
+        args.custom_config["config"]["patience"] = 0
+        return weights_of(run(model, args))
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_a_loss_that_is_no_number_stops_and_exports_nothing(model, fn_args, digits, tmp_path):
+    images = digits.images.copy()
+    images[0] = np.nan
+    args = fn_args(model, {**SMALL[model], "epochs": 2})
+    args.custom_config["checkpoint"] = str(tmp_path / "checkpoint")
+    args.train_files = [write_examples(dataclasses.replace(digits, images=images), tmp_path)]
+    with pytest.raises(DivergedError, match=rf"^Training of the {model} diverged at step \d+: its"):
+        run(model, args)
+    folder = Path(args.serving_model_dir).parent
+    assert not any(folder.rglob("saved_model.pb")) and not any(folder.rglob("*.keras"))
+    assert not (folder / "history.json").exists()
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_no_gradient_is_longer_than_the_limit(digits):
+    """A step of plain descent moves the weights by learning rate times the clipped norm."""
+    model = build_model(JudgeConfig(channels=4, dropout=0.0), 10)
+    model.compile(
+        optimizer=keras.optimizers.SGD(1.0, global_clipnorm=training.CLIP_NORM),
+        loss=lambda y, logits: 1e6 * keras.ops.mean(keras.ops.square(logits)),
+    )
+    before = model.get_weights()
+    model.train_on_batch(digits.images[:32], digits.labels[:32])
+    moved = [w - v for w, v in zip(model.get_weights(), before, strict=True)]
+    length = np.sqrt(sum((change**2).sum() for change in moved))
+    assert length == pytest.approx(training.CLIP_NORM, rel=1e-3)
+
+
+def test_recast_multiplies_in_bfloat16_and_keeps_the_rest(digits):
+    network = build_model(JudgeConfig(channels=8), 10)
+    assert recast(network, "float32") is network
+    mixed = recast(network, "mixed_bfloat16")
+    computed_in = {layer.name: layer.compute_dtype for layer in mixed.layers if layer.weights}
+    assert computed_in == dict.fromkeys(("conv28", "conv14", "conv7", "features"), "bfloat16") | {
+        "logits": "float32"
+    }
+    assert {w.dtype for w in mixed.weights} == {"float32"}
+    exact, rough = (keras.ops.convert_to_numpy(n(digits.images)) for n in (network, mixed))
+    assert rough.dtype == np.float32
+    assert 0 < np.abs(rough - exact).max() < 0.02 * np.abs(exact).max()
+    back = recast(mixed, "float32")
+    np.testing.assert_allclose(back(digits.images), exact, atol=1e-6)
+
+
+@pytest.fixture
+def limits(monkeypatch) -> dict[int, float | None]:
+    """Clipping norm of every optimizer that trains."""
+    found = {}
+    build = keras.optimizers.Optimizer.build
+
+    def look(self, variables):
+        found[id(self)] = self.global_clipnorm
+        build(self, variables)
+
+    monkeypatch.setattr(keras.optimizers.Optimizer, "build", look)
+    return found
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_mixed_precision_trains_with_the_limit_and_serves_float32(model, fn_args, limits):
+    import tensorflow as tf
+
+    mixed = {"epochs": 1, "precision": "mixed_bfloat16"}
+    args = fn_args(model, {**SMALL[model], **mixed})
+    optimizers = {"judge": 2, "autoencoder": 2, "diffusion": 1, "gan": 2}[model]
+    if model == "autoencoder":  # its fine-tuning too
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(export, "write_saved_model", lambda *arguments: None)
+            run(model, args)
+        args = fn_args(f"{model}_tuned", {"batch_size": 64, **mixed}, args)
+        run(model, args, "finetune_fn")
+    else:
+        run(model, args)
+    assert len(limits) == optimizers  # the exported copy of the compiled judge has its own
+    assert set(limits.values()) == {training.CLIP_NORM}
+    folder = Path(args.serving_model_dir).parent
+    curves = json.loads((folder / "history.json").read_text())["curves"]
+    assert all(np.isfinite(curve).all() for curve in curves.values())
+    assert keras.config.dtype_policy().name == "float32"  # the next training in this process
+    for path in folder.rglob("*.keras"):
+        network = keras.models.load_model(path, compile=False)
+        assert {layer.dtype_policy.name for layer in network.layers} == {"float32"}
+    for signature in tf.saved_model.load(args.serving_model_dir).signatures.values():
+        _, inputs = signature.structured_input_signature
+        for spec in [*inputs.values(), *signature.structured_outputs.values()]:
+            assert spec.dtype in (tf.float32, tf.int32, tf.string), spec
+
+
+def test_unknown_precision_and_negative_patience_are_refused():
+    with pytest.raises(InputError, match="precision is one of float32, mixed_bfloat16, not 'half'"):
+        JudgeConfig(precision="half")
+    with pytest.raises(InputError, match="patience must be at least 0"):
+        JudgeConfig(patience=-1)
