@@ -61,7 +61,7 @@ def autoencoder(kind: str, examples: str, folder: Path) -> dict[str, Any]:
     from trainer_modules.autoencoder.train import fit
     from trainer_modules.common import distribution, training
 
-    config = AutoencoderConfig(channels=4, noisy_share=0.0, **_common(kind))
+    config = AutoencoderConfig(channels=4, noisy_share=0.0, contrastive_weight=0.0, **_common(kind))
     with distribution.scope(kind, BATCH):
         train = _start(examples)
         encoder, decoder = build_encoder(config), build_decoder(config)

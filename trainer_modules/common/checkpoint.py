@@ -4,7 +4,7 @@ Contract: a resumed training ends with the same weights and curves, bit for bit,
 never stopped. The file holds every variable (weights, optimizer's slots, moving averages, random
 generators) and the history. It is ignored, with a line in the log, if it is damaged or if the
 settings, the data, the weights at the start or the code differ. The order of the images needs no
-file: ``fit`` of Keras draws the same one for each epoch from the global seed.
+place in it: on TensorFlow, ``fit`` of Keras draws one from the global seed, the same each epoch.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ def assign(variables: list[Any], values: list[np.ndarray]) -> None:
 
 
 class Checkpoint:
-    """The file of one training; does nothing without a place or on several replicas.
+    """The file of one training; does nothing without a place, on several replicas or on JAX.
 
     Several workers would have to read one file on a storage that they share, and no pipeline of
-    ours starts them, so a training on several replicas begins anew.
+    ours starts them, so a training on several replicas begins anew. With JAX, Keras takes the order
+    of the images from NumPy's global generator, whose state is not kept here.
     """
 
     def __init__(self, place: str | None, config: Any, history: Any, trainers, data):
@@ -67,7 +68,8 @@ class Checkpoint:
             trainers: Compiled Keras models, before their first step.
             data: Splits (``Digits``) that the training sees.
         """
-        self.path = Path(place) if place and distribution.replicas() == 1 else None
+        able = keras.config.backend() == "tensorflow" and distribution.replicas() == 1
+        self.path = Path(place) if place and able else None
         self.history = history
         self.variables = variables_of(*trainers)
         self._key = self._fingerprint(config, data) if self.path else ""
