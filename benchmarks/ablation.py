@@ -48,6 +48,7 @@ VARIANTS = {
     "batch of 128": Variant({"batch_size": 128}),
     "twice the steps' length": Variant({"learning_rate": 4e-3}),
     "narrow global block": Variant({"global_width": 64}),
+    "no guidance": Variant({"guidance": 0.0}),
     "narrow channels": Variant({"channels": 24}),
 }
 _TITLES = ["variant", "eta", "parameters", "images", "seconds", "FD / floor", "IS"]
@@ -108,6 +109,8 @@ def measure(
     seconds = time.process_time() - start
     optimizer.finalize_variable_values(network.trainable_variables)
 
+    generator = train.generator_of(network, config, digits)
+
     target = judge.run("serving_default", image=held_out.images)["features"]
     part = np.random.default_rng(config.seed).permutation(len(digits.images))[:samples]
     real = judge.run("serving_default", image=digits.images[part])["features"]
@@ -117,7 +120,7 @@ def measure(
         images = np.concatenate(
             [
                 train.draw_samples(
-                    network, min(_BATCH, samples - i), config.sample_steps, mean, std, i, eta
+                    generator, min(_BATCH, samples - i), config.sample_steps, mean, std, i, eta
                 )
                 for i in range(0, samples, _BATCH)
             ]

@@ -34,13 +34,17 @@ WORDS = {
         "clustering, maps, denoising and anomaly scores.",
         method="Convolutional encoder, a bottleneck without skip connections, and a decoder that "
         "mirrors it. Trained with binary cross-entropy on clean and on noisy images towards the "
-        "clean ones, then fine-tuned on the final layers of the decoder. Labels are never read.",
-        loss="binary cross-entropy (nats per pixel)",
+        "clean ones, and with a contrastive loss that draws the codes of an image and of its "
+        "warped copy together; then fine-tuned on the final layers of the decoder. Labels are "
+        "never read.",
+        loss="cross-entropy of pixels plus weighted contrastive loss (nats)",
         references=(
             "Hinton and Salakhutdinov 2006, Reducing the dimensionality of data with neural "
             "networks, Science 313.",
             "Vincent et al. 2008, Extracting and composing robust features with denoising "
             "autoencoders, ICML.",
+            "Chen et al. 2020, A simple framework for contrastive learning of visual "
+            "representations, ICML.",
         ),
         uses=(
             "Compressing and reconstructing 28x28 grey images like those it was trained on.",
@@ -72,7 +76,8 @@ WORDS = {
         title="Diffusion model",
         summary="Turns noise into digits step by step, and removes noise from digits in one step.",
         method="U-Net that predicts the velocity of a variance-preserving diffusion with a shifted "
-        "cosine schedule; images are drawn with SDE-DPM-Solver++(2M). What is served is the "
+        "cosine schedule; images are drawn with SDE-DPM-Solver++(2M), guided away from the best "
+        "linear denoiser. What is served is the "
         "exponential moving average of the weights. A copy is fine-tuned on its last layers for "
         "denoising and serves denoise alone; generate uses the network before that. Labels "
         "are never read.",

@@ -68,7 +68,7 @@ def test_a_warped_digit_is_the_same_digit_a_bit_elsewhere(digits):
     assert warped.min() >= 0 and warped.max() <= 1
     assert (warped != digits.images).any((1, 2, 3)).all()
     ink = warped.sum((1, 2, 3)) / digits.images.sum((1, 2, 3))
-    assert 0.6 < ink.min() and ink.max() < 1.6  # exp(2 * 0.15) = 1.35 by scale, some off the edge
+    assert ink.min() > 0.6 and ink.max() < 1.6  # exp(2 * 0.15) = 1.35 by scale, some off the edge
     # The middle of a centred dot moves by the shift alone: at most two pixels each way.
     dot = np.zeros((200, 28, 28, 1), "float32")
     dot[:, 13:15, 13:15] = 1

@@ -9,6 +9,7 @@ import pytest
 
 from trainer_modules.diffusion import sampler, schedule, train
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
+from trainer_modules.diffusion.guidance import LinearDenoiser, build_generator
 from trainer_modules.diffusion.model import DiffusionTrainer, build_network
 
 TIMES = np.linspace(0, 1, 21).astype("float32")
@@ -155,7 +156,7 @@ def test_train_and_finetune_export_every_signature(trained, digits):
         np.testing.assert_allclose(decoded, first[0], atol=0.5 / 255 + 1e-6)
     # Fine-tuning must not touch what generates.
     generators = [
-        keras.models.load_model(Path(a.serving_model_dir).parent / "Format-Keras/network.keras")
+        keras.models.load_model(Path(a.serving_model_dir).parent / "Format-Keras/generator.keras")
         for a in trained
     ]
     for before, after in zip(*(g.get_weights() for g in generators), strict=True):
@@ -188,3 +189,43 @@ def test_history_config_and_pictures_are_written(trained):
     assert (base / "samples/epoch_001.png").stat().st_size > 1000
     assert (tuned / "samples/denoised.png").exists()
     assert any((base / "logs").rglob("events.out.tfevents*"))
+
+
+def _linear(digits, count=None):
+    linear = LinearDenoiser()
+    linear.build()
+    linear.fit(digits.images[:count], digits.pixel_mean, digits.pixel_std)
+    return linear
+
+
+def test_linear_denoiser_solves_the_normal_equations(digits):
+    linear = _linear(digits)
+    x = (digits.images - digits.pixel_mean) / digits.pixel_std
+    x = x.reshape(len(x), -1).astype("float64")
+    mean, covariance = x.mean(0), np.cov(x, rowvar=False, bias=True)
+    sigma = 1.5
+    y = x[:5] + sigma * np.random.default_rng(0).normal(size=(5, 784))
+    gain = np.linalg.solve(covariance + sigma**2 * np.eye(784), covariance)
+    expected = mean + (y - mean) @ gain
+
+    t = schedule.time_of_noise(np.full(5, sigma, "float32"))
+    a = to_numpy(schedule.alpha_bar(t))[0]
+    x_t = (np.sqrt(a) * y).reshape(5, 28, 28, 1).astype("float32")
+    x_0, _ = schedule.split_velocity(x_t, linear(x_t, t), t)
+    np.testing.assert_allclose(to_numpy(x_0).reshape(5, 784), expected, atol=2e-3)
+
+
+def test_guidance_steps_away_from_the_linear_denoiser_where_noise_is_strong(digits):
+    network = build_network(DiffusionConfig(channels=8, global_width=64))
+    rng = np.random.default_rng(0)
+    network.set_weights([rng.normal(0, 0.05, w.shape) for w in network.get_weights()])
+    mean, std = digits.pixel_mean, digits.pixel_std
+    generator = build_generator(network, 0.5, digits.images, mean, std)
+    x_t = rng.normal(size=(2, 28, 28, 1)).astype("float32")
+    t = to_numpy(schedule.time_of_noise(np.array([0.9, 1.1], "float32")))
+    v, weak = to_numpy(network([x_t, t])), to_numpy(_linear(digits)(x_t, t))
+    guided = to_numpy(generator([x_t, t]))
+    np.testing.assert_allclose(guided[0], v[0], atol=1e-6)
+    np.testing.assert_allclose(guided[1], (v + 0.5 * (v - weak))[1], atol=1e-4)
+    none = build_generator(network, 0.0, digits.images, mean, std)
+    np.testing.assert_allclose(to_numpy(none([x_t, t])), v, atol=1e-6)

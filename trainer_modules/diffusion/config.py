@@ -18,13 +18,16 @@ class DiffusionConfig:
     """The denoiser's size and training."""
 
     seed: int = 1
-    epochs: int = 4  # passes over the train split
+    epochs: int = 6  # passes over the train split; five minutes on two cores
     batch_size: int = 64  # images per step; at 128 the same images gave an FD 1.4 times as high
     learning_rate: float = 2e-3  # peak of AdamW, after a warm-up of 5 % of the steps
     weight_decay: float = 1e-4  # per step, decoupled
     ema_momentum: float = 0.995  # of the served weights; horizon of 200 steps
     channels: int = 32  # at 14x14; twice as many at 7x7
     global_width: int = 512  # hidden units of the dense block that sees the whole image
+    # Step of the sampler away from the linear denoiser; 0: none. On held-out digits it halved the
+    # Fréchet distance; a network that trained for longer may need less.
+    guidance: float = 0.5
     sample_steps: int = 20  # network calls of the sample grids drawn in training
     patience: int = 0  # epochs without a lower held-out loss that end the training; 0: never
     precision: str = "float32"  # or mixed_bfloat16, for GPUs; what is served is float32
@@ -41,6 +44,7 @@ class DiffusionConfig:
         require(0 <= self.ema_momentum < 1, "ema_momentum must be in [0, 1).")
         require(self.channels >= 4 and self.channels % 4 == 0, "channels must be a multiple of 4.")
         require(self.global_width >= 1, "global_width must be at least 1.")
+        require(self.guidance >= 0, "guidance must not be negative.")
         require(self.sample_steps >= 1, "sample_steps must be at least 1.")
 
 

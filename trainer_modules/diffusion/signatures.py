@@ -30,13 +30,14 @@ def denoise(network: keras.Model, image, noise_level, pixel_mean: float, pixel_s
 
 
 def signatures(
-    network: keras.Model, denoiser: keras.Model, pixel_mean: float, pixel_std: float
+    generator: keras.Model, denoiser: keras.Model, pixel_mean: float, pixel_std: float
 ) -> dict[str, Signature]:
     """Named signatures on float32 images in [0, 1] and on PNG files.
 
     Args:
-        network: Generates; trained on the diffusion objective alone.
-        denoiser: Denoises; the same network before fine-tuning, its fine-tuned copy after.
+        generator: Generates; the network trained on the diffusion objective alone, with guidance.
+        denoiser: Denoises; the network without guidance before fine-tuning, its fine-tuned copy
+            after.
         pixel_mean: Mean of the train pixels, as in training.
         pixel_std: Deviation of the train pixels.
     """
@@ -52,7 +53,7 @@ def signatures(
             return tf.random.stateless_normal([count, 28, 28, 1], tf.stack([seed, k]))
 
         def predict_velocity(x_t, t):
-            return network([tf.ensure_shape(x_t, [None, 28, 28, 1]), t], training=False)
+            return generator([tf.ensure_shape(x_t, [None, 28, 28, 1]), t], training=False)
 
         x_0 = sampler.sample(predict_velocity, noise, count, steps, low, high)
         image = tf.ensure_shape(x_0 * pixel_std + pixel_mean, [None, 28, 28, 1])

@@ -18,6 +18,7 @@ from trainer_modules.common.fit import fit as fit_trainer
 from trainer_modules.common.precision import FLOAT32, recast
 from trainer_modules.diffusion import sampler
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
+from trainer_modules.diffusion.guidance import build_generator
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
 from trainer_modules.diffusion.signatures import denoise, signatures
 
@@ -25,11 +26,17 @@ _GRID_IMAGES = 64
 
 
 def draw_samples(
-    network, count: int, steps: int, mean: float, std: float, seed: int, eta: float = sampler.ETA
+    generator, count: int, steps: int, mean: float, std: float, seed: int, eta: float = sampler.ETA
 ) -> np.ndarray:
     """Images [count, 28, 28, 1] in [0, 1] from pure noise, on any Keras backend."""
-    model = sampler.Sampler(network, steps, mean, std, eta)
+    model = sampler.Sampler(generator, steps, mean, std, eta)
     return keras.ops.convert_to_numpy(model(model.noise(count, seed)))
+
+
+def generator_of(network: keras.Model, config: DiffusionConfig, train: Digits) -> keras.Model:
+    """``network`` with the guidance of ``config``: what samples are drawn from."""
+    mean, std = train.pixel_mean, train.pixel_std
+    return build_generator(network, config.guidance, train.images, mean, std)
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -38,13 +45,14 @@ class SampleGrid(keras.callbacks.Callback):
     def __init__(self, network, config: DiffusionConfig, train: Digits, folder: Path):
         super().__init__()
         self.network, self.config, self.train, self.folder = network, config, train, folder
+        self.generator = generator_of(network, config, train)
 
     def on_epoch_end(self, epoch, logs=None):
         config = self.config
         with training.averaged_weights(self.model.optimizer, self.network):
             mean, std = self.train.pixel_mean, self.train.pixel_std
             images = draw_samples(
-                self.network, _GRID_IMAGES, config.sample_steps, mean, std, config.seed
+                self.generator, _GRID_IMAGES, config.sample_steps, mean, std, config.seed
             )
         training.save_grid(images, self.folder / f"epoch_{epoch + 1:03d}.png")
 
@@ -87,6 +95,13 @@ def build_optimizer(config: DiffusionConfig, images: int) -> keras.optimizers.Op
     )
 
 
+def build_finetune_optimizer(
+    config: DiffusionFinetuneConfig, images: int
+) -> keras.optimizers.Optimizer:
+    """Adam over all passes of ``images``; the weights themselves are served."""
+    return keras.optimizers.Adam(_schedule(config, images), global_clipnorm=training.CLIP_NORM)
+
+
 def run_fn(fn_args) -> None:
     """TFX's entry for the first training: config, data, model, fit, export."""
     config = from_dict(DiffusionConfig, fn_args.custom_config["config"], "diffusion")
@@ -104,7 +119,7 @@ def run_fn(fn_args) -> None:
         if not distribution.is_chief():
             return
     network = recast(distribution.local_copy(network), FLOAT32)
-    _export(fn_args, config, history, network, network, train)
+    _export(fn_args, config, history, generator_of(network, config, train), network, train)
     checkpoint.remove(fn_args)
 
 
@@ -118,26 +133,26 @@ def finetune_fn(fn_args) -> None:
         denoiser = recast(training.load_base(fn_args.base_model, "network"), config.precision)
         training.freeze_all_but(denoiser, config.layers)
         trainer = DenoisingTrainer(denoiser, train.pixel_mean, train.pixel_std, config)
-        optimizer = keras.optimizers.Adam(
-            _schedule(config, len(train.images)), global_clipnorm=training.CLIP_NORM
-        )
+        optimizer = build_finetune_optimizer(config, len(train.images))
         callbacks, place = training.logs(fn_args.model_run_dir), checkpoint.place_of(fn_args)
         history = fit(trainer, config, "finetune", optimizer, train, held_out, callbacks, place)
         if not distribution.is_chief():
             return
-    network = training.load_base(fn_args.base_model, "network")
+    generator = training.load_base(fn_args.base_model, "generator")
     denoiser = recast(distribution.local_copy(denoiser), FLOAT32)
-    _export(fn_args, config, history, network, denoiser, train)
+    _export(fn_args, config, history, generator, denoiser, train)
     _draw_denoising(denoiser, held_out, Path(fn_args.serving_model_dir).parent / "samples")
     checkpoint.remove(fn_args)
 
 
-def _export(fn_args, config, history, network, denoiser, train: Digits) -> None:
+def _export(fn_args, config, history, generator, denoiser, train: Digits) -> None:
     folder = Path(fn_args.serving_model_dir).parent
-    entries = signatures(network, denoiser, train.pixel_mean, train.pixel_std)
-    networks = [network] if denoiser is network else [network, denoiser]
+    entries = signatures(generator, denoiser, train.pixel_mean, train.pixel_std)
+    network = generator.get_layer("denoiser")
+    networks = [generator] if denoiser is network else [generator, denoiser]
     export.write_saved_model(fn_args.serving_model_dir, networks, entries)
     training.save_keras(network, folder, "network")
+    training.save_keras(generator, folder, "generator")
     training.save_keras(denoiser, folder, "denoiser")
     training.write_records(folder, history.as_dict([denoiser], config.batch_size), config)
 

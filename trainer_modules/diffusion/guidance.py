@@ -1,0 +1,93 @@
+"""Guidance of the sampler by the linear denoiser: what sets a digit apart is drawn more clearly.
+
+A network that trained for minutes errs in the direction of weaker denoisers. Autoguidance (Karras
+et al. 2024, arXiv 2406.02507, eq. 5) steps away from one: D + w (D - D_weak). The weak one here is
+the best linear denoiser, which needs no training and, at 2 x 784^2 products, little time. Only the
+steps of much noise are guided, where shapes are decided (Kynkaanniemi et al. 2024, arXiv
+2404.07724). Chosen on held-out digits, 2,500 images, one network: Fréchet distance 3.56 times its
+floor without guidance, 1.70 with w = 0.5 above sigma 1, 2.75 with w = 0.5 at all steps.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from trainer_modules.diffusion import schedule
+
+_PIXELS = 28 * 28
+_LEAST_NOISE = 1.0  # guided steps have at least this deviation, in units of standardised images
+
+
+@keras.saving.register_keras_serializable("inkwell")
+class LinearDenoiser(layers.Layer):
+    """The linear map (x_t [B, 28, 28, 1], t [B]) -> v [B, 28, 28, 1] of least squared error.
+
+    E[x_0 | x_t] as if images were Gaussian, mu + C (C + sigma^2 I)^-1 (x_t / sqrt(alpha_bar) - mu)
+    with sigma^2 = (1 - alpha_bar) / alpha_bar (the Wiener filter), given as a velocity.
+    """
+
+    def build(self, *_):
+        def weight(name, shape):
+            return self.add_weight(name=name, shape=shape, initializer="zeros", trainable=False)
+
+        self.mean = weight("mean", (_PIXELS,))
+        self.variances = weight("variances", (_PIXELS,))  # eigenvalues of the covariance C
+        self.directions = weight("directions", (_PIXELS, _PIXELS))  # its eigenvectors, by column
+
+    def fit(self, images: np.ndarray, pixel_mean: float, pixel_std: float) -> None:
+        """Takes mean and covariance from images [N, 28, 28, 1] in [0, 1], standardised."""
+        x = ((images - pixel_mean) / pixel_std).reshape(-1, _PIXELS)
+        mean = x.mean(axis=0, dtype=np.float64)
+        covariance = x.T @ x / len(x) - np.outer(mean, mean)
+        variances, directions = np.linalg.eigh(covariance)
+        self.set_weights([mean, np.maximum(variances, 0.0), directions])
+
+    def call(self, x_t, t):
+        a = ops.minimum(ops.expand_dims(schedule.alpha_bar(t), 1), 1.0 - 1e-6)  # 1 at time 0
+        y = ops.reshape(x_t, (-1, _PIXELS)) / ops.sqrt(a) - self.mean
+        shrink = self.variances / (self.variances + (1.0 - a) / a)
+        y = ops.matmul(y, self.directions) * shrink
+        x_0 = self.mean + ops.matmul(y, ops.transpose(self.directions))
+        x_0 = ops.reshape(x_0, ops.shape(x_t))
+        a = ops.reshape(a, (-1, 1, 1, 1))
+        return (ops.sqrt(a) * x_t - x_0) / ops.sqrt(1.0 - a)
+
+
+@keras.saving.register_keras_serializable("inkwell")
+class Guide(layers.Layer):
+    """v + w (v - v_weak) where sigma is at least ``_LEAST_NOISE``, v elsewhere."""
+
+    def __init__(self, weight: float, **kwargs):
+        super().__init__(**kwargs)
+        self.weight = weight
+
+    def call(self, velocity, weak_velocity, t):
+        guided = t >= schedule.time_of_noise(_LEAST_NOISE)
+        w = ops.reshape(ops.where(guided, self.weight, 0.0), (-1, 1, 1, 1))
+        return velocity + w * (velocity - weak_velocity)
+
+    def get_config(self):
+        return {**super().get_config(), "weight": self.weight}
+
+
+def build_generator(
+    network: keras.Model,
+    weight: float,
+    images: np.ndarray,
+    pixel_mean: float,
+    pixel_std: float,
+) -> keras.Model:
+    """What the sampler calls, (x_t, t) -> v like ``network``, which it holds and does not copy.
+
+    Args:
+        network: The trained denoiser, named ``denoiser``.
+        weight: w, at least 0; 0 leaves the network as it is.
+        images: Train images [N, 28, 28, 1] in [0, 1].
+    """
+    x_t, t = keras.Input((28, 28, 1), name="x_t"), keras.Input((), name="t")
+    linear = LinearDenoiser(name="linear", dtype="float32")
+    v = Guide(weight, name="guide", dtype="float32")(network([x_t, t]), linear(x_t, t), t)
+    linear.fit(images, pixel_mean, pixel_std)
+    return keras.Model([x_t, t], v, name="generator")
