@@ -36,6 +36,12 @@ def cut_idx(source: Path, target: Path, count: int) -> None:
         stream.write(struct.pack(">II", magic, count) + inner + body)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one folder run in one process: they share what is made once, such as a pipeline."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(str(item.path.parent)))
+
+
 @pytest.fixture(scope="session")
 def mnist_dir() -> Path:
     """The four real MNIST files of the checkout."""
