@@ -60,8 +60,12 @@ def example_files(digits, tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def no_saved_model(monkeypatch):
-    """Leaves out the SavedModel, most of a small training's time, where only weights matter."""
+def only_weights(monkeypatch):
+    """Leaves out SavedModel and sampler, most of a small training's time, as they train nothing."""
+    from trainer_modules.diffusion import train
+
+    grid = np.zeros((64, 28, 28, 1), "float32")
+    monkeypatch.setattr(train, "draw_samples", lambda *arguments, **more: grid)
     monkeypatch.setattr(export, "write_saved_model", lambda *arguments: None)
 
 

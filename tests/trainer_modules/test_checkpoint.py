@@ -59,7 +59,7 @@ def results(folder: Path) -> tuple[dict, list[np.ndarray]]:
 
 @pytest.mark.parametrize("model", SETTINGS)
 def test_a_killed_training_goes_on_to_the_very_same_result(
-    model, place, example_files, tmp_path, caplog, no_saved_model
+    model, place, example_files, tmp_path, caplog, only_weights
 ):
     checkpoint = place / f"{model}.checkpoint"
     assert not (place / "killed" / model / "Format-Serving").exists()

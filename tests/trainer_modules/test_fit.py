@@ -40,7 +40,7 @@ def opposite(digits, tmp_path_factory) -> str:
 
 @pytest.mark.parametrize("model", ["judge", "autoencoder", "diffusion"])
 def test_training_stops_when_the_held_out_loss_falls_no_more(
-    model, fn_args, opposite, no_saved_model
+    model, fn_args, opposite, only_weights
 ):
     settings = {**SMALL[model], "epochs": 30, "patience": 1, "learning_rate": 0.02}
     args = fn_args(model, settings)
