@@ -1,0 +1,266 @@
+"""What a practitioner would copy, written anew: the plain models that ours must beat in their time.
+
+- DCGAN as in TensorFlow's tutorial "Deep Convolutional Generative Adversarial Network": transposed
+  convolutions with batch norm, the non-saturating loss (Goodfellow et al. 2014; Radford et al.
+  2015).
+- DDIM as in Keras' example "Denoising Diffusion Implicit Models": a U-Net of residual blocks with
+  batch norm that predicts the noise, cosine schedule, mean absolute error (Song et al. 2021).
+- The convolutional denoiser of Keras' example "Convolutional autoencoder for image denoising":
+  28,353 weights, trained on noise of 0.4.
+
+Contract: architecture, losses and rates are the tutorials'; training ends by the clock. On any
+Keras backend; images [N, 28, 28, 1] in [0, 1] in and out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from trainer_modules.common.data import Digits
+
+_LATENT = 100
+_EMA = 0.999
+_SIGNAL = (0.02, 0.95)  # least and largest share of the signal, as the angles' cosines
+_BIG = 1_000_000  # epochs; the clock ends a training
+
+
+class _Clock(keras.callbacks.Callback):
+    """Ends a training after so many seconds, one step at least."""
+
+    def __init__(self, seconds: float):
+        super().__init__()
+        self.end = time.monotonic() + seconds
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.monotonic() >= self.end:
+            raise _TimeIsUp
+
+
+class _TimeIsUp(Exception):
+    pass
+
+
+def _fit(model: keras.Model, x, y, batch_size: int, seconds: float) -> None:
+    clock = _Clock(seconds)
+    with contextlib.suppress(_TimeIsUp):
+        model.fit(x, y, batch_size=batch_size, epochs=_BIG, verbose=0, callbacks=[clock])
+
+
+def build_dcgan() -> tuple[keras.Model, keras.Model]:
+    """Generator, latents [B, 100] -> [B, 28, 28, 1] in [-1, 1]; discriminator -> logits [B, 1]."""
+    generator = keras.Sequential(name="dcgan_generator")
+    generator.add(keras.Input((_LATENT,)))
+    generator.add(layers.Dense(7 * 7 * 256, use_bias=False))
+    generator.add(layers.BatchNormalization())
+    generator.add(layers.LeakyReLU(negative_slope=0.3))
+    generator.add(layers.Reshape((7, 7, 256)))
+    for channels, strides in ((128, 1), (64, 2)):
+        generator.add(layers.Conv2DTranspose(channels, 5, strides, "same", use_bias=False))
+        generator.add(layers.BatchNormalization())
+        generator.add(layers.LeakyReLU(negative_slope=0.3))
+    generator.add(layers.Conv2DTranspose(1, 5, 2, "same", use_bias=False, activation="tanh"))
+    discriminator = keras.Sequential(name="dcgan_discriminator")
+    discriminator.add(keras.Input((28, 28, 1)))
+    for channels in (64, 128):
+        discriminator.add(layers.Conv2D(channels, 5, 2, "same"))
+        discriminator.add(layers.LeakyReLU(negative_slope=0.3))
+        discriminator.add(layers.Dropout(0.3))
+    discriminator.add(layers.Flatten())
+    discriminator.add(layers.Dense(1))
+    return generator, discriminator
+
+
+class _Step(keras.Model):
+    """One side's step: binary cross-entropy of the discriminator on reals (if any) and fakes."""
+
+    def __init__(self, generator, discriminator, trained):
+        super().__init__(name=f"{trained.name}_step")
+        self.generator = generator
+        self.discriminator = discriminator
+        self.trained = trained.name
+
+    # Keras' training steps read these; the trained side must be all that is trainable.
+    @property
+    def trainable_variables(self):
+        same = self.generator.name == self.trained
+        return (self.generator if same else self.discriminator).trainable_variables
+
+    trainable_weights = trainable_variables
+
+    @property
+    def non_trainable_variables(self):
+        trained = {id(v) for v in self.trainable_variables}
+        return [v for v in self.variables if id(v) not in trained]
+
+    def call(self, inputs, training=False):
+        """(images, latents) -> logits of reals and fakes [2, B]; latents alone -> fakes [1, B]."""
+        if isinstance(inputs, (list, tuple)):
+            images, latents = inputs
+            fakes = ops.stop_gradient(self.generator(latents, training=True))
+            sides = [self.discriminator(x, training=training) for x in (images, fakes)]
+        else:
+            sides = [self.discriminator(self.generator(inputs, training=True), training=training)]
+        return ops.stack([ops.squeeze(side, -1) for side in sides])
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if isinstance(x, (list, tuple)):
+            return ops.mean(ops.softplus(-y_pred[0])) + ops.mean(ops.softplus(y_pred[1]))
+        return ops.mean(ops.softplus(-y_pred[0]))
+
+
+def train_dcgan(train: Digits, seconds: float, seed: int) -> keras.Model:
+    """The generator after ``seconds`` of training, 256 images a step."""
+    keras.utils.set_random_seed(seed)
+    generator, discriminator = build_dcgan()
+    sides = [_Step(generator, discriminator, side) for side in (discriminator, generator)]
+    for side in sides:
+        side.compile(optimizer=keras.optimizers.Adam(1e-4))
+    rng = np.random.default_rng(seed)
+    batch = min(256, len(train.images))
+    end, order = time.monotonic() + seconds, np.empty(0, int)
+    while time.monotonic() < end:
+        if len(order) < batch:
+            order = rng.permutation(len(train.images))
+        images, order = train.images[order[:batch]] * 2 - 1, order[batch:]
+        latents = rng.standard_normal((batch, _LATENT), "float32")
+        sides[0].train_on_batch([images, latents])
+        sides[1].train_on_batch(latents)
+    return generator
+
+
+def draw_dcgan(generator: keras.Model, count: int, seed: int) -> np.ndarray:
+    """Images [count, 28, 28, 1] in [0, 1]."""
+    latents = keras.random.normal((count, _LATENT), seed=seed)
+    return (generator.predict_on_batch(latents) + 1) / 2
+
+
+def _angles(t):
+    """Rates of signal and noise at times ``t`` in [0, 1]: cosine and sine of an angle."""
+    start, end = math.acos(_SIGNAL[1]), math.acos(_SIGNAL[0])
+    angle = start + t * (end - start)
+    return ops.cos(angle), ops.sin(angle)
+
+
+@keras.saving.register_keras_serializable("inkwell")
+class NoiseFeatures(layers.Layer):
+    """Sines and cosines of the noise's variance: [B, 1, 1, 1] -> [B, 1, 1, 32]."""
+
+    def call(self, variance):
+        frequency = ops.exp(ops.linspace(math.log(1.0), math.log(1000.0), 16))
+        angle = 2 * math.pi * frequency * variance
+        return ops.concatenate([ops.sin(angle), ops.cos(angle)], axis=-1)
+
+
+def build_ddim() -> keras.Model:
+    """(noisy [B, 32, 32, 1], variance of the noise [B, 1, 1, 1]) -> the noise."""
+    noisy, variance = keras.Input((32, 32, 1)), keras.Input((1, 1, 1))
+    embedding = layers.UpSampling2D(32, interpolation="nearest")(NoiseFeatures()(variance))
+    x = layers.Concatenate()([layers.Conv2D(32, 1)(noisy), embedding])
+
+    def block(x, width):
+        residual = x if x.shape[-1] == width else layers.Conv2D(width, 1)(x)
+        x = layers.BatchNormalization(center=False, scale=False)(x)
+        x = layers.Conv2D(width, 3, padding="same", activation="swish")(x)
+        return layers.Add()([layers.Conv2D(width, 3, padding="same")(x), residual])
+
+    skips = []
+    for width in (32, 64, 96):
+        for _ in range(2):
+            x = block(x, width)
+            skips.append(x)
+        x = layers.AveragePooling2D(2)(x)
+    for _ in range(2):
+        x = block(x, 128)
+    for width in (96, 64, 32):
+        x = layers.UpSampling2D(2, interpolation="bilinear")(x)
+        for _ in range(2):
+            x = block(layers.Concatenate()([x, skips.pop()]), width)
+    x = layers.Conv2D(1, 1, kernel_initializer="zeros")(x)
+    return keras.Model([noisy, variance], x, name="ddim")
+
+
+class _NoisePrediction(keras.Model):
+    """Images [B, 32, 32, 1], standardised, to the error of the noise that was added."""
+
+    def __init__(self, network: keras.Model, seed: int):
+        super().__init__(name="noise_prediction")
+        self.network = network
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, images, training=False):
+        shape = (ops.shape(images)[0], 1, 1, 1)
+        signal, noise = _angles(keras.random.uniform(shape, seed=self.seed_generator))
+        eps = keras.random.normal(ops.shape(images), seed=self.seed_generator)
+        found = self.network([signal * images + noise * eps, noise**2], training=training)
+        return found - eps
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return ops.mean(ops.abs(y_pred))
+
+
+class Ddim(keras.Model):
+    """``steps`` deterministic steps with a trained network, as a model that Keras compiles."""
+
+    def __init__(self, network: keras.Model, steps: int, mean: float, std: float):
+        super().__init__()
+        self.network, self.steps, self.mean, self.std = network, steps, mean, std
+
+    def call(self, x):
+        """Standard normal [B, 32, 32, 1] -> images [B, 28, 28, 1] in [0, 1]."""
+        image = x
+        for i in range(self.steps):
+            ones = ops.ones((ops.shape(x)[0], 1, 1, 1))
+            signal, noise = _angles(ones * (1 - i / self.steps))
+            eps = self.network([x, noise**2], training=False)
+            image = (x - noise * eps) / signal
+            signal, noise = _angles(ones * (1 - (i + 1) / self.steps))
+            x = signal * image + noise * eps
+        return ops.clip(image * self.std + self.mean, 0.0, 1.0)[:, 2:-2, 2:-2]
+
+
+def draw_ddim(sampler: Ddim, count: int, seed: int) -> np.ndarray:
+    """Images [count, 28, 28, 1] in [0, 1]."""
+    return sampler.predict_on_batch(keras.random.normal((count, 32, 32, 1), seed=seed))
+
+
+def train_ddim(train: Digits, seconds: float, seed: int) -> keras.Model:
+    """The averaged network after ``seconds`` of training on images padded to 32x32."""
+    keras.utils.set_random_seed(seed)
+    network = build_ddim()
+    trainer = _NoisePrediction(network, seed)
+    optimizer = keras.optimizers.AdamW(1e-3, weight_decay=1e-4, use_ema=True, ema_momentum=_EMA)
+    trainer.compile(optimizer=optimizer)
+    padded = np.pad(train.images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    images = (padded - train.pixel_mean) / train.pixel_std
+    _fit(trainer, images, None, min(64, len(images)), seconds)
+    optimizer.finalize_variable_values(network.trainable_variables)
+    return network
+
+
+def build_denoiser() -> keras.Model:
+    """Noisy images -> clean images, both [B, 28, 28, 1] in [0, 1]; 28,353 weights."""
+    x = image = keras.Input((28, 28, 1))
+    for _ in range(2):
+        x = layers.Conv2D(32, 3, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D(2, padding="same")(x)
+    for _ in range(2):
+        x = layers.Conv2DTranspose(32, 3, 2, "same", activation="relu")(x)
+    x = layers.Conv2D(1, 3, padding="same", activation="sigmoid")(x)
+    return keras.Model(image, x, name="convolutional_denoiser")
+
+
+def train_denoiser(train: Digits, sigma: float, seconds: float, seed: int) -> keras.Model:
+    """Fits noisy images, noise drawn once, to clean ones for ``seconds``."""
+    keras.utils.set_random_seed(seed)
+    model = build_denoiser()
+    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    noise = np.random.default_rng(seed).normal(0, sigma, train.images.shape)
+    noisy = np.clip(train.images + noise, 0, 1).astype("float32")
+    _fit(model, noisy, train.images, min(128, len(noisy)), seconds)
+    return model

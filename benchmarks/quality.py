@@ -1,0 +1,227 @@
+"""Ours beside what one would copy, given the same seconds on the same machine, over several seeds.
+
+    python -m benchmarks.quality --output DIR                      an hour and a half on two cores
+
+Contract: each seed trains judge, autoencoder, diffusion model and GAN with the profile's settings,
+then each plain model of ``benchmarks.baselines`` for as many seconds as ours took, and measures all
+on the test images under that seed's judge (``benchmarks.train_models``). Figures of finished seeds
+are kept in ``--output``, and the same command goes on where it stopped. Pictures are the first 64
+images of a seed, none left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks import baselines
+from benchmarks.scaling import markdown, table
+from benchmarks.splits import Splits, read_splits
+from benchmarks.train_models import (
+    SIGMA,
+    Judge,
+    Work,
+    train_autoencoder,
+    train_diffusion,
+    train_gan,
+    train_judge,
+)
+from benchmarks.train_speed import caption, product_gflops
+from components.evaluator.denoising import add_noise
+from components.evaluator.reconstruction import pixel_statistics, psnr, ssim
+from pipeline.config import RunConfig, load_config
+from trainer_modules.common.config import InputError, require
+from trainer_modules.common.training import save_grid
+
+_STAGES = ("judge", "autoencoder", "finetune_autoencoder", "diffusion", "finetune_diffusion", "gan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One figure: of which work of ours, what it should reach, and whose it is compared with."""
+
+    model: str
+    work: str
+    figure: str
+    lower: bool  # is better
+    quick: float | None  # what the profile should reach
+    full: float | None
+    beside: str | None = None  # the plain model
+
+
+ROWS = (
+    Row("judge", "train", "accuracy", False, 0.993, 0.996),
+    Row("autoencoder", "finetune", "MSE", True, 0.0091, None),
+    Row("autoencoder", "finetune", "K-Means accuracy", False, 0.80, 0.95),
+    Row("autoencoder", "finetune", "NMI", False, 0.75, 0.90),
+    Row("diffusion", "generate", "FD / floor", True, 8.0, 2.0, "DDIM"),
+    Row("diffusion", "generate", "Inception Score", False, None, None, "DDIM"),
+    Row("diffusion", "finetune", "PSNR in dB", False, 22.0, 22.0, "convolutional denoiser"),
+    Row("diffusion", "finetune", "SSIM", False, 0.92, 0.92, "convolutional denoiser"),
+    Row("gan", "generate", "FD / floor", True, 8.0, 3.0, "DCGAN"),
+    Row("gan", "generate", "Inception Score", False, 9.3, None, "DCGAN"),
+)
+_TITLES = ["model", "figure", "target", "ours", "plain", "seconds, ours", "seconds, plain"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains what is not trained yet and prints the table; 2 is the user's mistake."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--profile", default="quick", choices=("quick", "full", "smoke"))
+    parser.add_argument("--data", help="directory of IDX files")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from the profile's seed on")
+    parser.add_argument("--output", required=True, help="folder of figures, table and pictures")
+    options = parser.parse_args(arguments)
+    folder = Path(options.output)
+    try:
+        require(options.seeds >= 1, "--seeds must be at least 1.")
+        config = load_config(options.profile, options.data, options.set)
+        splits = read_splits(config.data_dir, config.data.max_images)
+        first = config.seed
+        found = [
+            of_seed(config, seed, splits, folder) for seed in range(first, first + options.seeds)
+        ]
+    except InputError as error:
+        print(f"quality: {error}", file=sys.stderr)
+        return 2
+    lines = rows(found, options.profile)
+    words = f"{caption(product_gflops())}; profile {options.profile} {' '.join(options.set)}"
+    (folder / "table.md").write_text(f"{words}\n\n{markdown(lines)}", encoding="utf-8")
+    Console(width=140).print(words, table(lines), sep="\n", highlight=False)
+    return 0
+
+
+def of_seed(config: RunConfig, seed: int, splits: Splits, folder: Path) -> list[Work]:
+    """All trainings and drawings of one seed: from ``folder``, or made now.
+
+    Raises:
+        InputError: ``folder`` holds that seed under other settings.
+    """
+    stages = {stage: dataclasses.replace(getattr(config, stage), seed=seed) for stage in _STAGES}
+    config = dataclasses.replace(config, **stages)
+    settings = dataclasses.asdict(config)
+    settings = {key: settings[key] for key in (*_STAGES, "data")}
+    path = folder / f"seed-{seed}" / "figures.json"
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        same = kept["settings"] == json.loads(json.dumps(settings))
+        require(same, f"{path} is of other settings; name another folder with --output.")
+        return [Work(**work) for work in kept["works"]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    works = []
+    for work in _train(config, seed, splits, path.parent):
+        works.append(work)
+        print(f"seed {seed}, {work.model}, {work.name}: {work.seconds:.0f} s", file=sys.stderr)
+    kept = {"settings": settings, "works": [dataclasses.asdict(work) for work in works]}
+    path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    return works
+
+
+def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
+    """Yields the works of ours, then those of the plain models, which get as many seconds."""
+    model, work = train_judge(config, splits)
+    yield work
+    judged, statistics = Judge(model, config, splits), pixel_statistics(splits.train.images)
+    seconds = {}
+    for trained in (
+        train_autoencoder(config, splits, statistics, folder),
+        train_diffusion(config, splits, statistics, judged, folder),
+        train_gan(config, splits, judged, folder),
+    ):
+        for work in trained:
+            seconds[work.model, work.name] = work.seconds
+            yield work
+
+    train, mean, std = splits.train, splits.train.pixel_mean, splits.train.pixel_std
+    budget = seconds["gan", "train"]
+    generator = baselines.train_dcgan(train, budget, seed)
+    yield Work("DCGAN", "train", {}, budget, 0, 0)
+    yield judged.draw(
+        "DCGAN", "generate", 0, lambda n, s: baselines.draw_dcgan(generator, n, s), folder
+    )
+
+    budget, steps = seconds["diffusion", "train"], config.evaluator.generate_steps
+    network = baselines.train_ddim(train, budget, seed)
+    yield Work("DDIM", "train", {}, budget, 0, 0)
+    sampler = baselines.Ddim(network, steps, mean, std)
+    yield judged.draw(
+        "DDIM", "generate", 0, lambda n, s: baselines.draw_ddim(sampler, n, s), folder
+    )
+
+    budget += seconds["diffusion", "finetune"]
+    denoiser = baselines.train_denoiser(train, SIGMA, budget, seed)
+    clean = splits.test.images[: config.evaluator.denoising_images]
+    noisy, _ = add_noise(clean, SIGMA, config.evaluator.seed)
+    denoised = denoiser.predict(noisy, batch_size=500, verbose=0)
+    save_grid(denoised[:64], folder / "convolutional-denoiser.png")
+    figures = {
+        "PSNR in dB": float(psnr(clean, denoised).mean()),
+        "SSIM": float(ssim(clean, denoised).mean()),
+    }
+    yield Work("convolutional denoiser", "train", figures, budget, 0, 0)
+
+
+def rows(found: Sequence[Sequence[Work]], profile: str) -> list[list[str]]:
+    """The table's lines; figures as mean and deviation over the seeds in ``found``."""
+    lines = [_TITLES]
+    for row in ROWS:
+        target = {"quick": row.quick, "full": row.full}.get(profile)
+        sign = "≤" if row.lower else "≥"
+        plain = [""] * 2
+        if row.beside:
+            work = "train" if row.beside == "convolutional denoiser" else row.work
+            plain = [
+                f"{row.beside} {_figure(found, row.beside, work, row.figure)}",
+                _seconds(found, row.beside),
+            ]
+        lines.append(
+            [
+                row.model,
+                row.figure,
+                "" if target is None else f"{sign} {target:g}",
+                _figure(found, row.model, row.work, row.figure),
+                plain[0],
+                _seconds(found, row.model),
+                plain[1],
+            ]
+        )
+    return lines
+
+
+def _figure(found: Sequence[Sequence[Work]], model: str, work: str, figure: str) -> str:
+    values = [
+        one.figures[figure]
+        for works in found
+        for one in works
+        if one.model == model and one.name.partition(",")[0] == work
+    ]
+    deviation = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4g}{deviation}"
+
+
+def _seconds(found: Sequence[Sequence[Work]], model: str) -> str:
+    """Of training, fine-tuning included; drawing apart."""
+    spent: dict[bool, list[float]] = {True: [], False: []}
+    for works in found:
+        for drawn in (True, False):
+            spent[drawn].append(
+                sum(
+                    one.seconds
+                    for one in works
+                    if one.model == model and one.name.startswith("generate") == drawn
+                )
+            )
+    drawing = np.mean(spent[True])
+    return f"{np.mean(spent[False]):.0f}" + (f" + {drawing:.0f} to draw" if drawing else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""MNIST's splits straight from the IDX files, without TensorFlow: the very ones of the pipeline.
+
+Contract: what ExampleGen and Transform would hand to the trainers. The train file is divided by the
+same hash of the pixels (about 55,000 and 5,000), and the pixels' mean and deviation are of the
+train split alone. Reading all 70,000 images takes about a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from components.idx_example_gen.encode import choose_eval
+from components.idx_example_gen.idx import read_idx_pair
+from trainer_modules.common.data import Digits
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """``held_out`` is in no training; ``test`` is for final figures only."""
+
+    train: Digits
+    held_out: Digits
+    test: Digits
+
+
+def read_splits(data_dir: str, max_images: int | None = None) -> Splits:
+    """Reads the first ``max_images`` of both files; None takes all.
+
+    Raises:
+        InputError: The directory does not hold what it should.
+    """
+    train, test = (read_idx_pair(data_dir, name) for name in ("train", "test"))
+    images, labels = train.images[:max_images], train.labels[:max_images]
+    is_held_out = choose_eval(images)
+    pixels = images[~is_held_out]
+    mean, std = float(pixels.mean()) / 255, float(pixels.std()) / 255
+    classes = int(labels[~is_held_out].max()) + 1
+
+    def digits(images: np.ndarray, labels: np.ndarray) -> Digits:
+        unit = (images / np.float32(255))[..., None]
+        return Digits(unit, labels.astype(np.int64), mean, std, classes)
+
+    return Splits(
+        digits(images[~is_held_out], labels[~is_held_out]),
+        digits(images[is_held_out], labels[is_held_out]),
+        digits(test.images[:max_images], test.labels[:max_images]),
+    )

@@ -1,0 +1,84 @@
+"""Trains every model and draws from it with Keras alone: no TFX, and no TensorFlow where JAX is.
+
+    KERAS_BACKEND=jax python -m benchmarks.train_gpu --output DIR      profile full, meant for a GPU
+
+Contract: see ``benchmarks.train_models``. Seconds are those of a whole training, compilation and
+looks at the held-out loss included; shares are of the float32 matrix product that the backend
+reaches (``benchmarks.train_speed``). The folder gets the table and the pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.scaling import markdown, table
+from benchmarks.splits import Splits, read_splits
+from benchmarks.train_models import Work, train_all
+from benchmarks.train_speed import MODELS, caption, measure, product_gflops
+from pipeline.config import RunConfig, load_config
+from trainer_modules.common.config import InputError
+
+_TITLES = ["model", "work", "figures on test images", "seconds", "images / s", "share of product"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains all models and prints the table after the last; 2 is the user's mistake."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--profile", default="full", help="quick, full or smoke")
+    parser.add_argument("--data", help="directory of IDX files")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seconds", type=float, help="fewer epochs, so that no training is longer")
+    parser.add_argument("--output", required=True, help="folder of the table and the pictures")
+    options = parser.parse_args(arguments)
+    folder = Path(options.output)
+    try:
+        config = load_config(options.profile, options.data, options.set)
+        splits = read_splits(config.data_dir, config.data.max_images)
+        if options.seconds:
+            config = limited(config, splits, options.seconds)
+        peak, lines = product_gflops(), [_TITLES]
+        text = f"{caption(peak)}; profile {options.profile} {' '.join(options.set)}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for work in train_all(config, splits, folder):
+            lines.append(row(work, peak))
+            print("  ".join(lines[-1]), file=sys.stderr, flush=True)
+            # After each, as a longer one comes next.
+            (folder / "table.md").write_text(f"{text}\n\n{markdown(lines)}", encoding="utf-8")
+    except InputError as error:
+        print(f"train_gpu: {error}", file=sys.stderr)
+        return 2
+    Console(width=180).print(text, table(lines), sep="\n", highlight=False)
+    return 0
+
+
+def limited(config: RunConfig, splits: Splits, seconds: float) -> RunConfig:
+    """As many epochs as fit in ``seconds`` at the measured speed, one at least.
+
+    The learning rate still falls to zero, as it would not if the clock ended a training.
+    """
+    changed = {}
+    for name in MODELS:
+        speed = measure(name, config, splits, seconds / 20)[0].images_per_second
+        most = max(1, int(seconds * speed / len(splits.train.images)))
+        for key in (name, f"finetune_{name}"):
+            if hasattr(config, key):
+                settings = getattr(config, key)
+                changed[key] = dataclasses.replace(settings, epochs=min(settings.epochs, most))
+    return dataclasses.replace(config, **changed)
+
+
+def row(work: Work, peak: float) -> list[str]:
+    """A line of the table; ``peak`` in GFLOP/s."""
+    speed = work.images / work.seconds
+    share = f"{speed * work.flops / 1e9 / peak:.0%}"
+    figures = "; ".join(f"{name} {value:.4g}" for name, value in work.figures.items())
+    return [work.model, work.name, figures, f"{work.seconds:.1f}", f"{speed:.0f}", share]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""Trains each model and measures it on the test images, on any Keras backend and without TFX.
+
+Contract: settings and training loops are the pipeline's, the figures its Evaluator's. Every figure
+has what it is compared with beside it: PCA of equal size, the noisy input and the linear optimum,
+real images. Test images are read for the figures alone. Pictures are the first 64 images of a seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks.flops import autoencoder_flops, forward_flops, gan_flops, step_flops
+from benchmarks.splits import Splits
+from components.evaluator.clustering import kmeans_runs
+from components.evaluator.denoising import add_noise, linear_optimum
+from components.evaluator.frechet import frechet_distance_of
+from components.evaluator.inception_score import inception_score
+from components.evaluator.reconstruction import (
+    PixelStatistics,
+    pca_reconstruction,
+    pixel_statistics,
+    psnr,
+    squared_error,
+    ssim,
+)
+from pipeline.config import RunConfig
+from trainer_modules.autoencoder import train as autoencoder
+from trainer_modules.autoencoder.model import build_decoder, build_encoder
+from trainer_modules.common.precision import FLOAT32, recast
+from trainer_modules.common.training import History, freeze_all_but, save_grid
+from trainer_modules.diffusion import train as diffusion
+from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
+from trainer_modules.diffusion.sampler import Sampler
+from trainer_modules.diffusion.signatures import denoise
+from trainer_modules.gan import train as gan
+from trainer_modules.judge import train as judge
+from trainer_modules.judge.model import build_model
+
+SIGMA = 0.4  # deviation of the noise that is removed, in [0, 1] pixel units
+_GRID = 64  # images in a picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """One training or drawing of so many images: what it reached, and at what cost."""
+
+    model: str
+    name: str
+    figures: dict[str, float]
+    seconds: float  # compilation and looks at the held-out loss included
+    images: int
+    flops: int  # per image
+
+
+def train_all(config: RunConfig, splits: Splits, folder: Path) -> Iterator[Work]:
+    """Yields each training and each sampler once it is done; pictures go to ``folder``."""
+    model, work = train_judge(config, splits)
+    yield work
+    judged = Judge(model, config, splits)
+    statistics = pixel_statistics(splits.train.images)
+    yield from train_autoencoder(config, splits, statistics, folder)
+    yield from train_diffusion(config, splits, statistics, judged, folder)
+    yield from train_gan(config, splits, judged, folder)
+
+
+class Judge:
+    """The trained judge, and how far real images are from the test images in its features."""
+
+    def __init__(self, model: keras.Model, config: RunConfig, splits: Splits):
+        self._model = keras.Model(model.input, [model.output, model.get_layer("features").output])
+        self._config = config.evaluator
+        train = splits.train.images
+        self.samples = min(self._config.samples, len(train))
+        part = np.random.default_rng(self._config.seed).permutation(len(train))[: self.samples]
+        self._target, self._real = self._look(splits.test.images)
+        self._floor = frechet_distance_of(self._look(train[part])[0], self._target)
+
+    def figures(self, images: np.ndarray) -> dict[str, float]:
+        """Fréchet distance, also over that of as many train images, and Inception Score."""
+        features, probabilities = self._look(images)
+        distance = frechet_distance_of(features, self._target)
+        (score, _), (real, _) = (
+            inception_score(p, self._config.inception_splits) for p in (probabilities, self._real)
+        )
+        return {
+            "FD": distance,
+            "FD / floor": distance / self._floor,
+            "Inception Score": score,
+            "Inception Score of test images": real,
+        }
+
+    def draw(self, model: str, work: str, flops: int, draw, folder: Path) -> Work:
+        """Draws ``samples`` images by ``draw(count, seed)`` and looks at them.
+
+        The seconds are those of all calls but the first, which compiles.
+        """
+        batch, seed = min(self._config.batch_size, self.samples // 2), self._config.seed
+        parts, begun = [draw(batch, seed * 1_000_003)], time.perf_counter()
+        while len(parts) * batch < self.samples:
+            parts.append(draw(batch, seed * 1_000_003 + len(parts)))
+        seconds = time.perf_counter() - begun
+        images = np.concatenate(parts)[: self.samples]
+        save_grid(images[:_GRID], folder / f"{model}.png")
+        figures = {**self.figures(images), "images": len(images)}
+        return Work(model, work, figures, seconds, (len(parts) - 1) * batch, flops)
+
+    def _look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features [N, D] and probabilities [N, K]."""
+        logits, features = self._model.predict(images, batch_size=500, verbose=0)
+        logits = logits - logits.max(axis=1, keepdims=True)
+        shares = np.exp(logits)
+        return features, shares / shares.sum(axis=1, keepdims=True)
+
+
+def train_judge(config: RunConfig, splits: Splits) -> tuple[keras.Model, Work]:
+    """The judge, and its accuracy."""
+    settings, test = config.judge, splits.test
+    keras.utils.set_random_seed(settings.seed)
+    model = recast(build_model(settings, splits.train.num_classes), settings.precision)
+    history, seconds = _timed(lambda: judge.fit(model, settings, splits.train, splits.held_out))
+    served = recast(model, FLOAT32)
+    classes = served.predict(test.images, batch_size=500, verbose=0).argmax(axis=1)
+    figures = {"accuracy": float(np.mean(classes == test.labels))}
+    images = history.steps * settings.batch_size
+    return served, Work("judge", "train", figures, seconds, images, step_flops(model))
+
+
+def train_autoencoder(
+    config: RunConfig, splits: Splits, statistics: PixelStatistics, folder: Path
+) -> Iterator[Work]:
+    """First training and fine-tuning: the error beside that of PCA, and K-Means on the code."""
+    test, size = splits.test.images, config.autoencoder.code_size
+    linear = float(squared_error(test, pca_reconstruction(test, statistics, size)).mean())
+    clusters = (splits.train.num_classes, config.evaluator.kmeans_seeds, config.evaluator.seed)
+    networks = [build(config.autoencoder) for build in (build_encoder, build_decoder)]
+    for stage, settings in (
+        ("train", config.autoencoder),
+        ("finetune", config.finetune_autoencoder),
+    ):
+        keras.utils.set_random_seed(settings.seed)
+        encoder, decoder = (recast(network, settings.precision) for network in networks)
+        if stage == "finetune":
+            encoder.trainable = False
+            freeze_all_but(decoder, settings.layers)
+        contrastive = getattr(settings, "contrastive_weight", 0.0) > 0
+        flops = autoencoder_flops(encoder, decoder, contrastive)
+        history, seconds = _timed(
+            lambda e=encoder, d=decoder, c=settings, s=stage: autoencoder.fit(
+                e, d, c, s, splits.train, splits.held_out
+            )
+        )
+        networks = [recast(network, FLOAT32) for network in (encoder, decoder)]
+        code = networks[0].predict(test, batch_size=500, verbose=0)
+        logits = networks[1].predict(code, batch_size=500, verbose=0)
+        drawn = 1.0 / (1.0 + np.exp(-logits))
+        save_grid(drawn[:_GRID], folder / f"autoencoder-{stage}.png")
+        found = kmeans_runs(code, splits.test.labels, *clusters)
+        figures = {
+            "MSE": float(squared_error(test, drawn).mean()),
+            f"MSE of PCA to {size} numbers": linear,
+            "K-Means accuracy": found.mean("accuracy"),
+            "NMI": found.mean("nmi"),
+        }
+        images = history.steps * settings.batch_size
+        yield Work("autoencoder", stage, figures, seconds, images, flops)
+
+
+def train_diffusion(
+    config: RunConfig, splits: Splits, statistics: PixelStatistics, judged: Judge, folder: Path
+) -> Iterator[Work]:
+    """First training, its sampler, and fine-tuning of a copy for denoising."""
+    settings, train = config.diffusion, splits.train
+    mean, std = train.pixel_mean, train.pixel_std
+    clean = splits.test.images[: config.evaluator.denoising_images]
+    noisy, unclipped = add_noise(clean, SIGMA, config.evaluator.seed)
+    linear = float(psnr(clean, linear_optimum(unclipped, statistics, SIGMA)).mean())
+
+    def figures(network: keras.Model) -> dict[str, float]:
+        denoised = _denoised(network, noisy, mean, std)
+        return {
+            "PSNR in dB": float(psnr(clean, denoised).mean()),
+            "SSIM": float(ssim(clean, denoised).mean()),
+            f"PSNR of the input at noise {SIGMA}": float(psnr(clean, noisy).mean()),
+            "PSNR of the linear optimum": linear,
+        }
+
+    keras.utils.set_random_seed(settings.seed)
+    network = recast(build_network(settings), settings.precision)
+    trainer = DiffusionTrainer(network, mean, std, settings.seed)
+    optimizer = diffusion.build_optimizer(settings, len(train.images))
+    flops = step_flops(network)
+    history, seconds = _timed(
+        lambda: diffusion.fit(trainer, settings, "train", optimizer, train, splits.held_out)
+    )
+    network = recast(network, FLOAT32)
+    images = history.steps * settings.batch_size
+    yield Work("diffusion", "train", figures(network), seconds, images, flops)
+
+    steps = config.evaluator.generate_steps
+    generator = diffusion.generator_of(network, settings, train)
+    sampler = Sampler(generator, steps, mean, std)
+
+    def draw(count: int, seed: int) -> np.ndarray:
+        return sampler.predict_on_batch(sampler.noise(count, seed))
+
+    flops = steps * forward_flops(generator)
+    yield judged.draw("diffusion", f"generate, {steps} steps", flops, draw, folder)
+
+    settings = config.finetune_diffusion
+    keras.utils.set_random_seed(settings.seed)
+    denoiser = recast(network, settings.precision)
+    freeze_all_but(denoiser, settings.layers)
+    trainer = DenoisingTrainer(denoiser, mean, std, settings)
+    optimizer = diffusion.build_finetune_optimizer(settings, len(train.images))
+    flops = step_flops(denoiser)
+    history, seconds = _timed(
+        lambda: diffusion.fit(trainer, settings, "finetune", optimizer, train, splits.held_out)
+    )
+    denoiser = recast(denoiser, FLOAT32)
+    save_grid(noisy[:_GRID], folder / "noisy.png")
+    save_grid(_denoised(denoiser, noisy[:_GRID], mean, std), folder / "denoised.png")
+    images = history.steps * settings.batch_size
+    yield Work("diffusion", "finetune", figures(denoiser), seconds, images, flops)
+
+
+def train_gan(config: RunConfig, splits: Splits, judged: Judge, folder: Path) -> Iterator[Work]:
+    """Training and drawing; the balance that the two sides end in is the training's figure."""
+    settings = config.gan
+    keras.utils.set_random_seed(settings.seed)
+    steps = len(splits.train.images) // settings.batch_size * settings.epochs
+    model = gan.build_gan(settings, steps)
+    flops = gan_flops(model.generator, model.discriminator)
+    history, seconds = _timed(lambda: gan.fit(model, settings, splits.train, lambda *_: None))
+    accuracy = float(np.mean(history.curves["discriminator_accuracy"][-1000:]))
+    figures = {"discriminator right on": accuracy, "events": len(history.events)}
+    yield Work("gan", "train", figures, seconds, history.steps * settings.batch_size, flops)
+
+    generator = recast(model.generator, FLOAT32)
+
+    def draw(count: int, seed: int) -> np.ndarray:
+        shape = (count, settings.latent_size)
+        return generator.predict_on_batch(keras.random.normal(shape, seed=seed))
+
+    yield judged.draw("gan", "generate", forward_flops(generator), draw, folder)
+
+
+def _denoised(network: keras.Model, noisy: np.ndarray, mean: float, std: float) -> np.ndarray:
+    """Images [N, 28, 28, 1], 500 at a time."""
+    parts = [noisy[i : i + 500] for i in range(0, len(noisy), 500)]
+    found = [
+        denoise(network, part, np.full(len(part), SIGMA, "float32"), mean, std) for part in parts
+    ]
+    return np.concatenate([keras.ops.convert_to_numpy(part) for part in found])
+
+
+def _timed(fit: Callable[[], History]) -> tuple[History, float]:
+    begun = time.perf_counter()
+    history = fit()
+    return history, time.perf_counter() - begun

@@ -1,0 +1,357 @@
+"""Measures what the training steps and the samplers make of the machine, on any Keras backend.
+
+    python -m benchmarks.train_speed --markdown speed.md                         two minutes or so
+    KERAS_BACKEND=jax python -m benchmarks.train_speed
+
+Contract: images per second are those of a warm trainer in its own loop, from the end of one step to
+the end of a later one; operations are counted from the layers (``benchmarks.flops``), and their
+share is of the float32 matrix product that the same backend reaches in the same run. "data /
+fixed" is the speed with real digits, through the trainer's own input path, over that with one
+batch that is in memory already: below 0.95, data starves the training. Real and fixed take turns,
+and each figure is a median over the turns, so that other work on the machine does little harm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+
+from benchmarks.flops import autoencoder_flops, forward_flops, gan_flops, step_flops
+from benchmarks.pipeline import machine
+from benchmarks.scaling import markdown, table
+from benchmarks.splits import Splits, read_splits
+from pipeline.config import RunConfig, load_config
+from trainer_modules.autoencoder import train as autoencoder
+from trainer_modules.autoencoder.model import build_decoder, build_encoder
+from trainer_modules.common import distribution
+from trainer_modules.common.config import InputError, require
+from trainer_modules.common.data import Digits
+from trainer_modules.common.precision import recast
+from trainer_modules.diffusion import train as diffusion
+from trainer_modules.diffusion.model import DiffusionTrainer, build_network
+from trainer_modules.diffusion.sampler import Sampler
+from trainer_modules.gan import train as gan
+from trainer_modules.judge import train as judge
+from trainer_modules.judge.model import build_model
+
+MODELS = ("judge", "autoencoder", "diffusion", "gan")
+SAMPLE_STEPS = 20  # network calls per image of the diffusion model
+_SAMPLES = 256  # images per call of a sampler
+_TURNS = 5
+_WARM_STEPS = 41  # of the GAN too, which tells of every 20th step
+_SIDE = 2048  # of the square matrices
+_TITLES = ["model", "work", "batch", "MFLOP / image", "images / s", "GFLOP / s", "share of product"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """One kind of work: ``ratio`` is the speed with real data over that with a fixed batch."""
+
+    model: str
+    work: str
+    batch: int
+    flops: int  # per image
+    images_per_second: float
+    ratio: float | None = None
+
+    @property
+    def gflops(self) -> float:
+        """10^9 operations per second."""
+        return self.flops * self.images_per_second / 1e9
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """A warm trainer: both functions take a number of steps and give the seconds per step."""
+
+    batch: int
+    flops: int  # per image
+    real: Callable[[int], float]
+    fixed: Callable[[int], float]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures the chosen models and prints the table; 2 is the user's mistake."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each line of the table")
+    parser.add_argument("--profile", default="quick", help="quick, full or smoke")
+    parser.add_argument("--data", help="directory of IDX files")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--markdown", help="file to write the table to as well")
+    options = parser.parse_args(arguments)
+    try:
+        config = load_config(options.profile, options.data, options.set)
+        splits = read_splits(config.data_dir, config.data.max_images)
+        peak = product_gflops()
+        speeds = []
+        for name in options.models:
+            speeds += measure(name, config, splits, options.seconds)
+            print(f"{name} measured", file=sys.stderr, flush=True)
+    except InputError as error:
+        print(f"train_speed: {error}", file=sys.stderr)
+        return 2
+    text, lines = caption(peak), rows(speeds, peak)
+    if options.markdown:
+        Path(options.markdown).write_text(f"{text}\n\n{markdown(lines)}", encoding="utf-8")
+    Console(width=120).print(text, table(lines), sep="\n", highlight=False)
+    return 0
+
+
+def measure(name: str, config: RunConfig, splits: Splits, seconds: float) -> list[Speed]:
+    """The training step of one model, and its sampler if it draws images."""
+    training, network = start(name, config, splits)
+    found = [train_speed(name, training, splits.train, seconds)]
+    if name == "diffusion":
+        mean, std = splits.train.pixel_mean, splits.train.pixel_std
+        network = diffusion.generator_of(network, config.diffusion, splits.train)
+        sampler = Sampler(network, SAMPLE_STEPS, mean, std)
+        taken = call_seconds(
+            lambda i: sampler.predict_on_batch(sampler.noise(_SAMPLES, i)), seconds
+        )
+        flops, work = SAMPLE_STEPS * forward_flops(network), f"generate, {SAMPLE_STEPS} steps"
+    elif name == "gan":
+        shape = (_SAMPLES, config.gan.latent_size)
+        taken = call_seconds(
+            lambda i: network.predict_on_batch(keras.random.normal(shape, seed=i)), seconds
+        )
+        flops, work = forward_flops(network), "generate"
+    else:
+        return found
+    return [*found, Speed(name, work, _SAMPLES, flops, _SAMPLES / taken)]
+
+
+def train_speed(name: str, loop: Loop, train: Digits, seconds: float) -> Speed:
+    """Real data and a fixed batch in turns, for about ``seconds`` in all."""
+    most = len(train.images) // loop.batch
+    require(
+        most >= _WARM_STEPS,
+        f"The train split holds {len(train.images)} images, but {_WARM_STEPS} batches of "
+        f"{loop.batch} are the least to time the {name} with; give more, or lower batch_size.",
+    )
+    guess, _ = loop.real(_WARM_STEPS), loop.fixed(_WARM_STEPS)
+    steps = min(most, max(_WARM_STEPS, round(seconds / (2 * _TURNS * guess))))
+    turns = np.array([(loop.real(steps), loop.fixed(steps)) for _ in range(_TURNS)])
+    speed = loop.batch / float(np.median(turns[:, 0]))
+    ratio = float(np.median(turns[:, 1] / turns[:, 0]))
+    return Speed(name, "train step", loop.batch, loop.flops, speed, ratio)
+
+
+def start(name: str, config: RunConfig, splits: Splits) -> tuple[Loop, keras.Model]:
+    """Trains the model ``name`` for a few steps; gives its warm loop, and what draws its images."""
+    keras.utils.set_random_seed(config.seed)
+    settings = dataclasses.replace(getattr(config, name), epochs=1)
+    if name == "gan":
+        return _start_gan(settings, splits.train)
+    clock, train = _Clock(), splits.train
+    few = _first(train, 2 * settings.batch_size)
+    if name == "judge":
+        network = recast(build_model(settings, train.num_classes), settings.precision)
+        judge.fit(network, settings, few, few, [clock])
+        flops, data = step_flops(network), (train.images, train.labels)
+    elif name == "autoencoder":
+        encoder, network = (
+            recast(build(settings), settings.precision) for build in (build_encoder, build_decoder)
+        )
+        autoencoder.fit(encoder, network, settings, "train", few, few, [clock])
+        flops = autoencoder_flops(encoder, network, settings.contrastive_weight > 0)
+        data = (train.images, train.images)
+    else:
+        network = recast(build_network(settings), settings.precision)
+        trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, settings.seed)
+        optimizer = diffusion.build_optimizer(settings, len(train.images))
+        diffusion.fit(trainer, settings, "train", optimizer, few, few, [clock])
+        flops, data = step_flops(network), (train.images,)
+    return _keras_loop(clock, flops, data, settings.batch_size), network
+
+
+def product_gflops(side: int = _SIDE, seconds: float = 0.5) -> float:
+    """The best rate of a chain of float32 products of square matrices on this backend."""
+    rng = np.random.default_rng(0)
+    a, b = (keras.ops.convert_to_tensor(m) for m in rng.standard_normal((2, side, side), "float32"))
+    b = b / side**0.5  # keeps the deviation of the chain's product at 1
+
+    def chain(products: int) -> float:
+        begun, x = time.perf_counter(), a
+        for _ in range(products):
+            x = keras.ops.matmul(x, b)
+        keras.ops.convert_to_numpy(x[0, 0])  # waits for the device
+        return (time.perf_counter() - begun) / products
+
+    chain(2)
+    products = max(1, min(1000, round(seconds / 5 / chain(2))))
+    return 2 * side**3 / min(chain(products) for _ in range(5)) / 1e9
+
+
+def call_seconds(call: Callable[[int], Any], seconds: float) -> float:
+    """Median seconds of ``call(i)`` after one that is not counted; three calls at least."""
+    call(0)
+    taken: list[float] = []
+    while len(taken) < 3 or sum(taken) < seconds:
+        begun = time.perf_counter()
+        call(len(taken) + 1)
+        taken.append(time.perf_counter() - begun)
+    return float(np.median(taken))
+
+
+def caption(peak: float) -> str:
+    """Machine, backend and the matrix product that shares are of."""
+    return (
+        f"{machine()}, load {os.getloadavg()[0]:.1f}; Keras {keras.__version__} on "
+        f"{keras.config.backend()}, {device()}; {_SIDE} x {_SIDE} float32 product: "
+        f"{peak:.0f} GFLOP/s"
+    )
+
+
+def device() -> str:
+    """What the backend computes on."""
+    if keras.config.backend() == "jax":
+        import jax
+
+        return jax.devices()[0].device_kind
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        found = tf.config.list_physical_devices("GPU")
+        if found:
+            return tf.config.experimental.get_device_details(found[0]).get("device_name", "GPU")
+    return "cpu"
+
+
+def rows(speeds: list[Speed], peak: float) -> list[list[str]]:
+    """A line of titles and one for each kind of work; ``peak`` in GFLOP/s."""
+    lines = [[*_TITLES, "data / fixed"]]
+    for s in speeds:
+        ratio = "" if s.ratio is None else f"{s.ratio:.2f}"
+        figures = [f"{s.flops / 1e6:.1f}", f"{s.images_per_second:.0f}", f"{s.gflops:.1f}"]
+        lines.append([s.model, s.work, f"{s.batch}", *figures, f"{s.gflops / peak:.0%}", ratio])
+    return lines
+
+
+class _Clock(keras.callbacks.Callback):
+    """Seconds per step from the end of the first to the end of the last of ``steps``."""
+
+    def __init__(self, steps: int = 0):
+        super().__init__()
+        self.last = steps - 1
+        self.seconds = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch in (0, self.last):
+            float(logs["loss"])  # waits for the device
+            self.seconds = time.perf_counter() - self.seconds
+
+    @property
+    def per_step(self) -> float:
+        return self.seconds / self.last
+
+
+def _keras_loop(clock: _Clock, flops: int, data: tuple[np.ndarray, ...], batch: int) -> Loop:
+    """The loop of Keras' own ``fit``, with the trainer that ``clock`` was a callback of."""
+    trainer = clock.model
+    one = tuple(keras.ops.convert_to_tensor(part[:batch]) for part in data)
+
+    def real(steps: int) -> float:
+        own = _Clock(steps)
+        _unshare(trainer.optimizer)
+        distribution.fit(
+            trainer,
+            *(part[: steps * batch] for part in data),
+            batch_size=batch,
+            epochs=1,
+            validation_data=tuple(part[:batch] for part in data),
+            validation_batch_size=batch,
+            callbacks=[own],
+            seed=0,
+        )
+        return own.per_step
+
+    def fixed(steps: int) -> float:
+        own = _Clock(steps)
+        _unshare(trainer.optimizer)
+        trainer.fit(_repeated(one, steps), steps_per_epoch=steps, callbacks=[own], verbose=0)
+        return own.per_step
+
+    return Loop(batch, flops, real, fixed)
+
+
+def _unshare(optimizer: keras.optimizers.Optimizer) -> None:
+    """Gives the moving averages memory of their own again, for one more training.
+
+    A training ends with the averages as weights, on JAX the same buffers, and JAX refuses to give
+    one buffer away twice, as its training step would.
+    """
+    for variable in optimizer.variables:
+        variable.assign(keras.ops.copy(variable.value))
+
+
+def _repeated(batch: tuple, steps: int):
+    """One batch ``steps`` times, in the form that costs Keras least."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensors(batch).repeat(steps)
+    return (batch for _ in range(steps))
+
+
+def _start_gan(settings, train: Digits) -> tuple[Loop, keras.Model]:
+    batch = settings.batch_size
+    model = gan.build_gan(settings, len(train.images) // batch)
+    one = _OneBatch(train.images[:batch])
+
+    def seconds(digits: Digits) -> float:
+        seen: list[tuple[int, float]] = []
+        _unshare(model.generator_trainer.optimizer)
+        gan.fit(
+            model,
+            settings,
+            digits,
+            lambda *_: None,
+            lambda step, _: seen.append((step, time.perf_counter())),
+        )
+        (first, begun), (last, ended) = seen[0], seen[-1]
+        return (ended - begun) / (last - first)
+
+    def fixed(steps: int) -> float:
+        one.count = steps * batch
+        return seconds(dataclasses.replace(train, images=one))
+
+    flops = gan_flops(model.generator, model.discriminator)
+    loop = Loop(batch, flops, lambda steps: seconds(_first(train, steps * batch)), fixed)
+    return loop, model.generator
+
+
+class _OneBatch:
+    """Images to the eye of the GAN's loop, but any rows of it are the batch on the device."""
+
+    def __init__(self, images: np.ndarray):
+        self.images = images
+        self.on_device = keras.ops.convert_to_tensor(images)
+        self.count = len(images)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, rows):
+        return self.on_device
+
+    def std(self, axis: int) -> np.ndarray:
+        return self.images.std(axis=axis)
+
+
+def _first(digits: Digits, count: int) -> Digits:
+    return dataclasses.replace(digits, images=digits.images[:count], labels=digits.labels[:count])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

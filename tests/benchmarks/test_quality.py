@@ -1,0 +1,100 @@
+"""Ours and the plain models trained for real on a few digits; the table of known figures."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from benchmarks import baselines, quality
+from benchmarks.train_models import Work
+
+TINY = (
+    *("data.max_images=1000", "evaluator.samples=200", "evaluator.batch_size=100"),
+    *("evaluator.generate_steps=2", "evaluator.denoising_images=100", "diffusion.global_width=8"),
+    *(f"{name}.channels=4" for name in ("judge", "autoencoder", "diffusion", "gan")),
+    *(f"{name}.epochs=1" for name in quality._STAGES),
+)
+
+
+def arguments(data, output, *more: str) -> list[str]:
+    settings = [part for setting in (*TINY, *more) for part in ("--set", setting)]
+    return ["--data", str(data), "--seeds", "1", "--output", str(output), *settings]
+
+
+@pytest.mark.slow
+def test_one_seed_is_trained_measured_and_kept(small_mnist_dir, tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert quality.main(arguments(small_mnist_dir, folder)) == 0
+    kept = json.loads((folder / "seed-1" / "figures.json").read_text())
+    seconds = {(w["model"], w["name"].partition(",")[0]): w["seconds"] for w in kept["works"]}
+    assert seconds["DCGAN", "train"] == seconds["gan", "train"]
+    assert seconds["DDIM", "train"] == seconds["diffusion", "train"]
+    table = (folder / "table.md").read_text().splitlines()
+    lines = [line for line in table if line.startswith("| gan")]
+    assert len(lines) == 2 and all("DCGAN" in line for line in lines)
+    for name in ("gan", "diffusion", "DCGAN", "DDIM", "convolutional-denoiser"):
+        assert (folder / "seed-1" / f"{name}.png").is_file()
+
+    written = (folder / "seed-1" / "figures.json").stat().st_mtime_ns
+    assert quality.main(arguments(small_mnist_dir, folder)) == 0  # nothing is trained again
+    assert (folder / "seed-1" / "figures.json").stat().st_mtime_ns == written
+    capsys.readouterr()
+    assert quality.main(arguments(small_mnist_dir, folder, "gan.epochs=2")) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_the_denoiser_has_the_size_of_the_example():
+    assert baselines.build_denoiser().count_params() == 28_353
+
+
+def test_the_dcgan_has_the_size_of_the_tutorial():
+    generator, discriminator = baselines.build_dcgan()
+    assert (generator.count_params(), discriminator.count_params()) == (2_330_944, 212_865)
+
+
+def test_ddim_ends_in_the_image_when_the_noise_is_predicted_rightly():
+    image = np.random.default_rng(0).random((3, 32, 32, 1)).astype("float32")
+
+    class Oracle(keras.Model):
+        def call(self, inputs, training=False):
+            x, variance = inputs
+            noise = keras.ops.sqrt(variance)
+            return (x - keras.ops.sqrt(1 - variance) * image) / noise
+
+    drawn = baselines.Ddim(Oracle(), 5, mean=0.0, std=1.0)
+    found = drawn(np.random.default_rng(1).normal(size=(3, 32, 32, 1)).astype("float32"))
+    found = keras.ops.convert_to_numpy(found)
+    np.testing.assert_allclose(found, image[:, 2:-2, 2:-2], atol=1e-4)
+
+
+def test_the_table_has_mean_deviation_target_and_seconds():
+    def works(distance: float, plain: float, seconds: float) -> list[Work]:
+        found = [Work("judge", "train", {"accuracy": 0.99}, 10.0, 1, 1)]
+        autoencoder = {"MSE": 0.01, "K-Means accuracy": 0.8, "NMI": 0.7}
+        found.append(Work("autoencoder", "finetune", autoencoder, 20.0, 1, 1))
+        drawn = {"FD / floor": distance, "Inception Score": 9.0}
+        denoised = {"PSNR in dB": 20.0, "SSIM": 0.9}
+        for model in ("diffusion", "gan", "DDIM", "DCGAN"):
+            found.append(Work(model, "train", {}, seconds, 1, 1))
+            figures = {**drawn, "FD / floor": plain} if model.isupper() else drawn
+            found.append(Work(model, "generate, 2 steps", figures, 5.0, 1, 1))
+        found.append(Work("diffusion", "finetune", denoised, 30.0, 1, 1))
+        found.append(Work("convolutional denoiser", "train", denoised, 130.0, 1, 1))
+        return found
+
+    titles, *lines = quality.rows([works(4.0, 40.0, 100.0), works(6.0, 50.0, 120.0)], "quick")
+    table = {(line[0], line[1]): dict(zip(titles[2:], line[2:], strict=True)) for line in lines}
+    diffusion = table["diffusion", "FD / floor"]
+    assert diffusion["target"] == "≤ 8" and diffusion["ours"] == "5 ± 1.4"
+    assert diffusion["plain"] == "DDIM 45 ± 7.1"
+    assert diffusion["seconds, ours"] == "140 + 5 to draw"
+    assert diffusion["seconds, plain"] == "110 + 5 to draw"
+    assert table["diffusion", "PSNR in dB"]["plain"] == "convolutional denoiser 20 ± 0"
+
+
+def test_no_seed_is_one_sentence(tmp_path, capsys):
+    assert quality.main(["--seeds", "0", "--output", str(tmp_path)]) == 2
+    assert "at least 1" in capsys.readouterr().err
