@@ -25,7 +25,7 @@ run: setup ## Run the whole pipeline (options: make run ARGS="--profile full")
 	@$(BIN)/inkwell run $(ARGS)
 
 test: setup ## Run all tests, end-to-end runs included (quick ones: ARGS="-m 'not slow'")
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=15 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --durations=25 $(ARGS)
 
 lint: setup ## Check style and common mistakes
 	@$(BIN)/ruff check $(wildcard $(CODE))

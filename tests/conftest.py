@@ -36,10 +36,16 @@ def cut_idx(source: Path, target: Path, count: int) -> None:
         stream.write(struct.pack(">II", magic, count) + inner + body)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """Tests of one folder run in one process: they share what is made once, such as a pipeline."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path.parent)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class LoadFolderScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid.partition("::")[0].rpartition("/")[0]
+
+    return LoadFolderScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
