@@ -23,6 +23,7 @@ import numpy as np
 from keras import layers, ops
 
 from trainer_modules.common.data import Digits
+from trainer_modules.gan.model import Side
 
 _LATENT = 100
 _EMA = 0.999
@@ -76,27 +77,8 @@ def build_dcgan() -> tuple[keras.Model, keras.Model]:
     return generator, discriminator
 
 
-class _Step(keras.Model):
+class _Step(Side):
     """One side's step: binary cross-entropy of the discriminator on reals (if any) and fakes."""
-
-    def __init__(self, generator, discriminator, trained):
-        super().__init__(name=f"{trained.name}_step")
-        self.generator = generator
-        self.discriminator = discriminator
-        self.trained = trained.name
-
-    # Keras' training steps read these; the trained side must be all that is trainable.
-    @property
-    def trainable_variables(self):
-        same = self.generator.name == self.trained
-        return (self.generator if same else self.discriminator).trainable_variables
-
-    trainable_weights = trainable_variables
-
-    @property
-    def non_trainable_variables(self):
-        trained = {id(v) for v in self.trainable_variables}
-        return [v for v in self.variables if id(v) not in trained]
 
     def call(self, inputs, training=False):
         """(images, latents) -> logits of reals and fakes [2, B]; latents alone -> fakes [1, B]."""
@@ -118,7 +100,10 @@ def train_dcgan(train: Digits, seconds: float, seed: int) -> keras.Model:
     """The generator after ``seconds`` of training, 256 images a step."""
     keras.utils.set_random_seed(seed)
     generator, discriminator = build_dcgan()
-    sides = [_Step(generator, discriminator, side) for side in (discriminator, generator)]
+    sides = [
+        _Step(generator, discriminator, side, f"{side.name}_step")
+        for side in (discriminator, generator)
+    ]
     for side in sides:
         side.compile(optimizer=keras.optimizers.Adam(1e-4))
     rng = np.random.default_rng(seed)

@@ -26,8 +26,8 @@ class AutoencoderConfig:
     noisy_share: float = 0.5  # of each batch that is shown with noise; the target is always clean
     noise_high: float = 0.8  # largest deviation of that noise, in [0, 1] pixel units
     # Weight of the contrastive loss beside the reconstruction's. It is what makes the codes of one
-    # class cluster (K-Means accuracy 0.62 at 0, 0.87 at 0.01, 0.93 at 0.03), and it regularises:
-    # up to 0.03 the reconstruction error falls too.
+    # class cluster: K-Means accuracy on held-out digits after two passes was 0.62 at 0, 0.87 at
+    # 0.01 and 0.93 at 0.03. After all passes the reconstruction error is what it is without.
     contrastive_weight: float = 0.02
     patience: int = 0  # epochs without a lower held-out loss that end the training; 0: never
     precision: str = "float32"  # or mixed_bfloat16, for GPUs; what is served is float32

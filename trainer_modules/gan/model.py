@@ -54,7 +54,7 @@ def build_discriminator(config: GanConfig) -> keras.Model:
     return keras.Model(image, layers.Reshape(())(layers.Dense(1, name="score")(x)), name="critic")
 
 
-class _Side(keras.Model):
+class Side(keras.Model):
     """One side of the game: both networks take part, only ``trained`` is updated."""
 
     def __init__(self, generator, discriminator, trained, name):
@@ -83,7 +83,7 @@ class _Side(keras.Model):
         return self.generator if same else self.discriminator
 
 
-class DiscriminatorTrainer(_Side):
+class DiscriminatorTrainer(Side):
     """Raises D(x) over D(G(z)) on pairs, and keeps D flat around both."""
 
     def __init__(self, generator, discriminator, config: GanConfig):
@@ -111,7 +111,7 @@ class DiscriminatorTrainer(_Side):
         return share_of_mean(loss)
 
 
-class GeneratorTrainer(_Side):
+class GeneratorTrainer(Side):
     """Raises D(G(z)) over D(x) on pairs."""
 
     def __init__(self, generator, discriminator, config: GanConfig):
