@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_TRAIN, SMALL_TEST = 3000, 600
+_LONGEST = "tests/e2e"
 
 
 def cut_idx(source: Path, target: Path, count: int) -> None:
@@ -38,12 +39,21 @@ def cut_idx(source: Path, target: Path, count: int) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Tests of one folder run in one process: they share what is made once, such as a pipeline."""
+    """Tests of one folder run in one process: they share what is made once, such as a pipeline.
+
+    The whole pipelines of ``e2e`` take longest, so they start first; one process would otherwise
+    end with them while the other has nothing left to do.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class LoadFolderScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return nodeid.partition("::")[0].rpartition("/")[0]
+
+        def _assign_work_unit(self, node) -> None:
+            if _LONGEST in self.workqueue:
+                self.workqueue.move_to_end(_LONGEST, last=False)
+            super()._assign_work_unit(node)
 
     return LoadFolderScheduling(config, log)
 

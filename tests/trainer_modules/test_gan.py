@@ -76,6 +76,17 @@ def test_same_seed_gives_the_same_images(digits):
     np.testing.assert_array_equal(first[-1][1], second[-1][1])
 
 
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_the_game_starts_with_fakes_that_differ(digits, seed):
+    """Seeds whose generator begins with one image for all latents collapse and stay so."""
+    keras.utils.set_random_seed(seed)
+    config = GanConfig(seed=seed)
+    generator = train.build_gan(config, steps=10).generator
+    latents = np.random.default_rng(seed).standard_normal((64, config.latent_size), "float32")
+    fakes = generator.predict(latents, verbose=0)
+    assert fakes.std(axis=0).mean() > 0.4 * digits.images.std(axis=0).mean()
+
+
 def test_samples_use_fixed_latents_and_leave_training_untouched(digits):
     config = GanConfig(**SMALL)
     gan = train.build_gan(config, steps=8)
