@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.flops import autoencoder_flops, forward_flops, gan_flops, step_flops
 from benchmarks.splits import Splits
+from components.evaluator.bootstrap import interval, mean_replicates
 from components.evaluator.clustering import kmeans_runs
 from components.evaluator.denoising import add_noise, linear_optimum
 from components.evaluator.frechet import frechet_distance_of
@@ -138,6 +139,7 @@ def train_autoencoder(
     test, size = splits.test.images, config.autoencoder.code_size
     linear = float(squared_error(test, pca_reconstruction(test, statistics, size)).mean())
     clusters = (splits.train.num_classes, config.evaluator.kmeans_seeds, config.evaluator.seed)
+    errors = []  # [N] of each stage
     networks = [build(config.autoencoder) for build in (build_encoder, build_decoder)]
     for stage, settings in (
         ("train", config.autoencoder),
@@ -161,12 +163,15 @@ def train_autoencoder(
         drawn = 1.0 / (1.0 + np.exp(-logits))
         save_grid(drawn[:_GRID], folder / f"autoencoder-{stage}.png")
         found = kmeans_runs(code, splits.test.labels, *clusters)
+        errors.append(squared_error(test, drawn))
         figures = {
-            "MSE": float(squared_error(test, drawn).mean()),
+            "MSE": float(errors[-1].mean()),
             f"MSE of PCA to {size} numbers": linear,
             "K-Means accuracy": found.mean("accuracy"),
             "NMI": found.mean("nmi"),
         }
+        if stage == "finetune":
+            figures |= _gain("MSE saved by fine-tuning", errors[0] - errors[1], config)
         images = history.steps * settings.batch_size
         yield Work("autoencoder", stage, figures, seconds, images, flops)
 
@@ -181,10 +186,13 @@ def train_diffusion(
     noisy, unclipped = add_noise(clean, SIGMA, config.evaluator.seed)
     linear = float(psnr(clean, linear_optimum(unclipped, statistics, SIGMA)).mean())
 
+    decibels = []  # [N] of each stage
+
     def figures(network: keras.Model) -> dict[str, float]:
         denoised = _denoised(network, noisy, mean, std)
+        decibels.append(psnr(clean, denoised))
         return {
-            "PSNR in dB": float(psnr(clean, denoised).mean()),
+            "PSNR in dB": float(decibels[-1].mean()),
             "SSIM": float(ssim(clean, denoised).mean()),
             f"PSNR of the input at noise {SIGMA}": float(psnr(clean, noisy).mean()),
             "PSNR of the linear optimum": linear,
@@ -226,7 +234,9 @@ def train_diffusion(
     save_grid(noisy[:_GRID], folder / "noisy.png")
     save_grid(_denoised(denoiser, noisy[:_GRID], mean, std), folder / "denoised.png")
     images = history.steps * settings.batch_size
-    yield Work("diffusion", "finetune", figures(denoiser), seconds, images, flops)
+    found = figures(denoiser)
+    found |= _gain("dB gained by fine-tuning", decibels[1] - decibels[0], config)
+    yield Work("diffusion", "finetune", found, seconds, images, flops)
 
 
 def train_gan(config: RunConfig, splits: Splits, judged: Judge, folder: Path) -> Iterator[Work]:
@@ -248,6 +258,13 @@ def train_gan(config: RunConfig, splits: Splits, judged: Judge, folder: Path) ->
         return generator.predict_on_batch(keras.random.normal(shape, seed=seed))
 
     yield judged.draw("gan", "generate", forward_flops(generator), draw, folder)
+
+
+def _gain(name: str, gains: np.ndarray, config: RunConfig) -> dict[str, float]:
+    """Mean of ``gains`` [N], one per image and so in pairs, and the lower end of its interval."""
+    mean, settings = float(gains.mean()), config.evaluator
+    replicates = mean_replicates(gains, settings.bootstrap_replicates, settings.seed)
+    return {name: mean, f"{name}, lower end": interval(mean, replicates)[0]}
 
 
 def _denoised(network: keras.Model, noisy: np.ndarray, mean: float, std: float) -> np.ndarray:

@@ -32,6 +32,10 @@ def test_one_seed_is_trained_measured_and_kept(small_mnist_dir, tmp_path, capsys
     seconds = {(w["model"], w["name"].partition(",")[0]): w["seconds"] for w in kept["works"]}
     assert seconds["DCGAN", "train"] == seconds["gan", "train"]
     assert seconds["DDIM", "train"] == seconds["diffusion", "train"]
+    for model, gain in (("autoencoder", "MSE saved"), ("diffusion", "dB gained")):
+        [tuned] = [w for w in kept["works"] if (w["model"], w["name"]) == (model, "finetune")]
+        name = f"{gain} by fine-tuning"
+        assert tuned["figures"][f"{name}, lower end"] < tuned["figures"][name]
     table = (folder / "table.md").read_text().splitlines()
     lines = [line for line in table if line.startswith("| gan")]
     assert len(lines) == 2 and all("DCGAN" in line for line in lines)
@@ -73,7 +77,9 @@ def test_ddim_ends_in_the_image_when_the_noise_is_predicted_rightly():
 def test_the_table_has_mean_deviation_target_and_seconds():
     def works(distance: float, plain: float, seconds: float) -> list[Work]:
         found = [Work("judge", "train", {"accuracy": 0.99}, 10.0, 1, 1)]
+        saved, gained = "MSE saved by fine-tuning", "dB gained by fine-tuning"
         autoencoder = {"MSE": 0.01, "K-Means accuracy": 0.8, "NMI": 0.7}
+        autoencoder |= {saved: 0.002, f"{saved}, lower end": 0.001}
         found.append(Work("autoencoder", "finetune", autoencoder, 20.0, 1, 1))
         drawn = {"FD / floor": distance, "Inception Score": 9.0}
         denoised = {"PSNR in dB": 20.0, "SSIM": 0.9}
@@ -81,7 +87,8 @@ def test_the_table_has_mean_deviation_target_and_seconds():
             found.append(Work(model, "train", {}, seconds, 1, 1))
             figures = {**drawn, "FD / floor": plain} if model.isupper() else drawn
             found.append(Work(model, "generate, 2 steps", figures, 5.0, 1, 1))
-        found.append(Work("diffusion", "finetune", denoised, 30.0, 1, 1))
+        tuned = {**denoised, gained: 0.3, f"{gained}, lower end": 0.2}
+        found.append(Work("diffusion", "finetune", tuned, 30.0, 1, 1))
         found.append(Work("convolutional denoiser", "train", denoised, 130.0, 1, 1))
         return found
 
@@ -92,6 +99,8 @@ def test_the_table_has_mean_deviation_target_and_seconds():
     assert diffusion["plain"] == "DDIM 45 ± 7.1"
     assert diffusion["seconds, ours"] == "140 + 5 to draw"
     assert diffusion["seconds, plain"] == "110 + 5 to draw"
+    assert table["diffusion", "dB gained by fine-tuning, lower end"]["target"] == "≥ 0"
+    assert table["diffusion", "dB gained by fine-tuning, lower end"]["ours"] == "0.2 ± 0"
     assert table["diffusion", "PSNR in dB"]["plain"] == "convolutional denoiser 20 ± 0"
 
 
