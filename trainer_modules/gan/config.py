@@ -20,9 +20,13 @@ class GanConfig:
     batch_size: int = 64  # real images per step
     latent_size: int = 64  # dimensions of the standard normal latent
     channels: int = 32  # at 14x14; twice as many at 7x7
-    generator_learning_rate: float = 1e-3  # peak of Adam
-    discriminator_learning_rate: float = 1e-3  # peak of Adam
-    gradient_penalty: float = 1.0  # weight gamma of R1 and R2
+    # Peaks of Adam, and the weight gamma of R1 and R2 (pixels of [0, 1]; in [-1, 1] it would be a
+    # quarter). On held-out digits, after two passes, the Fréchet distance was 11.4 times its floor
+    # at rates of 0.001 and gamma 1, 6.1 at 0.001 and 0.25, 2.7 at 0.002 and 0.15 and 2.3 at 0.004
+    # and 0.15, which fooled a nearest neighbour less well.
+    generator_learning_rate: float = 3e-3
+    discriminator_learning_rate: float = 3e-3
+    gradient_penalty: float = 0.15
     penalty_noise: float = 0.05  # deviation of the finite difference that measures the slope
     ema_momentum: float = 0.995  # of the served generator; horizon of 200 steps
     sample_every: int = 500  # steps between sample grids at the fixed latents
