@@ -10,11 +10,16 @@ import pytest
 from benchmarks import ablation
 from trainer_modules.common import export
 from trainer_modules.diffusion.config import DiffusionConfig
+from trainer_modules.gan.config import GanConfig
 from trainer_modules.judge.config import JudgeConfig
 from trainer_modules.judge.model import build_model
 from trainer_modules.judge.signatures import signatures
 
-TINY = ("channels=4", "global_width=8", "epochs=1", "batch_size=32", "sample_steps=2")
+TINY = (
+    *("diffusion.channels=4", "diffusion.global_width=8", "diffusion.epochs=1"),
+    *("diffusion.batch_size=32", "diffusion.sample_steps=2"),
+    *("gan.channels=4", "gan.epochs=1", "gan.batch_size=32"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +63,19 @@ def _example(image, mean, std) -> bytes:
 
 def test_variants_are_trained_and_stand_in_the_table(examples, judge, capsys):
     arguments = ["--examples", examples, "--judge", judge, "--samples", "40"]
-    arguments += [part for setting in TINY for part in ("--set", f"diffusion.{setting}")]
-    assert ablation.main([*arguments, "--variants", "default", "narrow channels"]) == 0
-    rows = capsys.readouterr().out.splitlines()
-    assert sum("default" in row for row in rows) == 3  # one line for each sampler
-    assert sum("narrow channels" in row for row in rows) == 1
+    arguments += [part for setting in TINY for part in ("--set", setting)]
+    names = ["diffusion", "diffusion, narrow channels", "gan", "gan, no penalty"]
+    assert ablation.main([*arguments, "--variants", *names]) == 0
+    rows = [row.split("  ")[0].strip() for row in capsys.readouterr().out.splitlines()]
+    assert rows.count("diffusion") == 3  # one line for each sampler
+    assert [rows.count(name) for name in names[1:]] == [1, 1, 1]
 
 
 def test_every_variant_is_a_configuration_and_differs_from_the_default():
-    configs = [DiffusionConfig(**variant.settings) for variant in ablation.VARIANTS.values()]
-    assert len(set(configs)) == len(configs) and configs[0] == DiffusionConfig()
+    for model, kind in (("diffusion", DiffusionConfig), ("gan", GanConfig)):
+        variants = [one for one in ablation.VARIANTS.values() if one.model == model]
+        configs = [kind(**one.settings) for one in variants]
+        assert len(set(configs)) == len(configs) and configs[0] == kind()
 
 
 def test_a_judge_that_is_not_there_is_one_sentence(examples, tmp_path, capsys):
