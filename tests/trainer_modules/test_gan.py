@@ -98,6 +98,51 @@ def test_samples_use_fixed_latents_and_leave_training_untouched(digits):
     assert not changed(before, gan.generator)
 
 
+def collapsing(digits, place=None, on_step=lambda step, values: None, epochs=90):
+    """A game whose generator saturates at once, so that it collapses whenever it may."""
+    settings = {**SMALL, "epochs": epochs, "sample_every": 10_000, "generator_learning_rate": 0.9}
+    config = GanConfig(**settings)
+    keras.utils.set_random_seed(config.seed)
+    gan = train.build_gan(config, len(digits.images) // config.batch_size * config.epochs)
+    history = train.fit(gan, config, digits, lambda *_: None, on_step, place)
+    return gan, history
+
+
+def test_a_collapsed_generator_begins_anew(digits):
+    before = []
+    gan, history = collapsing(digits, on_step=lambda step, _: before.append(step))
+    names = [event["name"] for event in history.events]
+    at = names.index("collapsed generator")
+    assert names[at + 1] == "restart"
+    restart = history.events[at + 1]["step"]
+    assert restart == 301 and restart == history.events[at]["step"]
+    # Adam has counted the steps since then, and none before it.
+    assert int(gan.generator_trainer.optimizer.iterations.numpy()) == history.steps - restart
+    assert history.curves["fake_spread"][restart - 2] < 0.05
+
+
+def test_a_training_that_began_anew_resumes_to_the_same_weights(digits, tmp_path):
+    """Killed after the restart and after a checkpoint: the monitor's grace counts from there."""
+
+    class Killed(Exception):
+        pass
+
+    def kill(step, _):
+        if step >= 340:
+            raise Killed
+
+    place = str(tmp_path / "checkpoint")
+    with pytest.raises(Killed):
+        collapsing(digits, place, kill)
+    resumed, after = collapsing(digits, place)
+    whole, history = collapsing(digits)
+    assert after.events == history.events and len(history.events) >= 2
+    for one, other in zip(
+        resumed.generator.get_weights(), whole.generator.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_loss_that_is_not_a_number_stops_with_a_sentence(digits):
     gan = train.build_gan(GanConfig(**SMALL), steps=8)
     gan.discriminator.get_layer("score").bias.assign([np.nan])

@@ -15,7 +15,8 @@ WINDOW = 100  # steps that a state must last before it has a name
 DEAD_ACCURACY = 0.03  # |accuracy - 0.5| below this over the window ...
 DEAD_GAP = 0.02  # ... while the loss stays this close to ln 2: the critic tells nothing apart
 COLLAPSED_SPREAD = 0.25  # deviation between fakes below this share of that between reals
-GRACE = 500  # first steps in which no collapse is named: every generator starts with one image
+GRACE = 300  # first steps in which no collapse is named: a sound game finds its spread by then
+COLLAPSED = "collapsed generator"
 EXPLODING_RATIO = 10.0  # newest loss over the window's median
 
 
@@ -66,7 +67,7 @@ class BalanceMonitor:
                 f"{loss:.3f} (ln 2 = 0.693), so the generator learns nothing from it; raise its "
                 "learning rate or lower gradient_penalty",
             ),
-            "collapsed generator": (
+            COLLAPSED: (
                 full and self._steps > self.grace and spread < COLLAPSED_SPREAD,
                 f"its images differ from each other {spread:.0%} as much as real ones do; raise "
                 "gradient_penalty or lower the generator's learning rate",

@@ -1,7 +1,9 @@
 """Trains the GAN: one discriminator step, one generator step, in turn.
 
 TFX calls ``run_fn``; ``fit`` runs without TFX on any Keras backend. The served generator has the
-moving average of the weights. Labels are never read.
+moving average of the weights. Labels are never read. A generator that collapses begins anew with
+other first weights: in about one game of ten the discriminator wins in the first hundred steps, and
+from there no generator was seen to come back.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ from trainer_modules.gan.model import (
     build_discriminator,
     build_generator,
 )
-from trainer_modules.gan.monitor import BalanceMonitor
+from trainer_modules.gan.monitor import COLLAPSED, BalanceMonitor
 from trainer_modules.gan.signatures import signatures
 
 _GRID_IMAGES = 64
 _REPORT_EVERY = 20  # steps between progress records and looks at the spread of the fakes
+_RESTARTS = 3  # after which a collapsed generator is left to the gates
 _WATCHED = ("discriminator_loss", "discriminator_accuracy", "fake_spread")  # by the monitor
 
 
@@ -116,7 +119,8 @@ def fit(
     done = notes.get("epoch", 0)
     if done:
         rng.bit_generator.state = notes["rng"]
-        seen = [history.curves[name] for name in _WATCHED]
+        begun = max((event["step"] for event in _restarts(history)), default=0)
+        seen = [history.curves[name][begun:] for name in _WATCHED]
         for figures in zip(*seen, strict=True):
             monitor.update(*figures)  # what began then is among the events already
         spread = history.curves["fake_spread"][-1]
@@ -142,6 +146,9 @@ def fit(
         history.add(step, **values, fake_spread=spread)
         for name, sentence in monitor.update(d["loss"], d["accuracy"], spread):
             history.event(step, name, sentence)
+            if name == COLLAPSED and len(_restarts(history)) < _RESTARTS:
+                _begin_anew(saved.variables, config, history, step, total)
+                monitor = BalanceMonitor()
         if step % config.sample_every == 0 or step == total:
             on_samples(step, sample_images(gan, fixed))
         if step % epoch_steps == 0 and step < total:
@@ -149,6 +156,21 @@ def fit(
     history.steps = total
     gan.generator_trainer.optimizer.finalize_variable_values(gan.generator.trainable_variables)
     return history
+
+
+def _restarts(history: training.History) -> list[dict]:
+    return [event for event in history.events if event["name"] == "restart"]
+
+
+def _begin_anew(variables, config: GanConfig, history: training.History, step: int, total: int):
+    """Gives both sides first weights of another seed; what is left of the steps is theirs."""
+    count = len(_restarts(history)) + 1
+    keras.utils.set_random_seed(config.seed + 1000 * count)  # the same after resuming
+    fresh = build_gan(config, total)
+    sides = [fresh.discriminator_trainer, fresh.generator_trainer]
+    checkpoint.assign(variables, checkpoint.values_of(checkpoint.variables_of(*sides)))
+    words = f"both networks begin anew with other first weights, time {count} of {_RESTARTS}"
+    history.event(step, "restart", words)
 
 
 def _one_step(side: keras.Model, images, config: GanConfig, rng) -> dict[str, float]:
