@@ -95,10 +95,11 @@ def _run_logged(config, from_node, build, run_id, log, screen) -> RunResult:
     console = Screen(file=screen)
     failure = None
     with make_display(board, console) as display:
-        watch = Watch(display, lambda node_id: _state(metadata, run_id, node_id))
-        with watch.attached(), interrupted_by() as signals:
+        with interrupted_by() as signals:
+            watch = Watch(display, lambda node_id: _state(metadata, run_id, node_id), signals)
             try:
-                _run_ir(ir)
+                with watch.attached():
+                    _run_ir(ir)
             except BaseException as error:  # the edge: whatever ends a node becomes one sentence
                 logging.getLogger(__name__).exception("The run ended at %s", board.running)
                 kind, message = explain(error)

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from trainer_modules.common.progress import LOGGER as PROGRESS
@@ -20,12 +20,17 @@ _STARTED, _FINISHED = "Component %s is running.", "Component %s is finished."
 
 
 class Watch(logging.Handler):
-    """Turns log records of TFX and of our own progress into calls of the display."""
+    """Turns log records of TFX and of our own progress into calls of the display.
 
-    def __init__(self, display: Any, state_of: Callable[[str], str]):
+    Raises KeyboardInterrupt at the next record after a signal that is in ``signals``: the one that
+    the signal itself raised is lost where libraries call back from C or from a finaliser.
+    """
+
+    def __init__(self, display: Any, state_of: Callable[[str], str], signals: Sequence[int] = ()):
         super().__init__(logging.INFO)
         self._display = display
         self._state_of = state_of
+        self._signals = signals
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
@@ -45,9 +50,18 @@ class Watch(logging.Handler):
         if hasattr(record, "progress"):
             self._display.progressed(record.progress)
         elif record.msg == _STARTED:
+            self._end_if_interrupted()  # before the display is told of a node that does nothing
             self._display.started(record.args[0])
+            return
         elif record.msg == _FINISHED:
             self._display.finished(record.args[0], self._state_of(record.args[0]))
+        else:
+            return  # TFX may be writing down what a node has made
+        self._end_if_interrupted()
+
+    def _end_if_interrupted(self) -> None:
+        if self._signals and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

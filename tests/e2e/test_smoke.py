@@ -171,4 +171,6 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(mnist_dir, tmp_path):
     assert process.returncode == 130, "".join(lines) + errors
     assert "Run the same command again" in "".join(lines) and errors == ""
     assert place.states()["example-gen"] == "done"
-    assert place.states()["statistics-gen"] == "failed"
+    # Where a library swallows the interrupt, the run ends with the node, not within it.
+    assert place.states()["statistics-gen"] in ("failed", "done")
+    assert place.states()["transform"] == "not run"

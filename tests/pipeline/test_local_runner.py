@@ -93,6 +93,13 @@ def test_an_interrupt_is_reported_and_a_rerun_resumes(config, fail, terminal):
     assert states(run(config, build=toy_pipeline()))["make"] == "cached"
 
 
+@pytest.mark.parametrize(("text", "state"), [("swallow", "failed"), ("swallow at the end", "done")])
+def test_an_interrupt_that_a_library_swallows_ends_the_run_soon(config, text, state, terminal):
+    result = run(config, build=toy_pipeline(text=text))
+    assert result.exit_code == 130
+    assert states(result) == {"make": state, "other": "not run", "copy": "not run"}
+
+
 def test_noise_of_libraries_and_children_goes_to_the_log_alone(config, capfd):
     result = run(config, build=toy_pipeline())
     screen = capfd.readouterr()

@@ -3,6 +3,7 @@
 TFX reads the annotations of a component as they stand, so they are not postponed here.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -20,10 +21,21 @@ from trainer_modules.common.config import InputError
 def Make(model: OutputArtifact[Model], text: Parameter[str]):
     print("library noise")
     os.system("echo noise from a child process")
+    if text == "swallow":
+        _swallowed_interrupt()
     for step in range(1, 4):
         progress.report("make", step, 3, loss=1.0 / step)
     with open(os.path.join(model.uri, "text"), "w") as file:
         file.write(text)
+    if text == "swallow at the end":
+        _swallowed_interrupt()
+
+
+def _swallowed_interrupt():
+    """As where the signal arrives while a library calls back from C."""
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
 
 
 @component
