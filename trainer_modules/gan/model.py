@@ -17,8 +17,6 @@ from trainer_modules.gan.config import GanConfig
 
 IMAGE_SHAPE = (28, 28, 1)
 _FINE = 8  # channels at full size
-
-
 # Kernels that keep the size of their input (He et al. 2015, eq. 10). Glorot's halve it, layer by
 # layer: all fakes then start as one image, and two seeds of three never left it.
 _KERNEL = "he_normal"

@@ -3,7 +3,7 @@
 TFX calls ``run_fn``; ``fit`` runs without TFX on any Keras backend. The served generator has the
 moving average of the weights. Labels are never read. A generator that collapses begins anew with
 other first weights: in one of eight games the discriminator won in the first hundred steps, and
-from there no generator was seen to come back.
+few generators come back from there.
 """
 
 from __future__ import annotations
