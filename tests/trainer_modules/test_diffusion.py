@@ -10,7 +10,7 @@ import pytest
 from trainer_modules.diffusion import sampler, schedule, train
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.diffusion.guidance import LinearDenoiser, build_generator
-from trainer_modules.diffusion.model import DiffusionTrainer, build_network
+from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
 
 TIMES = np.linspace(0, 1, 21).astype("float32")
 
@@ -94,6 +94,24 @@ def test_both_samplers_reach_a_known_gaussian(eta, steps):
     assert drawn.std() == pytest.approx(0.5, abs=0.04)
 
 
+@pytest.mark.parametrize(("loud", "equal"), [(range(1, 5), True), (range(5, 11), False)])
+def test_noise_is_added_only_where_little_is_left(loud, equal):
+    """Of ten steps the first four start above a noise of four deviations."""
+
+    def drawn(scale):
+        def noise(k):
+            eps = keras.random.normal((4, 28, 28, 1), seed=5)
+            inside = keras.ops.logical_and(k >= loud[0], k <= loud[-1])
+            return eps * keras.ops.where(inside, scale, 1.0)
+
+        return to_numpy(sampler.sample(gaussian_velocity(0.0, 1.0), noise, 4, 10, -9.0, 9.0))
+
+    times = 1 - np.arange(10, dtype="float32") / 10
+    bound = float(schedule.time_of_noise(np.float32(4.0)))
+    assert [k + 1 for k in range(10) if times[k] > bound] == list(range(1, 5))
+    assert np.allclose(drawn(1.0), drawn(0.0), atol=1e-5) == equal
+
+
 def test_samples_stay_within_the_range_of_pixels():
     drawn = to_numpy(
         sampler.sample(
@@ -112,6 +130,38 @@ def test_a_few_steps_lower_the_loss(digits):
     losses = history.curves["loss"]
     assert losses[-1] < 0.8 * 1.0 < 1.1  # v has unit variance: predicting nothing scores 1
     assert history.curves["val_loss"][-1] < history.curves["val_loss"][0]
+
+
+def constant_estimate(pixel: float, mean: float, std: float):
+    """A network whose estimate of every clean pixel is ``pixel``, given as a velocity."""
+
+    def network(inputs, training):
+        x_t, t = inputs
+        a = keras.ops.reshape(schedule.alpha_bar(t), (-1, 1, 1, 1))
+        x_0 = (pixel - mean) / std
+        return (keras.ops.sqrt(a) * x_t - x_0) / keras.ops.sqrt(1 - a)
+
+    return network
+
+
+@pytest.mark.parametrize("trainer_of", ["diffusion", "denoising"])
+@pytest.mark.parametrize(
+    ("estimate", "wrong"),  # where the true pixels are 0, 0.4 and 1
+    [(-0.3, [0, 1, 1]), (0.2, [1, 1, 1]), (1.3, [1, 1, 0])],
+)
+def test_only_what_clipping_leaves_wrong_counts_as_error(trainer_of, estimate, wrong):
+    mean, std, pixels = 0.13, 0.31, np.array([0.0, 0.4, 1.0], "float32")
+    network = constant_estimate(estimate, mean, std)
+    if trainer_of == "diffusion":
+        trainer = DiffusionTrainer(network, mean, std, seed=0)
+    else:
+        trainer = DenoisingTrainer(network, mean, std, DiffusionFinetuneConfig())
+    images = np.broadcast_to(pixels[:, None, None, None], (3, 28, 28, 1))
+    residual = to_numpy(trainer.call(images))
+    assert [int(abs(r).min() > 0) for r in residual] == wrong
+    assert [int(abs(r).max() > 0) for r in residual] == wrong
+    if trainer_of == "denoising":
+        np.testing.assert_allclose(residual[1], (estimate - 0.4) / std, atol=1e-3)
 
 
 def test_network_has_no_hidden_state_and_keeps_its_shape():
@@ -215,17 +265,17 @@ def test_linear_denoiser_solves_the_normal_equations(digits):
     np.testing.assert_allclose(to_numpy(x_0).reshape(5, 784), expected, atol=2e-3)
 
 
-def test_guidance_steps_away_from_the_linear_denoiser_where_noise_is_strong(digits):
+def test_guidance_steps_away_from_the_linear_denoiser_in_the_middle(digits):
     network = build_network(DiffusionConfig(channels=8, global_width=64))
     rng = np.random.default_rng(0)
     network.set_weights([rng.normal(0, 0.05, w.shape) for w in network.get_weights()])
     mean, std = digits.pixel_mean, digits.pixel_std
     generator = build_generator(network, 0.5, digits.images, mean, std)
-    x_t = rng.normal(size=(2, 28, 28, 1)).astype("float32")
-    t = to_numpy(schedule.time_of_noise(np.array([0.9, 1.1], "float32")))
+    x_t = rng.normal(size=(4, 28, 28, 1)).astype("float32")
+    t = to_numpy(schedule.time_of_noise(np.array([0.6, 5.5, 0.8, 4.5], "float32")))
     v, weak = to_numpy(network([x_t, t])), to_numpy(_linear(digits)(x_t, t))
     guided = to_numpy(generator([x_t, t]))
-    np.testing.assert_allclose(guided[0], v[0], atol=1e-6)
-    np.testing.assert_allclose(guided[1], (v + 0.5 * (v - weak))[1], atol=1e-4)
+    np.testing.assert_allclose(guided[:2], v[:2], atol=1e-6)
+    np.testing.assert_allclose(guided[2:], (v + 0.5 * (v - weak))[2:], atol=1e-4)
     none = build_generator(network, 0.0, digits.images, mean, std)
     np.testing.assert_allclose(to_numpy(none([x_t, t])), v, atol=1e-6)

@@ -27,7 +27,7 @@ class DiffusionConfig:
     global_width: int = 512  # hidden units of the dense block that sees the whole image
     # Step of the sampler away from the linear denoiser; 0: none. On held-out digits it halved the
     # Fréchet distance; a network that trained for longer may need less.
-    guidance: float = 0.5
+    guidance: float = 0.6
     sample_steps: int = 20  # network calls of the sample grids drawn in training
     patience: int = 0  # epochs without a lower held-out loss that end the training; 0: never
     precision: str = "float32"  # or mixed_bfloat16, for GPUs; what is served is float32
@@ -52,7 +52,8 @@ class DiffusionConfig:
 class DiffusionFinetuneConfig(FinetuneConfig):
     """Fine-tuning of the last layers for denoising pictures that were clipped to [0, 1]."""
 
-    layers: tuple[str, ...] = ("decode14", "head")  # the block at 14x14 and the output
+    layers: tuple[str, ...] = ("decode7", "up", "decode14", "head")  # all after the global block
+    learning_rate: float = 1e-3  # peak; held-out PSNR at 0.4 is 0.05 dB better than with 3e-4
     noise_low: float = 0.05  # smallest noise trained on, in [0, 1] pixel units
     noise_high: float = 1.0  # largest
 

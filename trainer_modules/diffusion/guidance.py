@@ -3,9 +3,11 @@
 A network that trained for minutes errs in the direction of weaker denoisers. Autoguidance (Karras
 et al. 2024, arXiv 2406.02507, eq. 5) steps away from one: D + w (D - D_weak). The weak one here is
 the best linear denoiser, which needs no training and, at 2 x 784^2 products, little time. Only the
-steps of much noise are guided, where shapes are decided (Kynkaanniemi et al. 2024, arXiv
-2404.07724). Chosen on held-out digits, 2,500 images, one network: Fréchet distance 3.56 times its
-floor without guidance, 1.70 with w = 0.5 above sigma 1, 2.75 with w = 0.5 at all steps.
+steps in the middle are guided, where shapes are decided (Kynkaanniemi et al. 2024, arXiv
+2404.07724): at less noise it costs distance, at more it favours the densest class. Chosen on
+held-out digits, 5,000 images, one network: Fréchet distance 3.29 times its floor and Inception
+Score 8.65 without guidance, 1.90 and 9.10 with w = 0.6 for sigma from 0.7 to 5, 2.27 and 9.12 from
+0.5 to 5; the class histogram is off by 0.035 in all three.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from keras import layers, ops
 from trainer_modules.diffusion import schedule
 
 _PIXELS = 28 * 28
-_LEAST_NOISE = 1.0  # guided steps have at least this deviation, in units of standardised images
+_LEAST_NOISE, _MOST_NOISE = 0.7, 5.0  # of guided steps, in units of standardised images
 
 
 @keras.saving.register_keras_serializable("inkwell")
@@ -57,14 +59,15 @@ class LinearDenoiser(layers.Layer):
 
 @keras.saving.register_keras_serializable("inkwell")
 class Guide(layers.Layer):
-    """v + w (v - v_weak) where sigma is at least ``_LEAST_NOISE``, v elsewhere."""
+    """v + w (v - v_weak) where sigma lies within the guided range, v elsewhere."""
 
     def __init__(self, weight: float, **kwargs):
         super().__init__(**kwargs)
         self.weight = weight
 
     def call(self, velocity, weak_velocity, t):
-        guided = t >= schedule.time_of_noise(_LEAST_NOISE)
+        low, high = (schedule.time_of_noise(noise) for noise in (_LEAST_NOISE, _MOST_NOISE))
+        guided = ops.logical_and(t >= low, t <= high)
         w = ops.reshape(ops.where(guided, self.weight, 0.0), (-1, 1, 1, 1))
         return velocity + w * (velocity - weak_velocity)
 

@@ -6,6 +6,12 @@ their algorithm 2). Without the look back at the step before these are DDPM's an
 DDIM. More noise leaves every marginal as it is (Karras et al. 2022, eq. 6) and lets a network that
 trained for minutes correct what it drew before. Fréchet distance of one such network in 20 steps,
 as a share of DDIM's: 0.87 with ``eta`` = 0, 0.57 with 1, 0.44 with 2, 0.41 with 3.
+
+Noise is added only where less than ``_MOST_NOISE`` is left, as in Karras et al. 2022, section 4
+(their S_tmax). Above it coarse steps with noise drift towards the densest class. On 5,000 held-out
+digits one network drew 2.7 % of ones too many without this bound and a guidance without its upper
+bound (total variation of the class histogram 0.062, Fréchet distance 2.20 times its floor), and
+1.5 % with both (0.035, 1.90).
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from keras import ops
 from trainer_modules.diffusion import schedule
 
 ETA = 3.0  # of the served `generate` signature
+_MOST_NOISE = 4.0  # in units of standardised images; steps that start above it are deterministic
 
 
 def sample(
@@ -39,7 +46,8 @@ def sample(
         steps: Number of network calls, int or int tensor, at least 1.
         low: Smallest value of a standardised image (a black pixel).
         high: Largest value; each estimate of x_0 is clipped to [low, high].
-        eta: Strength of the noise that is added and removed again at each step, at least 0.
+        eta: Strength of the noise that is added and removed again at each step that starts below
+            ``_MOST_NOISE``, at least 0.
     """
     total = ops.cast(steps, "float32")
 
@@ -60,12 +68,13 @@ def sample(
         weight = ops.where(inner, 0.5 * h / ops.maximum(h_before, 1e-3), 0.0)
         x_0_middle = x_0 + weight * (x_0 - x_0_before)
         shrink = ops.exp(-h)
+        churn = ops.where(time(i) <= schedule.time_of_noise(_MOST_NOISE), eta, 0.0)
         x_s = (
-            ops.sqrt((1.0 - a_s) / (1.0 - a_t)) * ops.power(shrink, eta) * x_t
-            + ops.sqrt(a_s) * (1.0 - ops.power(shrink, 1.0 + eta)) * x_0_middle
+            ops.sqrt((1.0 - a_s) / (1.0 - a_t)) * ops.power(shrink, churn) * x_t
+            + ops.sqrt(a_s) * (1.0 - ops.power(shrink, 1.0 + churn)) * x_0_middle
         )
         if eta > 0:
-            added = (1.0 - a_s) * (1.0 - ops.power(shrink, 2.0 * eta))
+            added = (1.0 - a_s) * (1.0 - ops.power(shrink, 2.0 * churn))
             x_s += ops.sqrt(ops.maximum(added, 0.0)) * noise(i + 1)
         return x_s, x_0
 
