@@ -57,6 +57,15 @@ class Trained:
     draws: dict[str, Callable[[int, int], np.ndarray]]  # by sampler: (count, seed) -> images
 
 
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """What every variant is compared with."""
+
+    features: np.ndarray  # [N, D] of the eval split
+    shares: np.ndarray  # [K] of its classes
+    floor: float  # distance of as many train images as a variant draws
+
+
 _GAN_BEFORE = {"generator_learning_rate": 1e-3, "discriminator_learning_rate": 1e-3}
 VARIANTS = {
     "diffusion": Variant("diffusion", etas=(0.0, 1.0, sampler.ETA)),
@@ -91,14 +100,31 @@ def main(arguments: list[str] | None = None) -> int:
             read_digits([str(Path(options.examples) / f"Split-{name}" / "*")])
             for name in ("train", "eval")
         ]
+        beside = look(config, *splits, judge, options.samples)
         lines = [_TITLES]
         for name in options.variants:
-            lines += measure(name, config, *splits, judge, options.samples)
+            lines += measure(name, config, *splits, judge, beside, options.samples)
     except InputError as error:
         print(f"ablation: {error}", file=sys.stderr)
         return 2
     Console(width=140).print(machine(), table(lines), sep="\n", highlight=False)
     return 0
+
+
+def look(
+    config: RunConfig, digits: Digits, held_out: Digits, judge: LoadedModel, samples: int
+) -> HeldOut:
+    """The judge's view of the eval split, and the distance of ``samples`` train images from it.
+
+    Raises:
+        InputError: There are fewer train images than ``samples``.
+    """
+    require(samples <= len(digits.images), "There are fewer train images than --samples.")
+    target = judge.run("serving_default", image=held_out.images)
+    part = np.random.default_rng(config.seed).permutation(len(digits.images))[:samples]
+    real = judge.run("serving_default", image=digits.images[part])["features"]
+    floor = frechet_distance_of(real, target["features"])
+    return HeldOut(target["features"], class_histogram(target["probabilities"]), floor)
 
 
 def measure(
@@ -107,14 +133,10 @@ def measure(
     digits: Digits,
     held_out: Digits,
     judge: LoadedModel,
+    beside: HeldOut,
     samples: int,
 ) -> list[list[str]]:
-    """Trains the variant ``name``; gives one line of the table for each sampler.
-
-    Raises:
-        InputError: There are fewer train images than ``samples``.
-    """
-    require(samples <= len(digits.images), "There are fewer train images than --samples.")
+    """Trains the variant ``name``; gives one line of the table for each sampler."""
     variant = VARIANTS[name]
     settings = dataclasses.replace(getattr(config, variant.model), **variant.settings)
     keras.utils.set_random_seed(settings.seed)
@@ -125,21 +147,17 @@ def measure(
         trained = _train_diffusion(settings, variant.etas, digits, held_out)
     seconds = time.process_time() - start
 
-    target = judge.run("serving_default", image=held_out.images)
-    part = np.random.default_rng(settings.seed).permutation(len(digits.images))[:samples]
-    real = judge.run("serving_default", image=digits.images[part])["features"]
-    floor = frechet_distance_of(real, target["features"])
     lines = []
     for label, draw in trained.draws.items():
         images = np.concatenate(
             [draw(min(_BATCH, samples - i), i) for i in range(0, samples, _BATCH)]
         ).astype("float32")
         judged = judge.run("serving_default", image=images)
-        distance = frechet_distance_of(judged["features"], target["features"]) / floor
+        distance = frechet_distance_of(judged["features"], beside.features) / beside.floor
         score, _ = inception_score(judged["probabilities"])
-        shares = [class_histogram(one["probabilities"]) for one in (judged, target)]
+        off = total_variation(class_histogram(judged["probabilities"]), beside.shares)
         sizes = [f"{trained.parameters:,}", f"{trained.images:,}", f"{seconds:.0f}"]
-        figures = [f"{distance:.1f}", f"{score:.2f}", f"{total_variation(*shares):.3f}"]
+        figures = [f"{distance:.1f}", f"{score:.2f}", f"{off:.3f}"]
         lines.append([name, label, *sizes, *figures])
     return lines
 
