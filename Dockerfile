@@ -31,8 +31,9 @@ RUN apt-get update \
 WORKDIR /build
 COPY --from=uv /opt/uv/bin/uv /usr/local/bin/uv
 COPY requirements.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv \
-    uv venv --no-project --python /usr/local/bin/python3.11 /opt/venv \
+RUN --mount=type=cache,target=/var/cache/uv \
+    export UV_CACHE_DIR=/var/cache/uv \
+    && uv venv --no-project --python /usr/local/bin/python3.11 /opt/venv \
     && uv pip install --python /opt/venv --link-mode copy --compile-bytecode --no-deps \
         --require-hashes --requirements requirements.lock --build-constraints requirements.lock
 # Only for compiling against TensorFlow and for testing pandas; no -f, so that a new layout is seen.
@@ -46,8 +47,9 @@ FROM base AS cuda
 WORKDIR /build
 COPY --from=uv /opt/uv/bin/uv /usr/local/bin/uv
 COPY requirements-gpu.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv \
-    uv pip install --python /usr/local/bin/python3.11 --link-mode copy --no-deps --require-hashes \
+RUN --mount=type=cache,target=/var/cache/uv \
+    export UV_CACHE_DIR=/var/cache/uv \
+    && uv pip install --python /usr/local/bin/python3.11 --link-mode copy --no-deps --require-hashes \
         --only-binary :all: --target /opt/cuda --requirements requirements-gpu.lock
 
 # The code and MNIST, what changes least first. Owned by root and readable by all, whatever the

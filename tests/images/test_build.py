@@ -75,6 +75,7 @@ def test_what_the_image_leaves_out_is_gone(image: Image):
     for name in ("tensorflow/include", "clang", "pandas/tests"):
         assert not (image.root / SITE / name).exists()
     assert not list((image.root / "root").glob(".cache/uv/*"))
+    assert not list((image.root / "var/cache/uv").glob("*"))
     assert not (image.root / "usr-local/bin/uv").exists()  # the build stage's
 
 
