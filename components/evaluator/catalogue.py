@@ -363,7 +363,7 @@ _ANOMALY = (
         "Anomaly detection: one class is normal, mean AUROC",
         "higher",
         "A small autoencoder with a code of this size learns one class and must find all others "
-        "by their error; mean over the classes.",
+        "by their error and by how unusual their code is; mean over the classes.",
         "PCA, likewise",
     ),
     Metric(
@@ -371,7 +371,7 @@ _ANOMALY = (
         "Anomaly detection: one class was never seen, mean AUROC",
         "higher",
         "A small autoencoder with a code of this size learns all classes but one and must find "
-        "that by its error; mean over the classes. A simple digit, as 1, is drawn well unseen.",
+        "that likewise; mean over the classes. A simple digit, as 1, is drawn well unseen.",
         "PCA, likewise",
     ),
 )

@@ -26,6 +26,8 @@ _TRAIN_IMAGES = 8000  # at most, per network
 _METRICS = ("anomaly_one_class_auroc", "anomaly_left_out_auroc")
 # images [N, 28, 28, 1] -> score [N], higher for those unlike the train images
 Score = Callable[[np.ndarray], np.ndarray]
+# images [N, 28, 28, 1] -> codes [N, D], squared error per pixel [N]
+CodeAndError = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def one_class_part() -> Part:
@@ -87,7 +89,7 @@ def one_class_areas(data: EvalData, size: int, seed: int, stage: str = "") -> np
 
 
 def fit_autoencoder(images: np.ndarray, size: int, seed: int, steps: int = _STEPS) -> Score:
-    """Trains a small autoencoder on ``images``; its score is the squared error per pixel."""
+    """Trains a small autoencoder on ``images`` and scores by ``_distance``."""
     import keras
 
     from trainer_modules.autoencoder.config import AutoencoderConfig
@@ -104,16 +106,41 @@ def fit_autoencoder(images: np.ndarray, size: int, seed: int, steps: int = _STEP
     whole = images[: len(images) // batch * batch]
     trainer.fit(whole, whole, batch_size=batch, epochs=epochs, verbose=0)
 
-    def score(x: np.ndarray) -> np.ndarray:
-        logits, _ = trainer.predict(x, batch_size=500, verbose=0)
-        return reconstruction.squared_error(x, expit(logits))
+    def code_and_error(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        code = encoder.predict(x, batch_size=500, verbose=0)
+        logits = decoder.predict(code, batch_size=500, verbose=0)
+        return code, reconstruction.squared_error(x, expit(logits))
 
-    return score
+    return _distance(code_and_error, images)
 
 
 def fit_pca(images: np.ndarray, size: int, seed: int) -> Score:
     """The same by PCA, which needs no ``seed``."""
     found = reconstruction.pixel_statistics(images)
-    return lambda x: reconstruction.squared_error(
-        x, reconstruction.pca_reconstruction(x, found, size)
-    )
+
+    def code_and_error(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        drawn = reconstruction.pca_reconstruction(x, found, size)
+        return reconstruction.pca_code(x, found, size), reconstruction.squared_error(x, drawn)
+
+    return _distance(code_and_error, images)
+
+
+def _distance(code_and_error: CodeAndError, images: np.ndarray) -> Score:
+    """How far an image is from ``images`` [N, 28, 28, 1], along what the code can tell and across.
+
+    The squared Mahalanobis distance of the code plus the squared error, each in multiples of its
+    mean over ``images`` (the two are added as in Denouden et al. 2018, "Improving reconstruction
+    autoencoder out-of-distribution detection with Mahalanobis distance"). The error alone misses
+    what is drawn well from a code that no image of the training has.
+    """
+    codes, errors = code_and_error(images)
+    center, usual = codes.mean(axis=0), errors.mean()
+    covariance = np.cov(codes, rowvar=False).reshape(codes.shape[1], -1)
+    inverse = np.linalg.pinv(covariance, hermitian=True)  # some numbers of a code may never vary
+
+    def score(x: np.ndarray) -> np.ndarray:
+        code, error = code_and_error(x)
+        away = code - center
+        return np.sum(away @ inverse * away, axis=1) / len(center) + error / usual
+
+    return score

@@ -116,6 +116,23 @@ def test_a_class_alone_is_told_from_others_by_what_was_fitted_on_it(data):
         assert anomaly.auroc(score[normal], score[~normal]) > 0.95
 
 
+def test_an_unusual_code_and_a_large_error_count_alike():
+    codes = np.random.default_rng(1).normal(3.0, 5.0, (4000, 4)) @ np.diag([1.0, 20.0, 0.1, 0.0])
+
+    def code_and_error(x):
+        code = codes if len(x) == len(codes) else x[:, :4]
+        return code, x[:, 4] if len(x) < len(codes) else np.full(len(x), 0.5)
+
+    usual = one_class._distance(code_and_error, np.zeros((len(codes), 5)))
+    center, spread = codes.mean(axis=0), codes.std(axis=0)
+    at = np.tile(np.append(center, 0.5), (4, 1))
+    at[1, 1] += 2 * spread[1]  # two deviations in one of four numbers: 4 / 4
+    at[2, 2] += 2 * spread[2]
+    at[3, 4] = 1.0  # twice the usual error
+    assert usual(at) == pytest.approx([1.0, 2.0, 2.0, 2.0], rel=0.1)
+    assert usual(np.zeros((len(codes), 5))).mean() == pytest.approx(1 + 3 / 4, rel=1e-3)
+
+
 def test_a_network_of_the_same_seed_gives_the_same_scores(data):
     few = data.train_images[:64]
     first, second = (one_class.fit_autoencoder(few, 4, 7, steps=3)(few) for _ in range(2))
