@@ -1,11 +1,12 @@
 """Measures what each choice of a generative model is worth: it is trained again without it.
 
-    python -m benchmarks.ablation --examples DIR --judge DIR     6 minutes a variant on two cores
+    python -m benchmarks.ablation --output DIR                    6 minutes a variant on two cores
 
-Contract: ``--examples`` is the output of the Transform node, ``--judge`` a judge's SavedModel. All
-variants see the same number of images and are compared to the eval split, which is in no training;
-the test split is never read. The floor is the distance of as many train images. Seconds are those
-of the processor over all threads, so that a busy machine does not change them much.
+Contract: all variants see the same number of images, under one judge that is trained first, and are
+compared to the held-out images of the train file, which are in no training; the test images are not
+looked at. The floor is the distance of as many train images. Seconds are those of the processor
+over all threads, so that a busy machine does not change them much. The folder gets the table and a
+picture of each variant's first 64 images.
 """
 
 from __future__ import annotations
@@ -14,29 +15,25 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import keras
-import numpy as np
 from rich.console import Console
 
 from benchmarks.pipeline import machine
-from benchmarks.scaling import table
-from components.evaluator.frechet import frechet_distance_of
-from components.evaluator.inception_score import class_histogram, inception_score, total_variation
-from components.evaluator.models import LoadedModel, load_model
+from benchmarks.scaling import markdown, table
+from benchmarks.splits import Splits, read_splits
+from benchmarks.train_models import (
+    Judge,
+    diffusion_draw,
+    fit_diffusion,
+    fit_gan,
+    gan_draw,
+    train_judge,
+)
 from pipeline.config import RunConfig, load_config
 from trainer_modules.common.config import InputError, require
-from trainer_modules.common.data import Digits, read_digits
-from trainer_modules.diffusion import sampler
-from trainer_modules.diffusion import train as diffusion
-from trainer_modules.diffusion.config import DiffusionConfig
-from trainer_modules.diffusion.model import DiffusionTrainer, build_network
-from trainer_modules.gan import train as gan
-from trainer_modules.gan.config import GanConfig
-
-_BATCH = 500  # images per call of sampler and judge
+from trainer_modules.diffusion.sampler import ETA
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,30 +42,12 @@ class Variant:
 
     model: str  # diffusion or gan
     settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    etas: tuple[float, ...] = (sampler.ETA,)  # each draws from the same trained network
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """One trained variant, and how to draw from it."""
-
-    parameters: int
-    images: int  # seen in training
-    draws: dict[str, Callable[[int, int], np.ndarray]]  # by sampler: (count, seed) -> images
-
-
-@dataclasses.dataclass(frozen=True)
-class HeldOut:
-    """What every variant is compared with."""
-
-    features: np.ndarray  # [N, D] of the eval split
-    shares: np.ndarray  # [K] of its classes
-    floor: float  # distance of as many train images as a variant draws
+    etas: tuple[float, ...] = (ETA,)  # each draws from the same trained network
 
 
 _GAN_BEFORE = {"generator_learning_rate": 1e-3, "discriminator_learning_rate": 1e-3}
 VARIANTS = {
-    "diffusion": Variant("diffusion", etas=(0.0, 1.0, sampler.ETA)),
+    "diffusion": Variant("diffusion", etas=(0.0, 1.0, ETA)),
     "diffusion, batch of 128": Variant("diffusion", {"batch_size": 128}),
     "diffusion, twice the steps' length": Variant("diffusion", {"learning_rate": 4e-3}),
     "diffusion, narrow global block": Variant("diffusion", {"global_width": 64}),
@@ -86,112 +65,66 @@ _TITLES = ["variant", "sampler", "parameters", "images", "seconds", "FD / floor"
 def main(arguments: list[str] | None = None) -> int:
     """Trains and scores the variants, and prints the table; 2 is the user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--examples", required=True, help="output directory of Transform")
-    parser.add_argument("--judge", required=True, help="directory of the judge's SavedModel")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--profile", default="quick", help="quick, full or smoke")
+    parser.add_argument("--data", help="directory of IDX files")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--samples", type=int, default=2500, help="images per set, at most 5,000")
+    parser.add_argument("--output", required=True, help="folder of the table and the pictures")
     options = parser.parse_args(arguments)
+    folder = Path(options.output)
     try:
-        config = load_config(options.profile, None, options.set)
-        judge = load_model("judge", options.judge, _BATCH)
-        splits = [
-            read_digits([str(Path(options.examples) / f"Split-{name}" / "*")])
-            for name in ("train", "eval")
-        ]
-        beside = look(config, *splits, judge, options.samples)
+        config = load_config(options.profile, options.data, options.set)
+        evaluator = dataclasses.replace(config.evaluator, samples=options.samples)
+        config = dataclasses.replace(config, evaluator=evaluator)
+        splits = read_splits(config.data_dir, config.data.max_images)
+        least = min(len(splits.train.images), len(splits.held_out.images))
+        require(
+            options.samples <= least, f"--samples must be at most {least}, the held-out images."
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        model, _ = train_judge(config, splits)
+        judged = Judge(model, config, splits.train.images, splits.held_out.images)
         lines = [_TITLES]
         for name in options.variants:
-            lines += measure(name, config, *splits, judge, beside, options.samples)
+            lines += measure(name, config, splits, judged, folder)
+            words = f"{machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
+            (folder / "table.md").write_text(f"{words}\n\n{markdown(lines)}", encoding="utf-8")
     except InputError as error:
         print(f"ablation: {error}", file=sys.stderr)
         return 2
-    Console(width=140).print(machine(), table(lines), sep="\n", highlight=False)
+    Console(width=140).print(words, table(lines), sep="\n", highlight=False)
     return 0
 
 
-def look(
-    config: RunConfig, digits: Digits, held_out: Digits, judge: LoadedModel, samples: int
-) -> HeldOut:
-    """The judge's view of the eval split, and the distance of ``samples`` train images from it.
-
-    Raises:
-        InputError: There are fewer train images than ``samples``.
-    """
-    require(samples <= len(digits.images), "There are fewer train images than --samples.")
-    target = judge.run("serving_default", image=held_out.images)
-    part = np.random.default_rng(config.seed).permutation(len(digits.images))[:samples]
-    real = judge.run("serving_default", image=digits.images[part])["features"]
-    floor = frechet_distance_of(real, target["features"])
-    return HeldOut(target["features"], class_histogram(target["probabilities"]), floor)
-
-
 def measure(
-    name: str,
-    config: RunConfig,
-    digits: Digits,
-    held_out: Digits,
-    judge: LoadedModel,
-    beside: HeldOut,
-    samples: int,
+    name: str, config: RunConfig, splits: Splits, judged: Judge, folder: Path
 ) -> list[list[str]]:
     """Trains the variant ``name``; gives one line of the table for each sampler."""
     variant = VARIANTS[name]
     settings = dataclasses.replace(getattr(config, variant.model), **variant.settings)
-    keras.utils.set_random_seed(settings.seed)
-    start = time.process_time()
+    begun = time.process_time()
     if variant.model == "gan":
-        trained = _train_gan(settings, digits)
+        game, history, _ = fit_gan(settings, splits)
+        network, draws = game.generator, {"": gan_draw(game, settings)}
     else:
-        trained = _train_diffusion(settings, variant.etas, digits, held_out)
-    seconds = time.process_time() - start
+        network, history, _, _ = fit_diffusion(settings, splits)
+        draws = {
+            f"eta {eta:g}": diffusion_draw(
+                network, settings, splits.train, settings.sample_steps, eta
+            )
+            for eta in variant.etas
+        }
+    seconds = time.process_time() - begun
 
     lines = []
-    for label, draw in trained.draws.items():
-        images = np.concatenate(
-            [draw(min(_BATCH, samples - i), i) for i in range(0, samples, _BATCH)]
-        ).astype("float32")
-        judged = judge.run("serving_default", image=images)
-        distance = frechet_distance_of(judged["features"], beside.features) / beside.floor
-        score, _ = inception_score(judged["probabilities"])
-        off = total_variation(class_histogram(judged["probabilities"]), beside.shares)
-        sizes = [f"{trained.parameters:,}", f"{trained.images:,}", f"{seconds:.0f}"]
-        figures = [f"{distance:.1f}", f"{score:.2f}", f"{off:.3f}"]
-        lines.append([name, label, *sizes, *figures])
+    for label, (draw, flops) in draws.items():
+        found = judged.draw(f"{name} {label}".strip(), label, flops, draw, folder).figures
+        images = history.steps * settings.batch_size
+        sizes = [f"{network.count_params():,}", f"{images:,}", f"{seconds:.0f}"]
+        figures = [f"{found['FD / floor']:.1f}", f"{found['Inception Score']:.2f}"]
+        lines.append([name, label, *sizes, *figures, f"{found['class TV']:.3f}"])
     return lines
-
-
-def _train_diffusion(
-    config: DiffusionConfig, etas: tuple[float, ...], digits: Digits, held_out: Digits
-) -> Trained:
-    network = build_network(config)
-    mean, std = digits.pixel_mean, digits.pixel_std
-    trainer = DiffusionTrainer(network, mean, std, config.seed)
-    optimizer = diffusion.build_optimizer(config, len(digits.images))
-    history = diffusion.fit(trainer, config, "train", optimizer, digits, held_out)
-    optimizer.finalize_variable_values(network.trainable_variables)
-    generator = diffusion.generator_of(network, config, digits)
-
-    def drawn_with(eta: float):
-        return lambda count, seed: diffusion.draw_samples(
-            generator, count, config.sample_steps, mean, std, seed, eta
-        )
-
-    draws = {f"eta {eta:g}": drawn_with(eta) for eta in etas}
-    return Trained(network.count_params(), history.steps * config.batch_size, draws)
-
-
-def _train_gan(config: GanConfig, digits: Digits) -> Trained:
-    steps = len(digits.images) // config.batch_size * config.epochs
-    model = gan.build_gan(config, steps)
-    gan.fit(model, config, digits, lambda *_: None)
-
-    def draw(count: int, seed: int) -> np.ndarray:
-        latents = np.random.default_rng(seed).standard_normal((count, config.latent_size))
-        return model.generator.predict(latents.astype("float32"), batch_size=_BATCH, verbose=0)
-
-    return Trained(model.generator.count_params(), steps * config.batch_size, {"": draw})
 
 
 if __name__ == "__main__":

@@ -133,7 +133,8 @@ def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
     """Yields the works of ours, then those of the plain models, which get as many seconds."""
     model, work = train_judge(config, splits)
     yield work
-    judged, statistics = Judge(model, config, splits), pixel_statistics(splits.train.images)
+    judged = Judge(model, config, splits.train.images, splits.test.images)
+    statistics = pixel_statistics(splits.train.images)
     seconds = {}
     for trained in (
         train_autoencoder(config, splits, statistics, folder),

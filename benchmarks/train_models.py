@@ -21,7 +21,7 @@ from components.evaluator.bootstrap import interval, mean_replicates
 from components.evaluator.clustering import kmeans_runs
 from components.evaluator.denoising import add_noise, linear_optimum
 from components.evaluator.frechet import frechet_distance_of
-from components.evaluator.inception_score import inception_score
+from components.evaluator.inception_score import class_histogram, inception_score, total_variation
 from components.evaluator.reconstruction import (
     PixelStatistics,
     pca_reconstruction,
@@ -33,18 +33,22 @@ from components.evaluator.reconstruction import (
 from pipeline.config import RunConfig
 from trainer_modules.autoencoder import train as autoencoder
 from trainer_modules.autoencoder.model import build_decoder, build_encoder
+from trainer_modules.common.data import Digits
 from trainer_modules.common.precision import FLOAT32, recast
-from trainer_modules.common.training import History, freeze_all_but, save_grid
+from trainer_modules.common.training import History, freeze_all_but, save_grid, steps_per_epoch
 from trainer_modules.diffusion import train as diffusion
+from trainer_modules.diffusion.config import DiffusionConfig
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
-from trainer_modules.diffusion.sampler import Sampler
+from trainer_modules.diffusion.sampler import ETA, Sampler
 from trainer_modules.diffusion.signatures import denoise
 from trainer_modules.gan import train as gan
+from trainer_modules.gan.config import GanConfig
 from trainer_modules.judge import train as judge
 from trainer_modules.judge.model import build_model
 
 SIGMA = 0.4  # deviation of the noise that is removed, in [0, 1] pixel units
 _GRID = 64  # images in a picture
+Draw = Callable[[int, int], np.ndarray]  # (count, seed) -> images [count, 28, 28, 1] in [0, 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,7 @@ def train_all(config: RunConfig, splits: Splits, folder: Path) -> Iterator[Work]
     """Yields each training and each sampler once it is done; pictures go to ``folder``."""
     model, work = train_judge(config, splits)
     yield work
-    judged = Judge(model, config, splits)
+    judged = Judge(model, config, splits.train.images, splits.test.images)
     statistics = pixel_statistics(splits.train.images)
     yield from train_autoencoder(config, splits, statistics, folder)
     yield from train_diffusion(config, splits, statistics, judged, folder)
@@ -71,19 +75,20 @@ def train_all(config: RunConfig, splits: Splits, folder: Path) -> Iterator[Work]
 
 
 class Judge:
-    """The trained judge, and how far real images are from the test images in its features."""
+    """The trained judge, and how far ``train`` images are from ``target``'s in its features."""
 
-    def __init__(self, model: keras.Model, config: RunConfig, splits: Splits):
+    def __init__(
+        self, model: keras.Model, config: RunConfig, train: np.ndarray, target: np.ndarray
+    ):
         self._model = keras.Model(model.input, [model.output, model.get_layer("features").output])
         self._config = config.evaluator
-        train = splits.train.images
         self.samples = min(self._config.samples, len(train))
         part = np.random.default_rng(self._config.seed).permutation(len(train))[: self.samples]
-        self._target, self._real = self._look(splits.test.images)
+        self._target, self._real = self._look(target)
         self._floor = frechet_distance_of(self._look(train[part])[0], self._target)
 
     def figures(self, images: np.ndarray) -> dict[str, float]:
-        """Fréchet distance, also over that of as many train images, and Inception Score."""
+        """Fréchet distance, also over that of as many train images; Inception Score; classes."""
         features, probabilities = self._look(images)
         distance = frechet_distance_of(features, self._target)
         (score, _), (real, _) = (
@@ -93,11 +98,12 @@ class Judge:
             "FD": distance,
             "FD / floor": distance / self._floor,
             "Inception Score": score,
-            "Inception Score of test images": real,
+            "Inception Score of real images": real,
+            "class TV": total_variation(*map(class_histogram, (probabilities, self._real))),
         }
 
-    def draw(self, model: str, work: str, flops: int, draw, folder: Path) -> Work:
-        """Draws ``samples`` images by ``draw(count, seed)`` and looks at them.
+    def draw(self, model: str, work: str, flops: int, draw: Draw, folder: Path) -> Work:
+        """Draws ``samples`` images and looks at them.
 
         The seconds are those of all calls but the first, which compiles.
         """
@@ -198,26 +204,12 @@ def train_diffusion(
             "PSNR of the linear optimum": linear,
         }
 
-    keras.utils.set_random_seed(settings.seed)
-    network = recast(build_network(settings), settings.precision)
-    trainer = DiffusionTrainer(network, mean, std, settings.seed)
-    optimizer = diffusion.build_optimizer(settings, len(train.images))
-    flops = step_flops(network)
-    history, seconds = _timed(
-        lambda: diffusion.fit(trainer, settings, "train", optimizer, train, splits.held_out)
-    )
-    network = recast(network, FLOAT32)
+    network, history, seconds, flops = fit_diffusion(settings, splits)
     images = history.steps * settings.batch_size
     yield Work("diffusion", "train", figures(network), seconds, images, flops)
 
     steps = config.evaluator.generate_steps
-    generator = diffusion.generator_of(network, settings, train)
-    sampler = Sampler(generator, steps, mean, std)
-
-    def draw(count: int, seed: int) -> np.ndarray:
-        return sampler.predict_on_batch(sampler.noise(count, seed))
-
-    flops = steps * forward_flops(generator)
+    draw, flops = diffusion_draw(network, settings, train, steps)
     yield judged.draw("diffusion", f"generate, {steps} steps", flops, draw, folder)
 
     settings = config.finetune_diffusion
@@ -239,25 +231,66 @@ def train_diffusion(
     yield Work("diffusion", "finetune", found, seconds, images, flops)
 
 
+def fit_diffusion(
+    settings: DiffusionConfig, splits: Splits
+) -> tuple[keras.Model, History, float, int]:
+    """The averaged network in float32, the training's record, its seconds, operations an image."""
+    train = splits.train
+    keras.utils.set_random_seed(settings.seed)
+    network = recast(build_network(settings), settings.precision)
+    trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, settings.seed)
+    optimizer = diffusion.build_optimizer(settings, len(train.images))
+    flops = step_flops(network)
+    history, seconds = _timed(
+        lambda: diffusion.fit(trainer, settings, "train", optimizer, train, splits.held_out)
+    )
+    return recast(network, FLOAT32), history, seconds, flops
+
+
+def diffusion_draw(
+    network: keras.Model, settings: DiffusionConfig, train: Digits, steps: int, eta: float = ETA
+) -> tuple[Draw, int]:
+    """How images are drawn from ``network`` in ``steps`` calls, and the operations of each."""
+    generator = diffusion.generator_of(network, settings, train)
+    sampler = Sampler(generator, steps, train.pixel_mean, train.pixel_std, eta)
+
+    def draw(count: int, seed: int) -> np.ndarray:
+        return sampler.predict_on_batch(sampler.noise(count, seed))
+
+    return draw, steps * forward_flops(generator)
+
+
 def train_gan(config: RunConfig, splits: Splits, judged: Judge, folder: Path) -> Iterator[Work]:
     """Training and drawing; the balance that the two sides end in is the training's figure."""
     settings = config.gan
-    keras.utils.set_random_seed(settings.seed)
-    steps = len(splits.train.images) // settings.batch_size * settings.epochs
-    model = gan.build_gan(settings, steps)
-    flops = gan_flops(model.generator, model.discriminator)
-    history, seconds = _timed(lambda: gan.fit(model, settings, splits.train, lambda *_: None))
+    model, history, seconds = fit_gan(settings, splits)
     accuracy = float(np.mean(history.curves["discriminator_accuracy"][-1000:]))
     figures = {"discriminator right on": accuracy, "events": len(history.events)}
+    flops = gan_flops(model.generator, model.discriminator)
     yield Work("gan", "train", figures, seconds, history.steps * settings.batch_size, flops)
 
+    draw, flops = gan_draw(model, settings)
+    yield judged.draw("gan", "generate", flops, draw, folder)
+
+
+def fit_gan(settings: GanConfig, splits: Splits) -> tuple[gan.Gan, History, float]:
+    """Both networks, the generator's averaged; the training's record and its seconds."""
+    keras.utils.set_random_seed(settings.seed)
+    steps = steps_per_epoch(len(splits.train.images), settings.batch_size) * settings.epochs
+    model = gan.build_gan(settings, steps)
+    history, seconds = _timed(lambda: gan.fit(model, settings, splits.train, lambda *_: None))
+    return model, history, seconds
+
+
+def gan_draw(model: gan.Gan, settings: GanConfig) -> tuple[Draw, int]:
+    """How images are drawn from the generator, and the operations of each."""
     generator = recast(model.generator, FLOAT32)
 
     def draw(count: int, seed: int) -> np.ndarray:
         shape = (count, settings.latent_size)
         return generator.predict_on_batch(keras.random.normal(shape, seed=seed))
 
-    yield judged.draw("gan", "generate", forward_flops(generator), draw, folder)
+    return draw, forward_flops(generator)
 
 
 def _gain(name: str, gains: np.ndarray, config: RunConfig) -> dict[str, float]:

@@ -26,10 +26,10 @@ _GRID_IMAGES = 64
 
 
 def draw_samples(
-    generator, count: int, steps: int, mean: float, std: float, seed: int, eta: float = sampler.ETA
+    generator, count: int, steps: int, mean: float, std: float, seed: int
 ) -> np.ndarray:
     """Images [count, 28, 28, 1] in [0, 1] from pure noise, on any Keras backend."""
-    model = sampler.Sampler(generator, steps, mean, std, eta)
+    model = sampler.Sampler(generator, steps, mean, std)
     return keras.ops.convert_to_numpy(model(model.noise(count, seed)))
 
 
