@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -28,6 +29,7 @@ from trainer_modules.gan.model import Side
 _LATENT = 100
 _EMA = 0.999
 _SIGNAL = (0.02, 0.95)  # least and largest share of the signal, as the angles' cosines
+_HELD_OUT = 1000  # images that choose between averaged and last weights
 _BIG = 1_000_000  # epochs; the clock ends a training
 
 
@@ -214,18 +216,36 @@ def draw_ddim(sampler: Ddim, count: int, seed: int) -> np.ndarray:
     return sampler.predict_on_batch(keras.random.normal((count, 32, 32, 1), seed=seed))
 
 
-def train_ddim(train: Digits, seconds: float, seed: int) -> keras.Model:
-    """The averaged network after ``seconds`` of training on images padded to 32x32."""
+def train_ddim(train: Digits, held_out: Digits, seconds: float, seed: int) -> keras.Model:
+    """The network after ``seconds`` of training on images padded to 32x32.
+
+    The example draws with averaged weights. In a short training that average is still near the
+    first weights, so the last ones are kept where they predict the noise of ``held_out`` better.
+    """
     keras.utils.set_random_seed(seed)
     network = build_ddim()
     trainer = _NoisePrediction(network, seed)
     optimizer = keras.optimizers.AdamW(1e-3, weight_decay=1e-4, use_ema=True, ema_momentum=_EMA)
     trainer.compile(optimizer=optimizer)
-    padded = np.pad(train.images, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    images = (padded - train.pixel_mean) / train.pixel_std
+
+    def standardised(digits: Digits) -> np.ndarray:
+        padded = np.pad(digits.images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+        return (padded - train.pixel_mean) / train.pixel_std
+
+    images, others = standardised(train), standardised(held_out)[:_HELD_OUT]
     _fit(trainer, images, None, min(64, len(images)), seconds)
-    optimizer.finalize_variable_values(network.trainable_variables)
+    keep_better_weights(
+        network, optimizer, lambda: trainer.evaluate(others, batch_size=64, verbose=0)
+    )
     return network
+
+
+def keep_better_weights(network: keras.Model, optimizer, loss: Callable[[], float]) -> None:
+    """Leaves the averaged weights in ``network``, or the last where their ``loss`` is lower."""
+    last, reached = network.get_weights(), loss()
+    optimizer.finalize_variable_values(network.trainable_variables)
+    if loss() > reached:
+        network.set_weights(last)
 
 
 def build_denoiser() -> keras.Model:

@@ -154,7 +154,7 @@ def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
     )
 
     budget, steps = seconds["diffusion", "train"], config.evaluator.generate_steps
-    network = baselines.train_ddim(train, budget, seed)
+    network = baselines.train_ddim(train, splits.held_out, budget, seed)
     yield Work("DDIM", "train", {}, budget, 0, 0)
     sampler = baselines.Ddim(network, steps, mean, std)
     yield judged.draw(

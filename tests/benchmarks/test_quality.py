@@ -74,6 +74,26 @@ def test_ddim_ends_in_the_image_when_the_noise_is_predicted_rightly():
     np.testing.assert_allclose(found, image[:, 2:-2, 2:-2], atol=1e-4)
 
 
+@pytest.mark.parametrize("steps, averaged", [(5, False), (400, True)])
+def test_averaged_weights_are_kept_only_where_they_are_better(steps, averaged):
+    # The best weight is 1; steps of 0.3 get near it at once and then swing about it.
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    network.set_weights([np.zeros((1, 1), "float32")])
+    optimizer = keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.98)
+    weight = network.trainable_variables[0]
+    rng = np.random.default_rng(1)
+    for _ in range(steps):
+        noisy = keras.ops.convert_to_tensor(weight) - 1 - rng.normal(size=(1, 1), scale=0.5)
+        optimizer.apply([keras.ops.cast(noisy, "float32")], [weight])
+    last = float(network.get_weights()[0][0, 0])
+    baselines.keep_better_weights(
+        network, optimizer, lambda: abs(float(network.get_weights()[0][0, 0]) - 1)
+    )
+    found = float(network.get_weights()[0][0, 0])
+    assert (found != last) == averaged
+    assert abs(found - 1) <= abs(last - 1)
+
+
 def test_the_table_has_mean_deviation_target_and_seconds():
     def works(distance: float, plain: float, seconds: float) -> list[Work]:
         found = [Work("judge", "train", {"accuracy": 0.99}, 10.0, 1, 1)]
