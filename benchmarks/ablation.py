@@ -85,10 +85,10 @@ def main(arguments: list[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         model, _ = train_judge(config, splits)
         judged = Judge(model, config, splits.train.images, splits.held_out.images)
+        words = f"{machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
         lines = [_TITLES]
         for name in options.variants:
             lines += measure(name, config, splits, judged, folder)
-            words = f"{machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
             (folder / "table.md").write_text(f"{words}\n\n{markdown(lines)}", encoding="utf-8")
     except InputError as error:
         print(f"ablation: {error}", file=sys.stderr)
