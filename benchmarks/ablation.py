@@ -106,7 +106,7 @@ def measure(
     begun = time.process_time()
     if variant.model == "gan":
         game, history, _ = fit_gan(settings, splits)
-        network, draws = game.generator, {"": gan_draw(game, settings)}
+        network, draws = game.generator, {"": gan_draw(game, settings, splits.train)}
     else:
         network, history, _, _ = fit_diffusion(settings, splits)
         draws = {

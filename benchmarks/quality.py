@@ -1,6 +1,6 @@
 """Ours beside what one would copy, given the same seconds on the same machine, over several seeds.
 
-    python -m benchmarks.quality --output DIR                      about 45 minutes a seed on two cores
+    python -m benchmarks.quality --output DIR                 about 45 minutes a seed on two cores
 
 Contract: each seed trains judge, autoencoder, diffusion model and GAN with the profile's settings,
 then each plain model of ``benchmarks.baselines`` for as many seconds as ours took, and measures all

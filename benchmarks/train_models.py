@@ -43,6 +43,7 @@ from trainer_modules.diffusion.sampler import ETA, Sampler
 from trainer_modules.diffusion.signatures import denoise
 from trainer_modules.gan import train as gan
 from trainer_modules.gan.config import GanConfig
+from trainer_modules.gan.sampler import Sampler as GanSampler
 from trainer_modules.judge import train as judge
 from trainer_modules.judge.model import build_model
 
@@ -269,7 +270,7 @@ def train_gan(config: RunConfig, splits: Splits, judged: Judge, folder: Path) ->
     flops = gan_flops(model.generator, model.discriminator)
     yield Work("gan", "train", figures, seconds, history.steps * settings.batch_size, flops)
 
-    draw, flops = gan_draw(model, settings)
+    draw, flops = gan_draw(model, settings, splits.train)
     yield judged.draw("gan", "generate", flops, draw, folder)
 
 
@@ -282,15 +283,16 @@ def fit_gan(settings: GanConfig, splits: Splits) -> tuple[gan.Gan, History, floa
     return model, history, seconds
 
 
-def gan_draw(model: gan.Gan, settings: GanConfig) -> tuple[Draw, int]:
-    """How images are drawn from the generator, and the operations of each."""
-    generator = recast(model.generator, FLOAT32)
+def gan_draw(model: gan.Gan, settings: GanConfig, train: Digits) -> tuple[Draw, int]:
+    """How images are drawn from the GAN, and the operations of each."""
+    model = gan.local_gan(model)
+    slope = gan.calibrate_scores(model, settings, train).slope
+    sampler = GanSampler(model.generator, model.discriminator, slope)
 
     def draw(count: int, seed: int) -> np.ndarray:
-        shape = (count, settings.latent_size)
-        return generator.predict_on_batch(keras.random.normal(shape, seed=seed))
+        return sampler.predict_on_batch(sampler.noise(count, seed))
 
-    return draw, forward_flops(generator)
+    return draw, 2 * (forward_flops(model.generator) + forward_flops(model.discriminator))
 
 
 def _gain(name: str, gains: np.ndarray, config: RunConfig) -> dict[str, float]:

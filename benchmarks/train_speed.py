@@ -41,6 +41,7 @@ from trainer_modules.diffusion import train as diffusion
 from trainer_modules.diffusion.model import DiffusionTrainer, build_network
 from trainer_modules.diffusion.sampler import Sampler
 from trainer_modules.gan import train as gan
+from trainer_modules.gan.sampler import Sampler as GanSampler
 from trainer_modules.judge import train as judge
 from trainer_modules.judge.model import build_model
 
@@ -121,11 +122,11 @@ def measure(name: str, config: RunConfig, splits: Splits, seconds: float) -> lis
         )
         flops, work = SAMPLE_STEPS * forward_flops(network), f"generate, {SAMPLE_STEPS} steps"
     elif name == "gan":
-        shape = (_SAMPLES, config.gan.latent_size)
         taken = call_seconds(
-            lambda i: network.predict_on_batch(keras.random.normal(shape, seed=i)), seconds
+            lambda i: network.predict_on_batch(network.noise(_SAMPLES, i)), seconds
         )
-        flops, work = forward_flops(network), "generate"
+        sides = (network.generator, network.discriminator)
+        flops, work = 2 * sum(map(forward_flops, sides)), "generate"
     else:
         return found
     return [*found, Speed(name, work, _SAMPLES, flops, _SAMPLES / taken)]
@@ -328,7 +329,7 @@ def _start_gan(settings, train: Digits) -> tuple[Loop, keras.Model]:
 
     flops = gan_flops(model.generator, model.discriminator)
     loop = Loop(batch, flops, lambda steps: seconds(_first(train, steps * batch)), fixed)
-    return loop, model.generator
+    return loop, GanSampler(model.generator, model.discriminator, slope=1.0)
 
 
 class _OneBatch:

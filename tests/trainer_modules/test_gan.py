@@ -11,6 +11,7 @@ from trainer_modules.common.training import DivergedError
 from trainer_modules.gan import train
 from trainer_modules.gan.config import GanConfig
 from trainer_modules.gan.monitor import BalanceMonitor
+from trainer_modules.gan.sampler import Sampler, calibrate
 
 SMALL = dict(channels=4, latent_size=8, batch_size=64, epochs=2, sample_every=5)
 
@@ -190,6 +191,37 @@ def test_exploding_loss_is_named():
     assert names == ["exploding loss"]
 
 
+def test_calibrated_scores_are_probabilities():
+    """Of scores between 0.3 and 0.4 the promised share is real."""
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(0.4, 0.2, 200_000), rng.normal(0.2, 0.2, 200_000)
+    found = calibrate(real, fake)
+    assert found.midpoint == pytest.approx(0.3, abs=0.002)
+    real, fake = (np.sum((scores > 0.3) & (scores < 0.4)) for scores in (real, fake))
+    promised = 1 / (1 + np.exp(-found.slope * (0.35 - found.midpoint)))
+    assert real / (real + fake) == pytest.approx(promised, abs=0.01)
+
+
+@pytest.mark.parametrize("fake", (0.6, 0.5))
+def test_a_discriminator_that_cannot_tell_has_no_slope(fake):
+    assert calibrate(np.full(9, 0.5), np.full(9, fake)).slope == 0
+
+
+@pytest.mark.parametrize("slope, share", ((0.0, 0.8), (1.0, 0.704)))
+def test_the_sampler_takes_back_what_is_drawn_too_often(slope, share):
+    """Four of five fakes are white where it should be half: 0.8^2 + 2 (0.8) (0.2) (0.2) remain."""
+    latent, image = keras.Input((1,)), keras.Input((28, 28, 1))
+    white = keras.ops.cast(latent < 0.8416, "float32")  # the normal's 80 % quantile
+    generator = keras.Model(latent, keras.ops.tile(white[:, :, None, None], (1, 28, 28, 1)))
+    ratio = keras.ops.where(image[:, 0, 0, 0] > 0.5, 0.5 / 0.8, 0.5 / 0.2)
+    sampler = Sampler(generator, keras.Model(image, keras.ops.log(ratio)), slope)
+    drawn = sampler.predict_on_batch(sampler.noise(20_000, seed=1))[:, 0, 0, 0]
+    assert drawn.mean() == pytest.approx(share, abs=0.01)
+    np.testing.assert_array_equal(
+        drawn, sampler.predict_on_batch(sampler.noise(20_000, seed=1))[:, 0, 0, 0]
+    )
+
+
 def test_run_fn_writes_history_grids_and_signatures(fn_args, digits):
     import tensorflow as tf
 
@@ -203,6 +235,7 @@ def test_run_fn_writes_history_grids_and_signatures(fn_args, digits):
         assert len(curves[name]) == 8 and np.isfinite(curves[name]).all()
     assert (folder / "samples/step_000005.png").exists()
     assert any((folder / "logs").rglob("events.out.tfevents*"))
+    assert record["calibration"]["slope"] >= 0
 
     served = tf.saved_model.load(args.serving_model_dir).signatures
     images = served["generate"](seed=tf.constant(3), count=tf.constant(6))["image"]
@@ -211,8 +244,9 @@ def test_run_fn_writes_history_grids_and_signatures(fn_args, digits):
     np.testing.assert_array_equal(images, again)
     score = served["discriminate"](image=tf.constant(digits.images[:4]))["score"]
     assert score.shape == (4,) and ((score.numpy() >= 0) & (score.numpy() <= 1)).all()
-    latent = tf.random.stateless_normal([2, 8], [3, 0])
-    decoded = served["serving_default"](latent=latent)["image"]
-    assert decoded.shape == (2, 28, 28, 1)
+    latents = tf.random.stateless_normal([6, 2, 8], [3, 0])
+    pairs = [served["serving_default"](latent=latents[:, i])["image"].numpy() for i in range(2)]
+    far = [np.abs(images.numpy() - pair).max(axis=(1, 2, 3)) for pair in pairs]
+    assert (np.min(far, axis=0) < 1e-5).all()  # each is one of its two candidates
     png = served["generate_png"](seed=tf.constant(3), count=tf.constant(2))["image_bytes"]
     assert tf.io.decode_png(png[0]).shape == (28, 28, 1)

@@ -6,31 +6,35 @@ import keras
 from keras import ops
 
 from trainer_modules.common.export import Signature, image_spec, spec, with_png
+from trainer_modules.gan.sampler import Calibration, Sampler
 
 
 def signatures(
-    generator: keras.Model, discriminator: keras.Model, midpoint: float
+    generator: keras.Model, discriminator: keras.Model, calibration: Calibration
 ) -> dict[str, Signature]:
     """Named signatures on float32 images in [0, 1] and on PNG files.
 
     Args:
         generator: With the averaged weights.
         discriminator: Its scores mean something only as differences.
-        midpoint: Score half-way between the mean real and the mean fake of the train split; a
-            score above it counts as real.
+        calibration: Of these scores on the train split; one above its midpoint counts as real.
     """
     import tensorflow as tf
 
     latent_size = generator.input_shape[-1]
+    sampler = Sampler(generator, discriminator, calibration.slope)
 
     def decode(latent):
         return {"image": generator(latent, training=False)}
 
     def generate(seed, count):
-        return decode(tf.random.stateless_normal([count, latent_size], tf.stack([seed, 0])))
+        latents = tf.random.stateless_normal([count, 2, latent_size], tf.stack([seed, 0]))
+        uniform = tf.random.stateless_uniform([count], tf.stack([seed, 1]))
+        return {"image": sampler((latents, uniform))}
 
     def discriminate(image):
-        return {"score": ops.sigmoid(discriminator(image, training=False) - midpoint)}
+        score = discriminator(image, training=False) - calibration.midpoint
+        return {"score": ops.sigmoid(calibration.slope * score)}
 
     seed = {"seed": spec("seed", [], "int32"), "count": spec("count", [], "int32")}
     return with_png(

@@ -27,9 +27,11 @@ from trainer_modules.gan.model import (
     build_generator,
 )
 from trainer_modules.gan.monitor import COLLAPSED, BalanceMonitor
+from trainer_modules.gan.sampler import Calibration, calibrate
 from trainer_modules.gan.signatures import signatures
 
 _GRID_IMAGES = 64
+_CALIBRATION_IMAGES = 5000
 _REPORT_EVERY = 20  # steps between progress records and looks at the spread of the fakes
 _RESTARTS = 3  # after which a collapsed generator is left to the gates
 _WATCHED = ("discriminator_loss", "discriminator_accuracy", "fake_spread")  # by the monitor
@@ -187,14 +189,15 @@ def local_gan(gan: Gan) -> Gan:
     )
 
 
-def score_midpoint(gan: Gan, config: GanConfig, images: np.ndarray) -> float:
-    """Score half-way between the mean real and the mean fake, over as many fakes as reals."""
+def calibrate_scores(gan: Gan, config: GanConfig, train: Digits) -> Calibration:
+    """Of the discriminator's scores, over 5,000 images of the train split and as many fakes."""
+    images = train.images[:_CALIBRATION_IMAGES]
     rng = np.random.default_rng(config.seed + 1)
     latents = rng.standard_normal((len(images), config.latent_size), "float32")
     fakes = gan.generator.predict(latents, batch_size=512, verbose=0)
     real = gan.discriminator.predict(images, batch_size=512, verbose=0)
     fake = gan.discriminator.predict(fakes, batch_size=512, verbose=0)
-    return float(real.mean() + fake.mean()) / 2
+    return calibrate(real, fake)
 
 
 def run_fn(fn_args) -> None:
@@ -227,12 +230,13 @@ def run_fn(fn_args) -> None:
             return
     gan = local_gan(gan)
 
-    midpoint = score_midpoint(gan, config, train.images[:5000])
+    calibration = calibrate_scores(gan, config, train)
     networks = [gan.generator, gan.discriminator]
-    entries = signatures(gan.generator, gan.discriminator, midpoint)
+    entries = signatures(gan.generator, gan.discriminator, calibration)
     export.write_saved_model(fn_args.serving_model_dir, networks, entries)
     training.save_keras(gan.generator, folder, "generator")
     training.save_keras(gan.discriminator, folder, "discriminator")
     record = history.as_dict(networks, config.batch_size)
-    training.write_records(folder, {**record, "score_midpoint": midpoint}, config)
+    record["calibration"] = dataclasses.asdict(calibration)
+    training.write_records(folder, record, config)
     checkpoint.remove(fn_args)
