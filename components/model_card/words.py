@@ -123,6 +123,7 @@ WORDS = {
             "Goodfellow et al. 2014, Generative adversarial nets, NeurIPS.",
             "Huang et al. 2024, The GAN is dead; long live the GAN! A modern GAN baseline, "
             "NeurIPS.",
+            "Turner et al. 2019, Metropolis-Hastings generative adversarial networks, ICML.",
         ),
         uses=(
             "Generating 28x28 grey images like those it was trained on, fast, for tests, "
@@ -131,7 +132,7 @@ WORDS = {
         ),
         signatures=(
             ("serving_default", "latent to image"),
-            ("generate", "seed and count to images"),
+            ("generate", "seed and count to images, each the discriminator's pick of two"),
             ("discriminate", "image to the discriminator's probability that it is real"),
         ),
         factors=("class of what is generated, as the judge sees it",),
