@@ -70,6 +70,11 @@ def gan_flops(generator: keras.Model, discriminator: keras.Model) -> int:
     return discriminator_step + step_flops(generator) + 2 * through
 
 
+def gan_draw_flops(generator: keras.Model, discriminator: keras.Model) -> int:
+    """Operations per image drawn: two candidates, and the discriminator's look at each."""
+    return 2 * (forward_flops(generator) + forward_flops(discriminator))
+
+
 def _output_flops(operation) -> int:
     """Operations per image of one layer's output; 0 for what multiplies with no weights."""
     if isinstance(operation, keras.layers.Conv2D | keras.layers.Dense):

@@ -15,7 +15,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmarks.flops import autoencoder_flops, forward_flops, gan_flops, step_flops
+from benchmarks.flops import (
+    autoencoder_flops,
+    forward_flops,
+    gan_draw_flops,
+    gan_flops,
+    step_flops,
+)
 from benchmarks.splits import Splits
 from components.evaluator.bootstrap import interval, mean_replicates
 from components.evaluator.clustering import kmeans_runs
@@ -292,7 +298,7 @@ def gan_draw(model: gan.Gan, settings: GanConfig, train: Digits) -> tuple[Draw, 
     def draw(count: int, seed: int) -> np.ndarray:
         return sampler.predict_on_batch(sampler.noise(count, seed))
 
-    return draw, 2 * (forward_flops(model.generator) + forward_flops(model.discriminator))
+    return draw, gan_draw_flops(model.generator, model.discriminator)
 
 
 def _gain(name: str, gains: np.ndarray, config: RunConfig) -> dict[str, float]:

@@ -26,7 +26,13 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from benchmarks.flops import autoencoder_flops, forward_flops, gan_flops, step_flops
+from benchmarks.flops import (
+    autoencoder_flops,
+    forward_flops,
+    gan_draw_flops,
+    gan_flops,
+    step_flops,
+)
 from benchmarks.pipeline import machine
 from benchmarks.scaling import markdown, table
 from benchmarks.splits import Splits, read_splits
@@ -125,8 +131,7 @@ def measure(name: str, config: RunConfig, splits: Splits, seconds: float) -> lis
         taken = call_seconds(
             lambda i: network.predict_on_batch(network.noise(_SAMPLES, i)), seconds
         )
-        sides = (network.generator, network.discriminator)
-        flops, work = 2 * sum(map(forward_flops, sides)), "generate"
+        flops, work = gan_draw_flops(network.generator, network.discriminator), "generate"
     else:
         return found
     return [*found, Speed(name, work, _SAMPLES, flops, _SAMPLES / taken)]
