@@ -203,6 +203,7 @@ def test_only_models_whose_inputs_all_have_a_batch_are_batched():
     from trainer_modules.diffusion.signatures import signatures as of_diffusion
     from trainer_modules.gan import model as gan
     from trainer_modules.gan.config import GanConfig
+    from trainer_modules.gan.sampler import Calibration
     from trainer_modules.gan.signatures import signatures as of_gan
 
     small = AutoencoderConfig(channels=4)
@@ -214,7 +215,7 @@ def test_only_models_whose_inputs_all_have_a_batch_are_batched():
             autoencoder.build_encoder(small), autoencoder.build_decoder(small)
         ),
         "diffusion": of_diffusion(network, network, 0.1, 0.3),
-        "gan": of_gan(*networks, 0.0),
+        "gan": of_gan(*networks, Calibration(midpoint=0.0, slope=1.0)),
     }
     with_scalars = {
         model
