@@ -71,6 +71,9 @@ def set_environment() -> None:
     sys.argv = sys.argv[:1]  # TFX hands the rest to absl, which has flags of its own
     os.environ["TF_USE_LEGACY_KERAS"] = "0"  # tensorflow_transform would set it to 1
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors reach the log
+    # oneDNN's convolutions, which TensorFlow takes by itself only where there is AVX512; on a CPU
+    # with AVX2 alone they train these models up to 1.7 times as fast.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def _run_logged(config, from_node, build, run_id, log, screen) -> RunResult:

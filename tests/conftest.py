@@ -15,6 +15,7 @@ import pytest
 
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in a run
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_TRAIN, SMALL_TEST = 3000, 600

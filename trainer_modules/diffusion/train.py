@@ -85,10 +85,9 @@ def _schedule(config, images: int):
 
 
 def build_optimizer(config: DiffusionConfig, images: int) -> keras.optimizers.Optimizer:
-    """AdamW over all passes of ``images``, with the moving average that is served."""
-    return keras.optimizers.AdamW(
+    """Adam over all passes of ``images``, with the moving average that is served."""
+    return keras.optimizers.Adam(
         _schedule(config, images),
-        weight_decay=config.weight_decay,
         use_ema=True,
         ema_momentum=config.ema_momentum,
         global_clipnorm=training.CLIP_NORM,
