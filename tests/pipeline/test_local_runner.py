@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("tfx")
 from pipeline.config import RunConfig
-from pipeline.local_runner import StartError, run
+from pipeline.local_runner import StartError, run, set_environment
 from pipeline.results import load_results
 from tests.pipeline.toy import toy_pipeline
 from trainer_modules.common.config import InputError
@@ -163,3 +163,11 @@ def test_a_run_that_cannot_start_says_why_and_keeps_the_stack_trace_in_the_log(c
         run(config, build=toy_pipeline())
     assert "\n" not in str(caught.value)
     assert "Traceback" in Path(str(caught.value).rpartition("the log is ")[2]).read_text()
+
+
+@pytest.mark.parametrize("users", (None, "0"))
+def test_onednn_is_asked_for_unless_the_user_chose(monkeypatch, users):
+    monkeypatch.setattr(sys, "argv", ["inkwell"])
+    monkeypatch.setattr(os, "environ", {"TF_ENABLE_ONEDNN_OPTS": users} if users else {})
+    set_environment()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == (users or "1")
