@@ -23,7 +23,7 @@ NEEDED_CXXABI = (1, 3, 15)
 WAY_OUT = "use Debian 12 or later, Ubuntu 24.04 or later, or the container image (Dockerfile)"
 
 DISK_GIB = 5.0  # measured: 4.0 with bytecode and caches, which share their files
-PYTHONS = ((3, 11), (3, 10))  # in order of preference; tfx[kfp] exists only below 3.12
+PYTHON = (3, 11)  # the only one: tfx[kfp] exists below 3.12, and 3.10 gets no more fixes
 LIBRARY_DIRS = ("/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib")
 
 _PROBE = """
@@ -181,7 +181,7 @@ def python_candidates(path: str) -> list[str]:
     """Executables on the search path ``path`` that may be a fitting Python, likeliest first."""
     directories = [d for d in path.split(os.pathsep) if os.path.isabs(d)]
     directories += ["/usr/local/bin", "/usr/bin"]
-    names = ["python{}.{}".format(*version) for version in PYTHONS] + ["python3", "python"]
+    names = ["python{}.{}".format(*PYTHON), "python3", "python"]
     found = []
     for name in names:
         for directory in directories:
@@ -192,11 +192,10 @@ def python_candidates(path: str) -> list[str]:
 
 
 def choose_python(interpreters: list[Interpreter]) -> Interpreter | None:
-    """The first CPython of the best fitting version that has its headers; None if there is none."""
-    for version in PYTHONS:
-        for interpreter in interpreters:
-            if interpreter.version[:2] == version and interpreter.cpython and interpreter.headers:
-                return interpreter
+    """The first CPython 3.11 that has its headers; None if there is none."""
+    for interpreter in interpreters:
+        if interpreter.version[:2] == PYTHON and interpreter.cpython and interpreter.headers:
+            return interpreter
     return None
 
 
@@ -208,17 +207,17 @@ def find_python(path: str) -> tuple[Interpreter | None, list[Interpreter]]:
         if interpreter is None or interpreter.executable in seen:
             continue
         seen[interpreter.executable] = interpreter
-        if choose_python([interpreter]) and interpreter.version[:2] == PYTHONS[0]:
-            break  # no later one can be better
+        if choose_python([interpreter]):
+            break
     looked_at = list(seen.values())
     return choose_python(looked_at), looked_at
 
 
 def missing_python(looked_at: list[Interpreter], reason: str) -> SetupError:
     """The sentence for a machine with no fitting Python, ``reason``: why none was downloaded."""
-    headless = [i for i in looked_at if i.version[:2] in PYTHONS and i.cpython and not i.headers]
+    headless = [i for i in looked_at if i.version[:2] == PYTHON and i.cpython and not i.headers]
     if headless:
-        name = "python{}.{}".format(*headless[0].version[:2])
+        name = "python{}.{}".format(*PYTHON)
         return SetupError(
             f"{headless[0].executable} lacks its headers (Python.h), which one dependency needs, "
             f"and another Python could not be downloaded ({reason}); install them (Debian and "
@@ -226,7 +225,7 @@ def missing_python(looked_at: list[Interpreter], reason: str) -> SetupError:
         )
     have = ", ".join(sorted({"{}.{}".format(*i.version[:2]) for i in looked_at})) or "none"
     return SetupError(
-        f"Inkwell needs Python 3.11 or 3.10 (found: {have}) and one could not be downloaded "
+        f"Inkwell needs Python 3.11 (found: {have}) and one could not be downloaded "
         f"({reason}); install python3.11 with its headers and run make setup again."
     )
 

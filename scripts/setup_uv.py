@@ -19,7 +19,7 @@ from setup_machine import SetupError
 from setup_shell import LOCK_FILES, ROOT, STATE, UV, main, run, step
 
 LOCK_HEADER = """\
-# {}, each file by its SHA-256, for Python 3.10 and 3.11, Linux x86_64.
+# {}, each file by its SHA-256, for Python 3.11, Linux x86_64.
 # Made by `make lock` from pyproject.toml; not edited by hand.
 """
 LOCKS = {
@@ -97,7 +97,7 @@ def resolve(draft: str, known: dict[str, str], options: list[str]) -> dict[str, 
     """
     with open(draft, "w", encoding="utf-8") as stream:
         stream.write("".join(known.values()))
-    command = [UV, "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.10"]
+    command = [UV, "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-header", "--quiet", "--no-emit-index-url"]
     command += ["--no-emit-find-links", "--output-file", draft]
     # No second index of the user's may add files or hashes; pip's settings uv never reads.
@@ -126,7 +126,7 @@ def make_locks(options: list[str]) -> None:
         with open(os.path.join(ROOT, name), encoding="utf-8") as stream:
             known.update(entries(stream.read()))
     draft = os.path.join(STATE, "draft.lock")
-    with step("Resolving pyproject.toml for Python 3.10 and 3.11"):
+    with step("Resolving pyproject.toml for Python 3.11"):
         everything = resolve(draft, known, ["--extra", "gpu", "--group", "dev", *options])
     with step("Telling the GPU image's and development's share from it"):
         with_gpu = resolve(draft, everything, ["--extra", "gpu"])

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,6 @@ from setup_uv import lock_entry
 
 from tests.images.dockerfile import Instruction, environment, last, lineage, needed, parse
 from tests.images.sandbox import context, context_files
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()
@@ -78,7 +74,7 @@ def test_only_base_is_pinned_by_version_and_digest():
 
 def test_python_of_the_base_is_one_the_project_allows():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["requires-python"] == ">=3.10,<3.12"
+    assert project["requires-python"] == ">=3.11,<3.12"
     assert set(re.findall(r"python(3\.\d+)", TEXT)) == {"3.11"}
 
 

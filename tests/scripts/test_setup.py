@@ -179,14 +179,14 @@ def test_python_that_does_not_run_is_passed_over(tmp_path: Path):
     assert setup_machine.probe(str(tmp_path / "none")) is None
 
 
-def test_search_path_is_tried_before_the_system_and_311_before_310(tmp_path: Path):
+def test_search_path_is_tried_before_the_system_and_311_before_any_other(tmp_path: Path):
     for name in ("python3", "python3.10", "python3.11", "python3.12"):
         executable(tmp_path / name, "exit 1")
     (tmp_path / "python").write_text("not executable")
     path = os.pathsep.join(["relative", str(tmp_path), str(tmp_path)])
     found = setup_machine.python_candidates(path)
     ours = [Path(f).name for f in found if f.startswith(str(tmp_path))]
-    assert ours == ["python3.11", "python3.10", "python3"]
+    assert ours == ["python3.11", "python3"]
     assert found[0] == str(tmp_path / "python3.11")
 
 
@@ -194,12 +194,11 @@ def test_search_path_is_tried_before_the_system_and_311_before_310(tmp_path: Pat
     ("available", "chosen"),
     [
         ([(3, 10, 4), (3, 11, 9)], (3, 11, 9)),
-        ([(3, 13, 0), (3, 10, 4)], (3, 10, 4)),
-        ([(3, 13, 0), (3, 9, 2)], None),
+        ([(3, 13, 0), (3, 10, 4)], None),
         ([], None),
     ],
 )
-def test_best_fitting_python_is_chosen(available: list, chosen: tuple | None):
+def test_python_311_alone_is_chosen(available: list, chosen: tuple | None):
     found = setup_machine.choose_python([interpreter(version) for version in available])
     assert (found and found.version) == chosen
 
@@ -207,7 +206,7 @@ def test_best_fitting_python_is_chosen(available: list, chosen: tuple | None):
 def test_python_without_headers_or_not_cpython_is_not_chosen():
     headless = interpreter((3, 11, 2), headers=False)
     pypy = interpreter((3, 11, 2), cpython=False)
-    whole = interpreter((3, 10, 2))
+    whole = interpreter((3, 11, 9))
     assert setup_machine.choose_python([headless, pypy]) is None
     assert setup_machine.choose_python([headless, pypy, whole]) is whole
 
@@ -217,16 +216,16 @@ def test_real_python_behind_a_broken_shim_is_found(tmp_path: Path):
     shims.mkdir()
     real.mkdir()
     executable(shims / "python3.11", "exit 127")
-    (real / "python3.11").symlink_to(BASE_PYTHON)  # 3.10 under this name in a 3.10 environment
+    (real / "python3.11").symlink_to(BASE_PYTHON)
     chosen, looked_at = setup_machine.find_python(os.pathsep.join([str(shims), str(real)]))
     assert BASE_PYTHON in [i.executable for i in looked_at]
-    assert chosen is not None and chosen.version[:2] in setup_machine.PYTHONS
+    assert chosen is not None and chosen.version[:2] == setup_machine.PYTHON
 
 
 def test_missing_python_says_what_is_there_and_why_none_was_downloaded():
     found = [interpreter((3, 12, 3)), interpreter((3, 9, 2))]
     text = str(setup_machine.missing_python(found, "no network"))
-    assert "needs Python 3.11 or 3.10 (found: 3.12, 3.9)" in text and "no network" in text
+    assert "needs Python 3.11 (found: 3.12, 3.9)" in text and "no network" in text
     assert "(found: none)" in str(setup_machine.missing_python([], "no network"))
 
 
