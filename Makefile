@@ -11,7 +11,7 @@ export TF_USE_LEGACY_KERAS := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format lock clean
+.PHONY: help setup run test lint format hooks lock clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,16 +24,21 @@ setup: ## Make .venv in this checkout (about a minute; a second call does nothin
 run: setup ## Run the whole pipeline (options: make run ARGS="--profile full")
 	@$(BIN)/inkwell run $(ARGS)
 
-test: setup ## Run all tests, end-to-end runs included (quick ones: ARGS="-m 'not slow'")
+test: lint ## Check the code, then run all tests, end-to-end runs included (quick ones: ARGS="-m 'not slow'")
 	@$(BIN)/python -m pytest -n 2 --durations=25 $(ARGS)
 
-lint: setup ## Check style and common mistakes
+lint: setup ## Check style, common mistakes, types and declared dependencies
 	@$(BIN)/ruff check $(wildcard $(CODE))
 	@$(BIN)/ruff format --check $(wildcard $(CODE))
+	@$(BIN)/pyrefly check --summary=none --error-stale-baseline
+	@$(BIN)/deptry .
 
-format: setup ## Format the code and mend what can be mended
+format: setup ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix $(wildcard $(CODE))
 	@$(BIN)/ruff format $(wildcard $(CODE))
+
+hooks: setup ## Run the checks of `make lint` before each commit
+	@$(BIN)/prek install
 
 lock: ## Resolve pyproject.toml into the three locks (newest versions: ARGS=--upgrade)
 	@$(PYTHON) scripts/setup_uv.py $(ARGS)
