@@ -30,12 +30,13 @@ _LOG = logging.getLogger(__name__)
 
 def make_schema(data_dir: str) -> base_component.BaseComponent:
     """Builds the node ``schema``; a changed file of the data directory breaks its cache."""
-    from components.data_gate import baseline
+    from components.data_gate.baseline import BASELINE_FILE
+    from components.data_gate.schema import SCHEMA_FILE
     from components.idx_example_gen import idx
 
     return EmitSchema(
         data_dir=data_dir,
-        content=idx.digest(data_dir, baseline.SCHEMA_FILE, baseline.BASELINE_FILE),
+        content=idx.digest(data_dir, SCHEMA_FILE, BASELINE_FILE),
     ).with_id(SCHEMA_NODE_ID)
 
 
@@ -64,13 +65,12 @@ def EmitSchema(
     baseline: OutputArtifact[standard_artifacts.ExampleStatistics],
 ) -> None:
     """Copies schema and baseline of ``data_dir``; ``content`` is there for the cache alone."""
-    from components.data_gate import baseline as data_baseline
+    from components.data_gate.baseline import BASELINE_FILE, read_baseline
+    from components.data_gate.schema import SCHEMA_FILE, read_schema
 
     del content
-    io_utils.write_pbtxt_file(
-        f"{schema.uri}/{data_baseline.SCHEMA_FILE}", data_baseline.read_schema(data_dir)
-    )
-    known = data_baseline.read_baseline(data_dir) or {}
+    io_utils.write_pbtxt_file(f"{schema.uri}/{SCHEMA_FILE}", read_schema(data_dir))
+    known = read_baseline(data_dir) or {}
     baseline.split_names = artifact_utils.encode_split_names(list(known))
     for split, statistics in known.items():
         uri = artifact_utils.get_split_uri([baseline], split)
@@ -80,7 +80,7 @@ def EmitSchema(
             "%s has no %s: drift cannot be measured. Once the data is known to be good, write one "
             "with: inkwell baseline --data %s",
             data_dir,
-            data_baseline.BASELINE_FILE,
+            BASELINE_FILE,
             data_dir,
         )
 

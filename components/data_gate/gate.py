@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from components.data_gate.baseline import UNKNOWN_MAX_LABEL, label_domain
 from components.data_gate.hints import explain
+from components.data_gate.schema import UNKNOWN_MAX_LABEL, label_domain
 from components.idx_example_gen.encode import EVAL_BUCKETS, TRAIN_BUCKETS
 from trainer_modules.common.config import InputError
 
@@ -48,8 +48,8 @@ class DataGateError(InputError):
         count = f"{len(sentences)} anomalies" if len(sentences) > 1 else "an anomaly"
         lines = "".join(f"\n  - {sentence}" for sentence in sentences)
         super().__init__(
-            f"The data gate found {count}; mend the data, or where it is right, its schema.pbtxt "
-            f"and baseline.pbtxt:{lines}"
+            f"The data gate found {count}. Fix the data or, if the data is correct, update its "
+            f"schema.pbtxt and baseline.pbtxt:{lines}"
         )
 
 

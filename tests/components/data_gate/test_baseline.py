@@ -10,6 +10,7 @@ import pytest
 
 from components.data_gate import baseline as baseline_module
 from components.data_gate import gate
+from components.data_gate import schema as schemas
 from components.idx_example_gen import idx, scalars
 from tests.components.data_gate import corruption
 from trainer_modules.common.config import InputError
@@ -32,7 +33,7 @@ def test_committed_baseline_is_that_of_the_committed_files(mnist_dir: Path, tmp_
     for split in ("train", "test"):
         checks = gate.inspect(
             {split: written[split]},
-            baseline_module.without_image(baseline_module.read_schema(str(mnist_dir))),
+            schemas.without_image(schemas.read_schema(str(mnist_dir))),
             {split: committed[split]},
         )
         assert [check.value for check in checks if check.kind == "drift"] == [0.0] * 9
@@ -43,7 +44,7 @@ def test_committed_baseline_is_that_of_the_committed_files(mnist_dir: Path, tmp_
 
 def test_both_schemas_compare_every_scalar_and_the_label(mnist_dir: Path, tmp_path: Path):
     for data_dir in (mnist_dir, tmp_path):  # curated and generic
-        schema = baseline_module.read_schema(str(data_dir))
+        schema = schemas.read_schema(str(data_dir))
         compared = {
             feature.name
             for feature in schema.feature
@@ -57,10 +58,10 @@ def test_own_data_gets_schema_and_baseline_and_then_passes(own_dir: Path):
     assert baseline_module.read_baseline(str(own_dir)) is None
     written = baseline_module.write_baseline(str(own_dir))
     assert written == [str(own_dir / name) for name in ("schema.pbtxt", "baseline.pbtxt")]
-    schema = baseline_module.read_schema(str(own_dir))
-    assert baseline_module.label_domain(schema).max == 9
+    schema = schemas.read_schema(str(own_dir))
+    assert schemas.label_domain(schema).max == 9
     known = baseline_module.read_baseline(str(own_dir))
-    scalar_schema = baseline_module.without_image(schema)
+    scalar_schema = schemas.without_image(schema)
 
     def inspect():
         splits = baseline_module.compute_splits(str(own_dir), schema)
@@ -89,8 +90,8 @@ def test_data_that_breaks_the_schema_gets_no_baseline(own_dir: Path):
 
 def test_label_names_say_how_many_classes_there_must_be(own_dir: Path):
     (own_dir / idx.LABEL_NAMES_FILE).write_text("\n".join("abcdefghijk"))  # eleven
-    schema = baseline_module.read_schema(str(own_dir))
-    assert baseline_module.label_domain(schema).max == 10
+    schema = schemas.read_schema(str(own_dir))
+    assert schemas.label_domain(schema).max == 10
     with pytest.raises(gate.DataGateError, match="train has no image of class 10"):
         baseline_module.write_baseline(str(own_dir))
 
@@ -98,7 +99,7 @@ def test_label_names_say_how_many_classes_there_must_be(own_dir: Path):
 def test_unreadable_text_is_one_sentence_with_file_and_line(own_dir: Path):
     (own_dir / "schema.pbtxt").write_text("feature {\n  nme: 'image'\n}\n")
     with pytest.raises(InputError, match=r"schema.pbtxt is not the text form of a Schema \(2:3"):
-        baseline_module.read_schema(str(own_dir))
+        schemas.read_schema(str(own_dir))
     (own_dir / "baseline.pbtxt").write_text("datasets { name: 'train' }\n")
     with pytest.raises(InputError, match=r"statistics of \['train'\], not of train and test"):
         baseline_module.read_baseline(str(own_dir))
@@ -107,7 +108,7 @@ def test_unreadable_text_is_one_sentence_with_file_and_line(own_dir: Path):
 def test_statistics_are_those_of_the_scalars():
     images = np.zeros((4, 28, 28), np.uint8)
     images[:2, 10:14, 10:14] = 255
-    schema = baseline_module.read_schema("nowhere")
+    schema = schemas.read_schema("nowhere")
     stats = baseline_module.compute_statistics(images, np.array([0, 1, 1, 1], np.uint8), schema)
     assert stats.datasets[0].num_examples == 4
     assert gate.class_counts(stats) == {0: 1, 1: 3}

@@ -10,6 +10,7 @@ import pytest
 
 from components.data_gate import baseline as baseline_module
 from components.data_gate import gate
+from components.data_gate import schema as schemas
 from components.idx_example_gen import encode, idx
 from tests.components.data_gate import corruption
 
@@ -21,7 +22,7 @@ def pairs(mnist_dir: Path) -> dict[str, idx.IdxPair]:
 
 @pytest.fixture(scope="module")
 def schema(mnist_dir: Path):
-    return baseline_module.without_image(baseline_module.read_schema(str(mnist_dir)))
+    return schemas.without_image(schemas.read_schema(str(mnist_dir)))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_label_out_of_range_breaks_the_schema(pairs, schema, known):
 
 
 def test_classes_without_a_schema_of_their_own_must_be_contiguous(pairs, tmp_path):
-    generic = baseline_module.without_image(baseline_module.read_schema(str(tmp_path)))
+    generic = schemas.without_image(schemas.read_schema(str(tmp_path)))
     sentences = failed(gate.inspect(statistics(pairs, generic, corruption.drop_class), generic))
     assert [s.split(";")[0] for s in sentences] == [
         f"{split} has no image of class 7" for split in ("train", "eval", "test")
@@ -178,7 +179,7 @@ def test_one_sentence_tells_of_all_splits():
         gate.Check("label", "train", "classes", 1.0, 0.0, False, "train has no 7?"),
         gate.Check("height", "test", "drift", 0.1, 0.2, True, ""),
     ]
-    with pytest.raises(gate.DataGateError, match="found 2 anomalies; mend the data") as error:
+    with pytest.raises(gate.DataGateError, match="found 2 anomalies. Fix the data") as error:
         gate.require_clean(checks)
     assert error.value.sentences == [
         "train has no 7?",
