@@ -138,7 +138,7 @@ def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
     seconds = {}
     for trained in (
         train_autoencoder(config, splits, statistics, folder),
-        train_diffusion(config, splits, statistics, judged, folder),
+        train_diffusion(config, splits, judged, folder),
         train_gan(config, splits, judged, folder),
     ):
         for work in trained:
@@ -164,7 +164,7 @@ def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
     budget += seconds["diffusion", "finetune"]
     denoiser = baselines.train_denoiser(train, SIGMA, budget, seed)
     clean = splits.test.images[: config.evaluator.denoising_images]
-    noisy, _ = add_noise(clean, SIGMA, config.evaluator.seed)
+    noisy = add_noise(clean, SIGMA, config.evaluator.seed)
     denoised = denoiser.predict(noisy, batch_size=500, verbose=0)
     save_grid(denoised[:64], folder / "convolutional-denoiser.png")
     figures = {

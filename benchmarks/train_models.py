@@ -77,7 +77,7 @@ def train_all(config: RunConfig, splits: Splits, folder: Path) -> Iterator[Work]
     judged = Judge(model, config, splits.train.images, splits.test.images)
     statistics = pixel_statistics(splits.train.images)
     yield from train_autoencoder(config, splits, statistics, folder)
-    yield from train_diffusion(config, splits, statistics, judged, folder)
+    yield from train_diffusion(config, splits, judged, folder)
     yield from train_gan(config, splits, judged, folder)
 
 
@@ -190,14 +190,14 @@ def train_autoencoder(
 
 
 def train_diffusion(
-    config: RunConfig, splits: Splits, statistics: PixelStatistics, judged: Judge, folder: Path
+    config: RunConfig, splits: Splits, judged: Judge, folder: Path
 ) -> Iterator[Work]:
     """First training, its sampler, and fine-tuning of a copy for denoising."""
     settings, train = config.diffusion, splits.train
     mean, std = train.pixel_mean, train.pixel_std
     clean = splits.test.images[: config.evaluator.denoising_images]
-    noisy, unclipped = add_noise(clean, SIGMA, config.evaluator.seed)
-    linear = float(psnr(clean, linear_optimum(unclipped, statistics, SIGMA)).mean())
+    noisy = add_noise(clean, SIGMA, config.evaluator.seed)
+    linear = float(psnr(clean, linear_optimum(noisy, train.images, SIGMA)).mean())
 
     decibels = []  # [N] of each stage
 

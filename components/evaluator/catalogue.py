@@ -443,8 +443,8 @@ def _denoising(noise_levels: Sequence[float]) -> list[Metric]:
                 f"denoising_gain_{name}",
                 f"Denoising at noise {sigma:g}: gain over the linear optimum (dB)",
                 "higher",
-                "PSNR minus that of the linear estimator of least error (LMMSE), which knows the "
-                "covariance of the train images and sees the noise unclipped.",
+                "PSNR minus that of the linear estimator of least squared error (LMMSE), which is "
+                "fitted to the train split and gets the same clipped input.",
                 "linear optimum (LMMSE)",
             ),
             Metric(

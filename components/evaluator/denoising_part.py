@@ -1,8 +1,8 @@
 """Denoising beside the noisy input, two filters and the linear optimum, for every model that can.
 
 The same test images at every noise level, and the same for each method. The filters' settings are
-chosen on train images. 2,000 images at six levels take some twenty-five seconds on two cores, of
-which the yardsticks are computed once for candidate and champion.
+chosen on train images. 2,000 images at six levels take some forty seconds on two cores; the
+yardsticks are computed once for candidate and champion.
 """
 
 from __future__ import annotations
@@ -94,12 +94,12 @@ def noisy_digits(references: References, sigma: float) -> Noisy:
     def compute() -> Noisy:
         config, data = references.config, references.data
         clean = data.test_images[references.test_part(config.denoising_images)]
-        noisy, unclipped = denoising.add_noise(clean, sigma, config.seed)
+        noisy = denoising.add_noise(clean, sigma, config.seed)
         train = references.floor_images[:_TUNING_IMAGES]  # train images in random order
-        train_noisy, _ = denoising.add_noise(train, sigma, config.seed + 1)
+        train_noisy = denoising.add_noise(train, sigma, config.seed + 1)
         settings = filters.choose_filters(train, train_noisy, sigma)
         images = {
-            LINEAR: denoising.linear_optimum(unclipped, references.pixels, sigma),
+            LINEAR: denoising.linear_optimum(noisy, data.train_images, sigma),
             NON_LOCAL: filters.non_local_means(noisy, settings.strength),
             GAUSSIAN: filters.gaussian(noisy, settings.width),
             NOISY: noisy,
@@ -148,8 +148,7 @@ def _curves(
         "figures/denoising_curves.png",
         "Denoising over the noise level",
         f"Means over {count:,} test images; higher is better. Noise is clipped to 0..1 as in a "
-        "stored picture; only the linear optimum sees it before that. The filters were set on "
-        "train images.",
+        "stored picture. The linear optimum and the filters were fitted to train images.",
         figures.lines(list(noise_levels), panels, "noise (deviation, pixels in 0..1)"),
     )
 

@@ -101,7 +101,7 @@ def lossless_ratio(images: np.ndarray) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class PixelStatistics:
-    """Mean and covariance of the pixels of the train split, by eigenvalue: PCA and LMMSE."""
+    """Mean and covariance of the pixels of the train split, by eigenvalue, as PCA has them."""
 
     mean: np.ndarray  # [D]
     values: np.ndarray  # [D] eigenvalues of the covariance, largest first, clipped at 0

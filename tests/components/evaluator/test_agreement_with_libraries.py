@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.evaluator import agreement, anomaly, embedding, filters, reconstruction
+from components.evaluator import agreement, anomaly, denoising, embedding, filters, reconstruction
 
 RNG = np.random.default_rng(5)
 IMAGES = RNG.random((4, 28, 28, 1))
@@ -117,6 +117,22 @@ def test_pca_is_that_of_scikit_learn(size):
     expected = fit.inverse_transform(fit.transform(x.reshape(300, -1))).reshape(x.shape)
     found = reconstruction.pca_reconstruction(x, statistics, size)
     assert found == pytest.approx(np.clip(expected, 0, 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.8])
+def test_linear_optimum_is_the_linear_regression_of_scikit_learn_on_clipped_noise(sigma):
+    """On the same images with a hundred draws of the noise each; rows of a few bright pixels."""
+    from sklearn.linear_model import LinearRegression
+
+    levels = np.cumsum(RNG.integers(-60, 61, (600, 5, 5, 1)), axis=1).clip(0, 255)
+    train = (levels / 255).astype(np.float32)
+    given = [denoising.add_noise(train, sigma, seed).reshape(600, -1) for seed in range(100)]
+    fit = LinearRegression().fit(np.concatenate(given), np.tile(train.reshape(600, -1), (100, 1)))
+    noisy = denoising.add_noise(train, sigma, seed=1000)
+    expected = np.clip(fit.predict(noisy.reshape(600, -1)), 0, 1).reshape(train.shape)
+    found = denoising.linear_optimum(noisy, train, sigma)
+    assert found == pytest.approx(expected, abs=0.03)
+    assert np.mean(np.abs(found - expected)) < 0.003
 
 
 def test_entropy_is_that_of_scipy():

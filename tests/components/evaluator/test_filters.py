@@ -68,7 +68,7 @@ def test_chosen_filters_have_the_least_error_and_follow_the_noise(data):
     clean = data.train_images[:50]
     widths = []
     for sigma in (0.1, 0.6):
-        noisy, _ = denoising.add_noise(clean, sigma, seed=1)
+        noisy = denoising.add_noise(clean, sigma, seed=1)
         chosen = filters.choose_filters(clean, noisy, sigma)
         widths.append(chosen.width)
         best = squared_error(clean, filters.gaussian(noisy, chosen.width)).mean()
