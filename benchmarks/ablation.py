@@ -20,6 +20,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks import use_onednn
+
+if __name__ == "__main__":
+    use_onednn()  # before TensorFlow is imported below
+
 from benchmarks.pipeline import machine
 from benchmarks.scaling import markdown, table
 from benchmarks.splits import Splits, read_splits

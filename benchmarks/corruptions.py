@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
+from benchmarks import use_onednn
 from components.evaluator import inception_score as scores
 from components.evaluator.frechet import Moments, frechet_distance, moments
 from components.evaluator.kid import kid
@@ -203,6 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--data", default=str(ROOT / "data" / "mnist"), help="directory of IDX files"
     )
     options = parser.parse_args(arguments)
+    use_onednn()
     try:
         judge = judge_of(Path(options.judge))
         digits = read(options.data)

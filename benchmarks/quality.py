@@ -21,6 +21,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from benchmarks import use_onednn
+
+if __name__ == "__main__":
+    use_onednn()  # before TensorFlow is imported below
+
 from benchmarks import baselines
 from benchmarks.scaling import markdown, table
 from benchmarks.splits import Splits, read_splits

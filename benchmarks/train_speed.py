@@ -22,6 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import use_onednn
+
+if __name__ == "__main__":
+    use_onednn()  # before TensorFlow is imported below
+
 import keras
 import numpy as np
 from rich.console import Console
