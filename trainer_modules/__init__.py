@@ -1,1 +1,1 @@
-"""Model code: one folder per model, the same file roles in each (config, model, train)."""
+"""Model code, one folder per model: config, model, signatures and train in each."""

@@ -162,7 +162,7 @@ def _table(scores: GenerationScores, references: References) -> Table:
         + ("Inception Score", "class TV", "classes"),
         (
             row("generated", scores),
-            row("real, train split (floor)", floor),
+            row("real, train split", floor),
             ["real, test", *real, "reference"],
         ),
     )

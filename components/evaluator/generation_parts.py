@@ -58,7 +58,7 @@ def fid_part(samples: Samples) -> Part:
             f"FID, Inception-v3 pool3 with Keras' weights: {len(images):,} images each, against "
             f"{len(test):,} test images",
             ("images", "FID"),
-            (["generated", value], ["real, train split (floor)", floor]),
+            (["generated", value], ["real, train split", floor]),
         )
         return Measured({"fid": value}, {"fid": floor}, tables=[table])
 

@@ -43,7 +43,7 @@ def diversity_part(samples: Samples) -> Part:
             ("images", *values),
             (
                 ["generated", *(round(value, 4) for value in values.values())],
-                ["real, train split (floor)", *(round(value, 4) for value in floors.values())],
+                ["real, train split", *(round(value, 4) for value in floors.values())],
             ),
         )
         return dataclasses.replace(measured, floors=floors, tables=[table])

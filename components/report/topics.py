@@ -19,14 +19,14 @@ _FIRST = 3  # figures of a topic that are shown without a click
 
 # Key, title, and what the metric's name, the picture's file or the table's title looks like.
 _TOPICS = (
-    ("memory", "Memorisation", r"memori|copies|copied|closest|nearest.train"),
+    ("memory", "Memorisation", r"memori|copies|copied|closest|nearest of .* train"),
     ("process", "Forward and reverse process", r"reverse|forward|film|process|trajector|steps"),
     (
         "samples",
         "Generated images",
         r"^(samples|generat|frechet|fi?d_|fi?d\b|kid|kernel|inception|class|missing_modes"
         r"|precision|recall|density|coverage|nearest|classifier|two.sample"
-        r"|synthetic|augmented|train on|stacked)",
+        r"|synthetic|augmented|train on|realism|a network on a few labelled)",
     ),
     ("reconstruction", "Reconstruction", r"^(reconstruct|mse_|pca)"),
     ("denoising", "Denoising", r"denois|^noise"),
@@ -63,7 +63,7 @@ def by_topic(model: ModelReport) -> list[Topic]:
     gated = {gate.get("metric") for gate in evaluation.get("gates") or []}
     topics = []
     for key in _ORDER:
-        figures = [f for f in evaluation.get("figures") or [] if _key(f.get("name")) == key]
+        figures = [f for f in evaluation.get("figures") or [] if topic_of(f.get("name")) == key]
         first = [
             figure
             for i, figure in enumerate(figures)
@@ -74,8 +74,8 @@ def by_topic(model: ModelReport) -> list[Topic]:
             title=_TITLES[key],
             figures=first,
             more_figures=[figure for figure in figures if figure not in first],
-            pictures=[p for p in model.pictures if _key(PurePosixPath(p.file).stem) == key],
-            tables=[t for t in evaluation.get("tables") or [] if _key(t.get("title")) == key],
+            pictures=[p for p in model.pictures if topic_of(PurePosixPath(p.file).stem) == key],
+            tables=[t for t in evaluation.get("tables") or [] if topic_of(t.get("title")) == key],
             map=model.map if key == "map" else None,
         )
         if topic.figures or topic.more_figures or topic.pictures or topic.tables or topic.map:
@@ -83,7 +83,8 @@ def by_topic(model: ModelReport) -> list[Topic]:
     return topics
 
 
-def _key(words: str | None) -> str:
+def topic_of(words: str | None) -> str:
+    """Key of the topic that a metric's name, a picture's file stem or a table's title is of."""
     for key, _, pattern in _TOPICS:
         if re.search(pattern, (words or "").lower()):
             return key

@@ -1,1 +1,1 @@
-"""Autoencoder: encoder, 32-dimensional bottleneck, decoder."""
+"""Autoencoder: encoder, bottleneck of ``code_size`` dimensions, decoder."""

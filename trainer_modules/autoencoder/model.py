@@ -1,4 +1,4 @@
-"""Convolutional encoder and decoder around a 32-dimensional bottleneck, and their objective.
+"""Convolutional encoder and decoder around a bottleneck of ``code_size``, and their objective.
 
 The decoder ends in logits: binary cross-entropy is then stable, and pixels are their sigmoid.
 Reconstruction alone spends the code on how a digit is written: its slant, width and place. A

@@ -1,4 +1,4 @@
-"""Layers and losses that more than one model uses, in backend-neutral Keras 3.
+"""Layers that more than one model uses, in backend-neutral Keras 3.
 
 Everything here is ``keras.ops`` only, so it runs on TensorFlow and JAX alike.
 """
