@@ -13,7 +13,10 @@ MISSING = "missing"
 
 
 def number(value: Any) -> str:
-    """Four significant digits; ``missing`` where there is no finite number."""
+    """Four significant digits, with an exponent below 0.0001: ``1.5e-7``.
+
+    ``missing`` where there is no finite number.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return MISSING if value is None else str(value)
     if not math.isfinite(value):
@@ -22,7 +25,7 @@ def number(value: Any) -> str:
         return f"{int(value):,}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3e}" if abs(value) < 1e-3 else f"{value:.4g}"
+    return f"{value:.4g}".replace("e-0", "e-")
 
 
 def interval(ends: Sequence[float] | None) -> str:

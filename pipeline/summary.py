@@ -95,8 +95,8 @@ def _judged(gate: GateResult) -> tuple[str, Text]:
 
 
 def figure_table(evaluation: Evaluation) -> Table:
-    """Every figure that was measured, beside its floor and the champion's."""
-    table = _table(f"figures: {evaluation.model}", "value", "floor", "champion")
+    """Every figure that was measured, its reference value and the champion's."""
+    table = _table(f"figures: {evaluation.model}", "value", "reference", "champion")
     table.columns[0].no_wrap = False
     for column in table.columns[1:]:
         column.justify = "right"

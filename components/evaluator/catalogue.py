@@ -16,7 +16,11 @@ LABEL_SHARES = (1, 5, 10)  # percent of the train labels in the augmentation fig
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """Words of one figure; ``better`` is lower, higher, or None where neither is."""
+    """Words of one figure; ``better`` is lower, higher, or None where neither is.
+
+    ``floor_title`` names the reference value: a floor where lower is better, a ceiling for real
+    data where higher is.
+    """
 
     name: str
     title: str
@@ -243,7 +247,7 @@ _RECONSTRUCTION = (
         "Compression ratio of the code",
         "higher",
         "Bytes of an image's pixels, one each, over those of its code at four per number, as it "
-        "is served. The floor loses nothing, the code does: read it beside the error.",
+        "is served. The reference loses nothing, the code does: compare the errors too.",
         "zlib on single images, lossless",
     ),
 )

@@ -29,6 +29,7 @@ from components.wording import MISSING, bound, interval, number, sentence
 
 _HERE = Path(__file__).parent
 _KEY_FIGURES = 4
+_HELD_OUT = "held-out "  # begins the name of a curve of the eval split
 
 
 class Verdict(NamedTuple):
@@ -118,10 +119,14 @@ def strip(gate: Mapping[str, Any]) -> Markup:
     )
 
 
-def curve_charts(stage: Stage) -> list[tuple[str, Markup]]:
-    """Charts of the curves of a training: those whose names end alike share one.
+def curve_charts(stage: Stage, of: str) -> list[tuple[str, Markup]]:
+    """Captions and charts of the curves of a training: curves whose names end alike share a chart.
 
     Curves have one value per ``step``, or per ``epoch_end_step`` where they are that long.
+
+    Args:
+        stage: The training.
+        of: The title of its model.
     """
     history = stage.history or {}
     curves = history.get("curves") or {}
@@ -131,24 +136,41 @@ def curve_charts(stage: Stage) -> list[tuple[str, Markup]]:
         in_order = axes if name.startswith("val_") else axes[::-1]
         x = next((axis for axis in in_order if len(axis) == len(values)), None)
         if x is not None and not name.endswith("step"):
-            words = name.replace("val_", "held-out ").replace("_", " ")
+            words = name.replace("val_", _HELD_OUT).replace("_", " ")
             groups.setdefault(name.rpartition("_")[2], {})[words] = (x, values)
     charts = []
     for group, series in groups.items():
-        title = next(iter(series)) if len(series) == 1 else group
+        caption = _caption(group, list(series))
         unit = _unit(group, history.get("model"))
-        svg = line_chart(
-            series, "training step", unit, f"{stage.title}: {title} over the training steps"
-        )
+        svg = line_chart(series, "training step", unit, f"{of}, {stage.title.lower()}: {caption}")
         if svg:
-            charts.append((title, Markup(svg)))
+            charts.append((caption, Markup(svg)))
     return charts
+
+
+def _caption(group: str, names: Sequence[str]) -> str:
+    """What a chart of curves shows, in a sentence."""
+    is_game = any("discriminator" in name for name in names)
+    words = {
+        ("loss", False): "Loss during training",
+        ("loss", True): "Losses of discriminator and generator during training",
+        ("accuracy", False): "Share of images that are classified correctly during training",
+        ("accuracy", True): "Share of pairs of a real and a generated image that each network wins",
+        ("spread", False): "How much generated images differ from each other during training, as a "
+        "multiple of how much real images do; about 1 is healthy",
+    }.get((group, is_game), f"{group} during training")
+    held_out = any(name.startswith(_HELD_OUT) for name in names)
+    return sentence(words + (", on the train split and on held-out images" if held_out else ""))
 
 
 def _unit(group: str, model: str | None) -> str:
     if group == "loss" and model in WORDS:
         return WORDS[model].loss
-    units = {"loss": "cross-entropy (nats)", "accuracy": "share of the images, 0 to 1"}
+    units = {
+        "loss": "cross-entropy (nats)",
+        "accuracy": "share, 0 to 1",
+        "spread": "multiple of real images",
+    }
     return units.get(group, f"{group} (no unit)")
 
 

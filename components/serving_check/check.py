@@ -27,6 +27,7 @@ from components.serving_check.inputs import (
     make_inputs,
     specs_of,
 )
+from components.wording import number
 from serving.client import Client
 from serving.errors import RequestError
 from serving.model_server.errors import LoadError
@@ -175,7 +176,7 @@ class _Checker:
         slowest = max(self.latency_ms.items(), key=lambda item: item[1].p50)
         return (
             f"All {len(self.latency_ms)} signatures answer as in process "
-            f"(largest difference {max(self.max_difference.values()):.1e}); "
+            f"(largest difference {number(float(max(self.max_difference.values())))}); "
             f"the slowest, {slowest[0]}, takes {slowest[1].p50:.0f} ms."
         )
 

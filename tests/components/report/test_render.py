@@ -7,7 +7,10 @@ import json
 import re
 from html.parser import HTMLParser
 
-from components.report.data import Link, ModelReport, Push, ReportData
+import numpy as np
+
+from components.idx_example_gen.scalars import compute_scalars
+from components.report.data import Link, ModelReport, Push, ReportData, Stage
 from components.report.render import (
     curve_charts,
     flatten,
@@ -93,13 +96,14 @@ def test_verdicts_come_first_and_say_why_a_model_was_not_approved(report_data):
     assert "Fréchet distance 4.568 must be at most 2." in summary
 
 
-def test_every_figure_stands_with_its_floor_and_champion(report_data):
+def test_every_figure_stands_with_its_reference_and_champion(report_data):
     words = page_of(report_data).words
     assert (
         "4.568 4.25 to 4.75 0.4321 real train images, as many, against the same test images 5.25"
         in words
     )
     assert "Lower is better" in words
+    assert "figure value 95 % interval reference champion" in words and "floor" not in words
 
 
 def test_figures_that_are_not_numbers_are_shown_as_missing_with_the_reason(report_data):
@@ -182,10 +186,45 @@ def test_key_figures_are_the_gated_ones(report_data):
 
 
 def test_curves_per_epoch_are_drawn_over_the_epochs_steps(report_data):
-    titles = [title for title, _ in curve_charts(report_data.judge)]
-    assert titles == ["loss", "accuracy"]
-    [(_, loss), _] = curve_charts(report_data.judge)
+    [(caption, loss), (_, accuracy)] = curve_charts(report_data.judge, "Judge")
+    assert caption == "Loss during training, on the train split and on held-out images."
     assert loss.count("<path") == 2 and "held-out loss" in loss
+    assert accuracy.count("<path") == 1
+
+
+def test_captions_of_curves_are_sentences_that_say_what_is_drawn():
+    steps = {"step": [1, 2]}
+    game = ("discriminator_loss", "generator_loss", "discriminator_accuracy", "fake_spread")
+    curves = steps | dict.fromkeys(game, [0.1, 0.2])
+    charts = curve_charts(Stage("Training", {"model": "gan", "curves": curves}, None), "GAN")
+    assert [caption for caption, _ in charts] == [
+        "Losses of discriminator and generator during training.",
+        "Share of pairs of a real and a generated image that each network wins.",
+        "How much generated images differ from each other during training, as a multiple of how "
+        "much real images do; about 1 is healthy.",
+    ]
+    assert all('aria-label="GAN, training: ' in svg for _, svg in charts)
+
+
+def test_every_picture_names_its_model_in_its_alternative_text(report_data):
+    texts = re.findall(
+        r'<img src="[^"]+" width="\d+" height="\d+" alt="([^"]*)"', render_report(report_data)
+    )
+    assert {text.partition(":")[0] for text in texts} == {
+        *("Autoencoder", "Diffusion model", "GAN"),
+        *("Autoencoder, fine-tuning", "Diffusion model, fine-tuning", "GAN, fine-tuning"),
+    }
+    assert {"GAN: Samples", "Diffusion model: Samples", "GAN, fine-tuning: step 1"} <= set(texts)
+
+
+def test_the_caption_of_the_statistics_gives_the_unit_of_every_column(report_data):
+    [caption] = re.findall(r"<caption>Mean &plusmn;(.*?)</caption>", render_report(report_data))
+    shares, _, pixels = caption.partition(" are shares from 0 to 1; ")
+    stroke = np.zeros((1, 28, 28), np.uint8)
+    stroke[0, 4:20, 12:16] = 255
+    for name, [value] in compute_scalars(stroke).items():
+        assert name in (shares if value <= 1 else pixels)
+    assert pixels.endswith(" are in pixels.")
 
 
 def test_a_gate_stands_with_all_it_was_judged_by(report_data):
