@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from components.model_card.words import ETHICS, OUT_OF_SCOPE, USERS, WORDS
@@ -58,6 +59,7 @@ class Card:
 
     title: str
     summary: str
+    overview: Sequence[str | Grid]  # verdict, date and gated numbers, before the sections
     sections: Sequence[Section]
     pictures: Sequence[Picture] = ()
 
@@ -68,6 +70,7 @@ def build_card(facts: Facts) -> Card:
     return Card(
         title=f"Model card: {words.title}",
         summary=words.summary,
+        overview=list(_overview(facts)),
         pictures=[picture for picture in facts.pictures if picture.png],
         sections=[
             Section("Model details", list(_details(facts))),
@@ -92,6 +95,33 @@ def build_card(facts: Facts) -> Card:
     )
 
 
+def _overview(facts: Facts) -> Iterator[str | Grid]:
+    gates = facts.metrics.get("gates") or []
+    failed = [gate for gate in gates if not gate.get("passed")]
+    if not gates:
+        verdict = "No gate was set for this version."
+    elif failed:
+        verdict = f"Not approved: {len(failed)} of {len(gates)} gates failed."
+    else:
+        verdict = f"Approved: every gate passed ({len(gates)})."
+    yield f"{verdict} Pushed: {facts.lineage.get('pushed_at') or UNKNOWN}."
+    if gates:
+        yield Grid(
+            ("gate", "verdict", "value", "threshold", "95 % interval"),
+            [
+                (
+                    _title(gate),
+                    "passed" if gate.get("passed") else "failed",
+                    number(gate.get("value")),
+                    bound(gate.get("direction", ""), gate.get("threshold")),
+                    _range(gate.get("interval")),
+                )
+                for gate in gates
+            ],
+            "Gates: all must pass before a version is pushed",
+        )
+
+
 def _details(facts: Facts) -> Iterator[str | Grid]:
     words, lineage = WORDS[facts.model], facts.lineage
     yield words.method
@@ -100,11 +130,11 @@ def _details(facts: Facts) -> Iterator[str | Grid]:
         ("field", "value"),
         [
             ("served as", facts.model),
-            ("version", "the number of the directory that this card lies in"),
+            ("version", "the name of the directory that holds assets.extra with this card"),
             ("pushed", lineage.get("pushed_at") or UNKNOWN),
             ("pipeline run", lineage.get("run_id") or UNKNOWN),
-            ("model artifact", lineage.get("model_uri") or UNKNOWN),
-            ("evaluation", lineage.get("evaluation_uri") or UNKNOWN),
+            ("model artifact", _public(lineage.get("model_uri"))),
+            ("evaluation", _public(lineage.get("evaluation_uri"))),
             ("weights", UNKNOWN if weights is None else number(weights)),
             ("input and output", "float32 images [B, 28, 28, 1] in 0 to 1, or PNG files"),
             ("made by", f"a run of Inkwell; the person or organisation is {UNKNOWN}"),
@@ -119,6 +149,13 @@ def _details(facts: Facts) -> Iterator[str | Grid]:
     else:
         yield f"How it was trained is {UNKNOWN}."
     yield "References: " + " ".join((*words.references, _CITATION))
+
+
+def _public(path: str | None, parts: int = 3) -> str:
+    """``path`` without the folders of the machine above its last ``parts``; addresses stay."""
+    if not path:
+        return UNKNOWN
+    return "/".join(PurePosixPath(path).parts[-parts:]) if path.startswith("/") else path
 
 
 def _parameters(stage: Stage) -> int | None:
@@ -161,9 +198,9 @@ def _factors(facts: Facts) -> Iterator[str | tuple[str, ...]]:
 
 def _metrics(facts: Facts) -> Iterator[str | Grid]:
     yield (
-        "Every figure is measured on images that were not trained on, and stands beside a floor: "
+        "Every figure is measured on images that were not trained on, and has a reference value: "
         "what real images or the best simple method reach under the same protocol. Intervals hold "
-        "95 % and come from bootstrap resamples of the images; they tell the chance in the choice "
+        "95 % and come from bootstrap resamples of the images; they cover the chance in the choice "
         "of images, not that of another training."
     )
     seen: dict[str, list[str]] = {}
@@ -181,9 +218,10 @@ def _title(row: Mapping[str, Any]) -> str:
 def _evaluation_data(facts: Facts) -> Iterator[str | Grid]:
     test = [split for split in facts.splits if split.name == "test"]
     yield (
-        f"The test split of {facts.data_dir or 'a data directory that is ' + UNKNOWN}: "
+        f"The test split of {_data(facts) or 'a data directory that is ' + UNKNOWN}: "
         f"{number(test[0].examples) + ' images' if test else 'its size is ' + UNKNOWN}. No model "
-        "was trained on it; the gates are judged on it. "
+        "was trained on it. The gates are judged on it, so the figures of a version that passed "
+        "them are slightly too good. "
         f"The first figures rest on {_known(facts.metrics.get('samples'))} images and seed "
         f"{_known(facts.metrics.get('seed'))}."
     )
@@ -194,12 +232,16 @@ def _training_data(facts: Facts) -> Iterator[str | Grid]:
     splits = [split for split in facts.splits if split.name != "test"]
     sizes = ", ".join(f"{split.name} {number(split.examples)} images" for split in splits)
     yield (
-        f"Data directory: {facts.data_dir or UNKNOWN}. Splits: {sizes or UNKNOWN}. The model is "
+        f"Data directory: {_data(facts) or UNKNOWN}. Splits: {sizes or UNKNOWN}. The model is "
         "fitted on train; eval gives the held-out curves. Pixels are divided by 255. Labels "
         "are not used in the training of this model."
     )
     yield "Who collected the images, how, and under which licence: see the data's documentation."
     yield from _shares(splits)
+
+
+def _data(facts: Facts) -> str:
+    return _public(facts.data_dir, parts=1) if facts.data_dir else ""
 
 
 def _shares(splits: Sequence[SplitStatistics]) -> Iterator[Grid]:
@@ -214,48 +256,43 @@ def _analyses(facts: Facts) -> Iterator[str | Grid]:
     metrics = facts.metrics
     champion = metrics.get("champion")
     yield (
-        f"Measured beside the version then in serving, {champion.get('version')} (the champion)."
+        f"Compared with the version then in serving, {champion.get('version')} (the champion)."
         if champion
         else "There was no version in serving to compare with."
     )
     gates = metrics.get("gates") or []
-    if gates:
+    if any(gate.get("champion") is not None for gate in gates):
+        compared = ("champion", "difference", "limit")
         yield Grid(
-            (
-                "gate",
-                "value",
-                "95 % interval",
-                "asked",
-                "champion",
-                "difference",
-                "limit",
-                "verdict",
-            ),
+            ("gate", "value", *compared),
             [
                 (
                     _title(gate),
                     number(gate.get("value")),
-                    interval(gate.get("interval")),
-                    bound(gate.get("direction", ""), gate.get("threshold")),
-                    *(_or_none(gate.get(key)) for key in ("champion", "difference", "limit")),
-                    "passed" if gate.get("passed") else "failed",
+                    *(_or_none(gate.get(key)) for key in compared),
                 )
                 for gate in gates
             ],
-            "Gates: all must pass before a version is pushed",
+            "Gates: comparison with the champion",
         )
+    if gates:
+        yield "Reasons of the thresholds:"
         yield tuple(f"{_title(g)}: {sentence(g['reason'])}" for g in gates if g.get("reason"))
     figures = metrics.get("figures") or []
+    with_champion = any(figure.get("champion") is not None for figure in figures)
     yield Grid(
-        ("figure", "value", "95 % interval", "floor", "floor is", "champion"),
+        (
+            *("figure", "value", "95 % interval", "reference", "reference is"),
+            *(("champion",) if with_champion else ()),
+        ),
         [
             (
                 _title(figure),
                 number(figure.get("value")),
-                interval(figure.get("interval")),
+                _range(figure.get("interval")),
                 _or_none(figure.get("floor")),
                 figure.get("floor_title") or "none",
-                _or_none(figure.get("champion")),
+                *((_or_none(figure.get("champion")),) if with_champion else ()),
             )
             for figure in figures
         ],
@@ -300,6 +337,11 @@ def _caveats(facts: Facts) -> Iterator[str]:
 
 def _known(value: Any) -> str:
     return UNKNOWN if value is None else number(value)
+
+
+def _range(ends: Sequence[float] | None) -> str:
+    words = interval(ends)
+    return "none" if words == MISSING else words
 
 
 def _or_none(value: Any) -> str:

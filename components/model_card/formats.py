@@ -16,6 +16,8 @@ from components.report.data import Picture
 
 _PICTURES, _PICTURE_BYTES = 2, 200_000  # at most so many, and so many bytes in all
 _STYLE = Path(__file__).parent / "card.css"
+_NUMBER = r"-?[\d.,]+(e-?\d+)?"
+_NUMBERS = re.compile(rf"(at most |at least )?{_NUMBER}( to {_NUMBER})?")  # never broken
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -24,6 +26,8 @@ def to_markdown(card: Card) -> str:
     lines = [f"# {_markdown(card.title)}", "", _markdown(card.summary), ""]
     if card.pictures:
         lines += ["Pictures are in `model_card.html`, which says the same.", ""]
+    for block in card.overview:
+        lines += [*_markdown_block(block), ""]
     for section in card.sections:
         lines += [f"## {_markdown(section.title)}", ""]
         for block in section.blocks:
@@ -50,6 +54,7 @@ def _markdown(words: str) -> str:
 def to_html(card: Card) -> str:
     """The card as a page without script, with the first small pictures."""
     style = _STYLE.read_text(encoding="utf-8")
+    overview = "\n".join(map(_block, card.overview))
     body = "\n".join(_section(section) for section in card.sections)
     return f"""<!doctype html>
 <html lang="en">
@@ -67,6 +72,7 @@ def to_html(card: Card) -> str:
 <main>
 <h1>{escape(card.title)}</h1>
 <p class="lead">{escape(card.summary)}</p>
+{overview}
 {_pictures(card)}
 {body}
 </main>
@@ -98,6 +104,11 @@ def _section(section: Section) -> str:
     return f"<section>\n<h2>{escape(section.title)}</h2>\n{blocks}\n</section>"
 
 
+def _cell(words: str) -> str:
+    kind = ' class="n"' if _NUMBERS.fullmatch(words) else ""
+    return f"<td{kind}>{escape(words)}</td>"
+
+
 def _block(block: str | tuple[str, ...] | Grid) -> str:
     if isinstance(block, str):
         return f"<p>{escape(block)}</p>"
@@ -106,9 +117,7 @@ def _block(block: str | tuple[str, ...] | Grid) -> str:
     title = escape(block.title) or "Table"
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in block.columns)
     rows = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
+        f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(map(_cell, row[1:])) + "</tr>"
         for row in block.rows
     )
     return (

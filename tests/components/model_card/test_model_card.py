@@ -13,7 +13,7 @@ from components.model_card.formats import to_html, to_markdown
 from components.model_card.words import WORDS
 from components.report.data import Picture, Stage
 from components.report.statistics import ColumnStatistics, SplitStatistics
-from components.wording import interval, number
+from components.wording import number
 from tests.browser import needs_chromium, open_browser
 from tests.components.report.conftest import evaluation, history, png
 
@@ -49,8 +49,12 @@ def facts(model: str = "gan", **changes) -> Facts:
     return dataclasses.replace(full, **changes)
 
 
+def blocks_of(made) -> list:
+    return [*made.overview, *(block for section in made.sections for block in section.blocks)]
+
+
 def grids(made, title: str) -> list[Grid]:
-    blocks = [block for section in made.sections for block in section.blocks]
+    blocks = blocks_of(made)
     return [block for block in blocks if isinstance(block, Grid) and block.title.startswith(title)]
 
 
@@ -66,26 +70,67 @@ def test_every_field_of_a_model_card_is_there_and_filled_in_both_formats(model):
 def test_figures_and_gates_are_those_of_metrics_json():
     given = facts()
     [figures] = grids(build_card(given), "Figures")
+    assert figures.columns[-1] == "champion"
     assert figures.rows == [
         (
             f["title"],
             number(f["value"]),
-            interval(f.get("interval")),
+            "4.25 to 4.75" if f.get("interval") else "none",
             "none" if f["floor"] is None else number(f["floor"]),
             f["floor_title"] or "none",
             "none" if f["champion"] is None else number(f["champion"]),
         )
         for f in given.metrics["figures"]
     ]
-    [gates] = grids(build_card(given), "Gates")
-    beside = ("4.568", "4.25 to 4.75", "at most 10", "5.25", "-0.6822", "5.875", "passed")
-    assert gates.rows == [("Fréchet distance", *beside)]
+    [compared] = grids(build_card(given), "Gates: comparison")
+    assert compared.rows == [("Fréchet distance", "4.568", "5.25", "-0.6822", "5.875")]
     assert "two samples of real images" in to_markdown(build_card(given)).lower()
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_verdict_date_and_gates_come_before_every_section(passed):
+    made = build_card(facts(metrics=evaluation("gan", passed)))
+    words, gates = made.overview
+    verdict = "Approved: every gate passed (1)." if passed else "Not approved: 1 of 1 gates failed."
+    assert words == f"{verdict} Pushed: 2026-08-21T10:15:00+00:00."
+    state, threshold = ("passed", "at most 10") if passed else ("failed", "at most 2")
+    assert gates.rows == [("Fréchet distance", state, "4.568", threshold, "4.25 to 4.75")]
+    for text, heading in ((to_markdown(made), "## "), (to_html(made), "<h2>")):
+        assert text.index(verdict) < text.index("4.25 to 4.75") < text.index(heading)
+
+
+def test_columns_of_the_champion_are_left_out_where_there_was_none():
+    alone = evaluation("gan")
+    alone["champion"] = None
+    for row in (*alone["figures"], *alone["gates"]):
+        row |= dict.fromkeys(("champion", "difference", "limit"))
+    made = build_card(facts(metrics=alone))
+    assert grids(made, "Gates: comparison") == []
+    [figures] = grids(made, "Figures")
+    assert figures.columns[-1] == "reference is" and {len(row) for row in figures.rows} == {5}
+
+
+def test_a_card_holds_no_path_of_the_machine_that_made_it():
+    paths = {"model_uri": "/home/ann/inkwell/outputs/quick/pipeline/gan/model/17"}
+    text = to_markdown(build_card(facts(lineage=paths, data_dir="/home/ann/digits")))
+    assert "/home" not in text and "ann" not in text.split()
+    assert "| model artifact | gan/model/17 |" in text and "The test split of digits:" in text
+    address = {"model_uri": "s3://bucket/inkwell/gan/model/17"}
+    assert address["model_uri"] in to_markdown(build_card(facts(lineage=address)))
+
+
+def test_numbers_are_cells_that_never_break_and_words_are_not():
+    page = to_html(build_card(facts()))
+    for words in ("4.568", "4.25 to 4.75", "at most 10", "-0.6822"):
+        assert f'<td class="n">{words}</td>' in page
+    assert "<td>real train images</td>" in page and "<td>passed</td>" in page
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    assert "td.n{white-space:nowrap" in style
 
 
 def test_what_was_not_measured_is_missing_with_its_reason():
     text = to_markdown(build_card(facts()))
-    assert "| Recall | missing | missing | 0.875 |" in text
+    assert "| Recall | missing | none | 0.875 |" in text
     assert "- Recall: Not run; inkwell evaluate --deep measures it." in text
     assert not_measured(evaluation("gan"))["Why is not known."] == ["Inception Score"]
 
@@ -139,14 +184,11 @@ def test_both_formats_say_the_same():
     made = build_card(facts("diffusion"))
     page = " ".join(Words(to_html(made)).words.split())
     text = to_markdown(made)
-    for section in made.sections:
-        for block in section.blocks:
-            rows = block.rows if isinstance(block, Grid) else [block]
-            for words in [
-                cell for row in rows for cell in ([row] if isinstance(row, str) else row)
-            ]:
-                assert " ".join(words.split()) in page
-                assert words in text.replace("\\", "")
+    for block in blocks_of(made):
+        rows = block.rows if isinstance(block, Grid) else [block]
+        for words in [cell for row in rows for cell in ([row] if isinstance(row, str) else row)]:
+            assert " ".join(words.split()) in page
+            assert words in text.replace("\\", "")
 
 
 def test_what_comes_from_outside_is_escaped_in_both_formats():
