@@ -232,7 +232,8 @@ _RECONSTRUCTION = (
         "reconstruction_ssim",
         "Reconstruction: SSIM",
         "higher",
-        "Structural similarity, Gaussian window of 1.5 pixels, mean over the test images.",
+        "Structural similarity, Gaussian window of 1.5 pixels, mean over the whole image, border "
+        "included, and over the test images; scikit-image's default has no border and is lower.",
         "PCA with a code of the same size",
     ),
     Metric(
@@ -455,7 +456,8 @@ def _denoising(noise_levels: Sequence[float]) -> list[Metric]:
                 f"denoising_ssim_{name}",
                 f"Denoising at noise {sigma:g}: SSIM",
                 "higher",
-                "Structural similarity to the clean image, mean over the images.",
+                "Structural similarity to the clean image, mean over the whole image, border "
+                "included, and over the images.",
                 "linear optimum (LMMSE)",
             ),
             Metric(

@@ -8,60 +8,18 @@ content.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from components.model_card.content import UNKNOWN, Card, Facts, Grid, Section
+from components.model_card.results import analyses, overview, title_of
 from components.model_card.words import ETHICS, OUT_OF_SCOPE, USERS, WORDS
-from components.report.data import Picture, Stage
+from components.report.data import Stage
 from components.report.statistics import SplitStatistics
-from components.wording import MISSING, bound, interval, number, sentence
+from components.wording import number
 
-UNKNOWN = "not known"
 _CITATION = "Mitchell et al. 2019, Model cards for model reporting, FAT*."
-
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What the run has written about one version."""
-
-    model: str
-    metrics: Mapping[str, Any]  # metrics.json
-    lineage: Mapping[str, Any]  # lineage.json
-    stages: Sequence[Stage] = ()  # trainings, in order
-    splits: Sequence[SplitStatistics] = ()
-    serving_check: Mapping[str, Any] | None = None
-    pictures: Sequence[Picture] = ()
-    data_dir: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """A table; the first column names the row."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    title: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """A field of the card: paragraphs (str), lists (tuple of str) and tables."""
-
-    title: str
-    blocks: Sequence[str | tuple[str, ...] | Grid]
-
-
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """The whole card."""
-
-    title: str
-    summary: str
-    overview: Sequence[str | Grid]  # verdict, date and gated numbers, before the sections
-    sections: Sequence[Section]
-    pictures: Sequence[Picture] = ()
 
 
 def build_card(facts: Facts) -> Card:
@@ -70,7 +28,7 @@ def build_card(facts: Facts) -> Card:
     return Card(
         title=f"Model card: {words.title}",
         summary=words.summary,
-        overview=list(_overview(facts)),
+        overview=list(overview(facts)),
         pictures=[picture for picture in facts.pictures if picture.png],
         sections=[
             Section("Model details", list(_details(facts))),
@@ -88,38 +46,11 @@ def build_card(facts: Facts) -> Card:
             Section("Metrics", list(_metrics(facts))),
             Section("Evaluation data", list(_evaluation_data(facts))),
             Section("Training data", list(_training_data(facts))),
-            Section("Quantitative analyses", list(_analyses(facts))),
+            Section("Quantitative analyses", list(analyses(facts))),
             Section("Ethical considerations", [ETHICS]),
             Section("Caveats and recommendations", [tuple(_caveats(facts))]),
         ],
     )
-
-
-def _overview(facts: Facts) -> Iterator[str | Grid]:
-    gates = facts.metrics.get("gates") or []
-    failed = [gate for gate in gates if not gate.get("passed")]
-    if not gates:
-        verdict = "No gate was set for this version."
-    elif failed:
-        verdict = f"Not approved: {len(failed)} of {len(gates)} gates failed."
-    else:
-        verdict = f"Approved: every gate passed ({len(gates)})."
-    yield f"{verdict} Pushed: {facts.lineage.get('pushed_at') or UNKNOWN}."
-    if gates:
-        yield Grid(
-            ("gate", "verdict", "value", "threshold", "95 % interval"),
-            [
-                (
-                    _title(gate),
-                    "passed" if gate.get("passed") else "failed",
-                    number(gate.get("value")),
-                    bound(gate.get("direction", ""), gate.get("threshold")),
-                    _range(gate.get("interval")),
-                )
-                for gate in gates
-            ],
-            "Gates: all must pass before a version is pushed",
-        )
 
 
 def _details(facts: Facts) -> Iterator[str | Grid]:
@@ -206,13 +137,11 @@ def _metrics(facts: Facts) -> Iterator[str | Grid]:
     seen: dict[str, list[str]] = {}
     for figure in facts.metrics.get("figures") or []:
         better = f" {figure['better'].capitalize()} is better." if figure.get("better") else ""
-        seen.setdefault((figure.get("description") or UNKNOWN) + better, []).append(_title(figure))
+        seen.setdefault((figure.get("description") or UNKNOWN) + better, []).append(
+            title_of(figure)
+        )
     rows = [("; ".join(titles), description) for description, titles in seen.items()]
     yield Grid(("figure", "what it means"), rows)
-
-
-def _title(row: Mapping[str, Any]) -> str:
-    return row.get("title") or row.get("name") or row.get("metric") or UNKNOWN
 
 
 def _evaluation_data(facts: Facts) -> Iterator[str | Grid]:
@@ -252,79 +181,6 @@ def _shares(splits: Sequence[SplitStatistics]) -> Iterator[Grid]:
         yield Grid(("class", *(f"{name}, %" for name in shares)), rows, "Share of each class")
 
 
-def _analyses(facts: Facts) -> Iterator[str | Grid]:
-    metrics = facts.metrics
-    champion = metrics.get("champion")
-    yield (
-        f"Compared with the version then in serving, {champion.get('version')} (the champion)."
-        if champion
-        else "There was no version in serving to compare with."
-    )
-    gates = metrics.get("gates") or []
-    if any(gate.get("champion") is not None for gate in gates):
-        compared = ("champion", "difference", "limit")
-        yield Grid(
-            ("gate", "value", *compared),
-            [
-                (
-                    _title(gate),
-                    number(gate.get("value")),
-                    *(_or_none(gate.get(key)) for key in compared),
-                )
-                for gate in gates
-            ],
-            "Gates: comparison with the champion",
-        )
-    if gates:
-        yield "Reasons of the thresholds:"
-        yield tuple(f"{_title(g)}: {sentence(g['reason'])}" for g in gates if g.get("reason"))
-    figures = metrics.get("figures") or []
-    with_champion = any(figure.get("champion") is not None for figure in figures)
-    yield Grid(
-        (
-            *("figure", "value", "95 % interval", "reference", "reference is"),
-            *(("champion",) if with_champion else ()),
-        ),
-        [
-            (
-                _title(figure),
-                number(figure.get("value")),
-                _range(figure.get("interval")),
-                _or_none(figure.get("floor")),
-                figure.get("floor_title") or "none",
-                *((_or_none(figure.get("champion")),) if with_champion else ()),
-            )
-            for figure in figures
-        ],
-        "Figures",
-    )
-    reasons = not_measured(metrics)
-    if reasons:
-        yield "Missing:"
-        yield tuple(f"{', '.join(titles)}: {why}" for why, titles in reasons.items())
-    for table in metrics.get("tables") or []:
-        rows = [[number(cell) for cell in row] for row in table.get("rows") or []]
-        yield Grid(table.get("columns") or [], rows, table.get("title") or "")
-    check = facts.serving_check
-    if check and check.get("latency_ms"):
-        rows = [
-            (name, number(found.get("batch")), number(found.get("p50")), number(found.get("p95")))
-            for name, found in check["latency_ms"].items()
-        ]
-        title = f"Answers of {check.get('server') or 'a model server'}, milliseconds"
-        yield Grid(("signature", "images per call", "p50", "p95"), rows, title)
-
-
-def not_measured(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Titles of the figures without a value, by the reason why."""
-    reasons: dict[str, list[str]] = {}
-    for figure in metrics.get("figures") or []:
-        if number(figure.get("value")) == MISSING:
-            why = sentence(figure.get("missing") or f"why is {UNKNOWN}")
-            reasons.setdefault(why, []).append(_title(figure))
-    return reasons
-
-
 def _caveats(facts: Facts) -> Iterator[str]:
     yield from WORDS[facts.model].caveats
     yield (
@@ -337,12 +193,3 @@ def _caveats(facts: Facts) -> Iterator[str]:
 
 def _known(value: Any) -> str:
     return UNKNOWN if value is None else number(value)
-
-
-def _range(ends: Sequence[float] | None) -> str:
-    words = interval(ends)
-    return "none" if words == MISSING else words
-
-
-def _or_none(value: Any) -> str:
-    return "none" if value is None else number(value)

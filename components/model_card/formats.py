@@ -11,7 +11,7 @@ import re
 from html import escape
 from pathlib import Path
 
-from components.model_card.card import Card, Grid, Section
+from components.model_card.content import Card, Grid, Section
 from components.report.data import Picture
 
 _PICTURES, _PICTURE_BYTES = 2, 200_000  # at most so many, and so many bytes in all

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from components.model_card.card import not_measured
+from components.model_card.results import not_measured
 from components.model_card.words import WORDS
 from components.report.charts import bar_chart, gate_strip, line_chart
 from components.report.data import EmbeddingMap, ModelReport, ReportData, Stage, key_pictures

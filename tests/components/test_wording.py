@@ -7,7 +7,7 @@ def test_numbers_are_short_and_say_when_they_are_missing():
     assert number(0.123456) == "0.1235"
     assert number(60000) == "60,000"
     assert number(12345.678) == "12,346"
-    assert number(5.025e-4) == "0.0005025" and number(-0.00040025) == "-0.0004003"
+    assert number(5.025e-4) == "0.0005025" and number(-0.00040021) == "-0.0004002"
     assert number(1.5e-7) == "1.5e-7" and number(1.5e-12) == "1.5e-12"
     assert number(0.0) == "0"
     assert number(None) == number(float("inf")) == MISSING

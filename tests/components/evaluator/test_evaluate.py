@@ -14,7 +14,10 @@ from components.evaluator.config import Gate, Gates
 from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
 from components.evaluator.evaluate_diffusion import evaluate_diffusion
 from components.evaluator.evaluate_gan import evaluate_gan
+from components.evaluator.results import write_evaluation
 from components.idx_example_gen.idx import write_idx
+from components.report.data import ModelReport, read_evaluation
+from components.report.topics import by_topic
 from trainer_modules.common.config import InputError
 
 EVALUATE = {
@@ -86,6 +89,21 @@ def test_every_figure_of_the_catalogue_is_measured_and_a_good_model_is_blessed(e
     assert found.notes == []
     assert found.champion is None
     assert len({picture.file for picture in found.pictures}) == len(found.pictures) >= 3
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_nothing_of_an_evaluation_lands_under_other_measurements_of_the_report(
+    evaluations, model, tmp_path
+):
+    write_evaluation(evaluations[model], tmp_path)
+    metrics, pictures = read_evaluation(str(tmp_path))
+    topics = by_topic(ModelReport(model, model, evaluation=metrics, pictures=pictures))
+    assert "other" not in [topic.key for topic in topics]
+    place = {table["title"]: topic.key for topic in topics for table in topic.tables}
+    assert place.keys() == {table["title"] for table in metrics["tables"]}
+    if model != "autoencoder":
+        for start, key in (("Nearest of ", "memory"), ("Realism and variety", "samples")):
+            assert [place[title] for title in place if title.startswith(start)] == [key]
 
 
 def test_a_linear_autoencoder_has_the_error_of_pca(evaluations):

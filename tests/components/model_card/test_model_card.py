@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from components.model_card.card import UNKNOWN, Facts, Grid, build_card, not_measured
+from components.model_card.card import build_card
+from components.model_card.content import UNKNOWN, Facts, Grid
 from components.model_card.formats import to_html, to_markdown
+from components.model_card.results import not_measured
 from components.model_card.words import WORDS
 from components.report.data import Picture, Stage
 from components.report.statistics import ColumnStatistics, SplitStatistics
@@ -92,7 +94,7 @@ def test_verdict_date_and_gates_come_before_every_section(passed):
     made = build_card(facts(metrics=evaluation("gan", passed)))
     words, gates = made.overview
     verdict = "Approved: every gate passed (1)." if passed else "Not approved: 1 of 1 gates failed."
-    assert words == f"{verdict} Pushed: 2026-08-21T10:15:00+00:00."
+    assert words == f"{verdict} Pushed: 21 August 2026, 10:15 UTC."
     state, threshold = ("passed", "at most 10") if passed else ("failed", "at most 2")
     assert gates.rows == [("Fréchet distance", state, "4.568", threshold, "4.25 to 4.75")]
     for text, heading in ((to_markdown(made), "## "), (to_html(made), "<h2>")):

@@ -1,0 +1,57 @@
+"""What a model card is made of, and the facts that it is made from.
+
+Contract: plain data, without a word of any model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.report.data import Picture, Stage
+from components.report.statistics import SplitStatistics
+
+UNKNOWN = "not known"
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the run has written about one version."""
+
+    model: str
+    metrics: Mapping[str, Any]  # metrics.json
+    lineage: Mapping[str, Any]  # lineage.json
+    stages: Sequence[Stage] = ()  # trainings, in order
+    splits: Sequence[SplitStatistics] = ()
+    serving_check: Mapping[str, Any] | None = None
+    pictures: Sequence[Picture] = ()
+    data_dir: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A table; the first column names the row."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A field of the card: paragraphs (str), lists (tuple of str) and tables."""
+
+    title: str
+    blocks: Sequence[str | tuple[str, ...] | Grid]
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """The whole card."""
+
+    title: str
+    summary: str
+    overview: Sequence[str | Grid]  # verdict, date and gated numbers, before the sections
+    sections: Sequence[Section]
+    pictures: Sequence[Picture] = ()
