@@ -212,10 +212,22 @@ def test_the_page_stays_small_and_shows_only_small_pictures():
     assert "default-src 'none'" in page
 
 
+NUMBERS = "[...document.querySelectorAll('td.n')].map(cell => cell.textContent)"
+BROKEN = """[...document.querySelectorAll('td.n')].filter(cell => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return range.getClientRects().length > 1;
+}).map(cell => cell.textContent)"""
+
+
 @needs_chromium
 def test_the_card_is_quiet_and_fits_on_a_phone(tmp_path):
     path = tmp_path / "model_card.html"
-    path.write_text(to_html(build_card(facts("autoencoder"))), encoding="utf-8")
+    long = evaluation("autoencoder")
+    for row in (*long["figures"], *long["gates"]):
+        row |= {"value": -0.007765, "interval": [-0.009131, -0.001634], "champion": -0.001634}
+    given = facts("autoencoder", metrics=long)
+    path.write_text(to_html(build_card(given)), encoding="utf-8")
     with open_browser(tmp_path / "profile") as context:
         page = context.new_page()
         requests, complaints = [], []
@@ -226,5 +238,8 @@ def test_the_card_is_quiet_and_fits_on_a_phone(tmp_path):
             page.set_viewport_size({"width": width, "height": 800})
             page.goto(path.as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert (
+                "-0.009131 to -0.001634" in page.evaluate(NUMBERS) and page.evaluate(BROKEN) == []
+            )
         assert {url for url in requests if not url.startswith("data:")} == {path.as_uri()}
         assert complaints == []
