@@ -57,6 +57,7 @@ def _serve(flags: Flags) -> int:
     from serving.model_server import config
     from serving.model_server.batching import BatchScheduler
     from serving.model_server.grpc_service import start_server
+    from serving.model_server.limits import MIB, Limits
     from serving.model_server.metrics import Metrics
     from serving.model_server.repository import Repository
     from serving.model_server.rest import RestServer, RestSettings
@@ -76,6 +77,9 @@ def _serve(flags: Flags) -> int:
         models = config.read_models(flags.model_config_file)
     else:
         models = [config.ModelConfig(flags.model_name, flags.model_base_path)]
+    limits = Limits(
+        flags.max_instances, flags.max_count, flags.max_steps, flags.max_request_mib * MIB
+    )
     metrics = Metrics()
     repository = Repository(
         models,
@@ -85,7 +89,7 @@ def _serve(flags: Flags) -> int:
         warm_up=flags.enable_model_warmup,
         metrics=metrics,
         scheduler=scheduler,
-        max_instances=flags.max_instances,
+        limits=limits,
     )
     servables = repository.start(flags.file_system_poll_wait_seconds)
     # Requests are thousands of short-lived lists: without this, each sets off collections that
@@ -98,6 +102,8 @@ def _serve(flags: Flags) -> int:
         f"{flags.host}:{flags.port}",
         flags.grpc_max_threads,
         metrics,
+        limits,
+        flags.reload_config_root,
         with_health=flags.enable_grpc_healthcheck_service,
     )
     rest = None
@@ -105,7 +111,7 @@ def _serve(flags: Flags) -> int:
         settings = RestSettings(
             threads=flags.rest_api_num_threads,
             timeout_seconds=flags.rest_api_timeout_in_ms / 1e3,
-            max_body_bytes=flags.max_request_mib << 20,
+            max_body_bytes=limits.max_bytes,
             cors=flags.rest_api_enable_cors_support,
             metrics_path=metrics_path,
         )

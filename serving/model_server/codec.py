@@ -22,10 +22,10 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.model_server.errors import StatusError, invalid
+from serving.model_server.limits import MOST_DIMENSIONS, Limits
 from serving.model_server.servable import DEFAULT_SIGNATURE, dtype_name
 
 _SHOWN_CHARACTERS = 256  # of a value in an error
-_MOST_DIMENSIONS = 32
 _BYTES_SUFFIX = "_bytes"
 _FLOATS = {types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE}
 _INTEGERS = {
@@ -37,13 +37,16 @@ _WRITABLE = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "
 
 
 def read_request(
-    body: bytes, signatures: Mapping[str, meta_graph_pb2.SignatureDef]
+    body: bytes,
+    signatures: Mapping[str, meta_graph_pb2.SignatureDef],
+    limits: Limits = Limits(),  # noqa: B008 - it cannot change
 ) -> tuple[str, dict[str, np.ndarray], bool]:
     """Reads a predict request.
 
     Args:
         body: The request's body.
         signatures: What the model takes, by signature name.
+        limits: Bounds of the request; they are checked before arrays are made.
 
     Returns:
         Signature name, arrays by input name, and whether the request is in row format.
@@ -51,6 +54,7 @@ def read_request(
     Raises:
         StatusError: INVALID_ARGUMENT, or UNIMPLEMENTED for a type that JSON cannot carry.
     """
+    limits.check_json(body)
     request = _parse(body)
     name = request.get("signature_name", "")
     if not isinstance(name, str):
@@ -72,9 +76,15 @@ def read_request(
             raise _format(request, "Expecting 'instances' to be an list/array")
         if not instances:
             raise _format(request, "No values in 'instances' array")
+        limits.check_instances(min(inputs), len(instances))
         return name, _rows(instances, inputs), True
     if "inputs" in request:
-        return name, _columns(request["inputs"], inputs), False
+        given = request["inputs"]
+        for key in inputs:
+            column = given.get(key) if _is_object(given) else given
+            if isinstance(column, list):
+                limits.check_instances(key, len(column))
+        return name, _columns(given, inputs), False
     raise invalid("Missing 'inputs' or 'instances' key")
 
 
@@ -193,13 +203,12 @@ def _array(value: Any, info: meta_graph_pb2.TensorInfo) -> np.ndarray:
         return array
     shape: list[int] = []
     probe = value
-    while isinstance(probe, list) and len(shape) <= _MOST_DIMENSIONS:
+    while isinstance(probe, list) and len(shape) <= MOST_DIMENSIONS:
         shape.append(len(probe))
         probe = probe[0] if probe else None
-    if len(shape) > _MOST_DIMENSIONS:
+    if len(shape) > MOST_DIMENSIONS:
         raise invalid(
-            f"Encountered list at unexpected level: {_MOST_DIMENSIONS} "
-            f"expected < {_MOST_DIMENSIONS}"
+            f"Encountered list at unexpected level: {MOST_DIMENSIONS} expected < {MOST_DIMENSIONS}"
         )
     flat: list[Any] = []
     _flatten(value, 0, shape, info.dtype, flat)

@@ -47,6 +47,9 @@ class Flags:
     rest_api_enable_cors_support: bool
     max_request_mib: int
     max_instances: int
+    max_count: int
+    max_steps: int
+    reload_config_root: Path | None
     stop_at_end_of_stdin: bool
     without_effect: tuple[str, ...]
 
@@ -85,10 +88,18 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
     add("--rest_api_num_threads", type=int, default=_THREADS, metavar="N")
     add("--rest_api_timeout_in_ms", type=int, default=30_000, metavar="MILLISECONDS")
     switch("--rest_api_enable_cors_support", False, "let pages of other origins ask")
-    add("--max_request_mib", type=int, default=64, metavar="MIB",
-        help="largest body over REST (not TensorFlow Serving's)")  # fmt: skip
-    add("--max_instances", type=int, default=10_000, metavar="N",
-        help="most instances of one request (not TensorFlow Serving's)")  # fmt: skip
+    own = "(not TensorFlow Serving's)"
+    add("--max_request_mib", type=_positive, default=64, metavar="MIB",
+        help=f"largest request, and its tensors in memory {own}")  # fmt: skip
+    add("--max_instances", type=_positive, default=10_000, metavar="N",
+        help=f"most instances of one request {own}")  # fmt: skip
+    add("--max_count", type=_positive, default=1000, metavar="N",
+        help=f"largest input `count`: images to generate {own}")  # fmt: skip
+    add("--max_steps", type=_positive, default=100, metavar="N",
+        help=f"largest input `steps`: of the reverse process {own}")  # fmt: skip
+    add("--reload_config_root", type=Path, metavar="DIR",
+        help=f"parent directory of the models that HandleReloadConfigRequest may name; "
+        f"without it the call is off {own}")  # fmt: skip
     add("--stop_at_end_of_stdin", action="store_true",
         help="end with the process that holds the other end of standard input")  # fmt: skip
     for name in WITHOUT_EFFECT:
@@ -103,7 +114,16 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
         parser.error("give --model_base_path or --model_config_file, not both")
     if found["monitoring_config_file"] and found["rest_api_port"] is None:
         parser.error("--monitoring_config_file needs --rest_api_port, where metrics are told")
+    root = found["reload_config_root"]
+    if root and not root.is_dir():
+        parser.error(f"--reload_config_root: {root} is not a directory")
     return Flags(**found, without_effect=ignored)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is a whole number from 1, not {text!r}")
+    return int(text)
 
 
 def _boolean(text: str) -> bool:

@@ -1,37 +1,42 @@
 """The gRPC front: PredictionService and ModelService of TensorFlow Serving's API.
 
 Contract: Predict, GetModelMetadata, GetModelStatus and HandleReloadConfigRequest answer as
-TensorFlow Serving does, errors included. Every other call of the two services is UNIMPLEMENTED, in
-a sentence. The health service says SERVING to all, as upstream's does.
+TensorFlow Serving does, errors included; the last is off unless a flag gives it a directory, for a
+SavedModel is a program, and the call runs it. Every other call of the two services is
+UNIMPLEMENTED, in a sentence. The health service says SERVING to all, as upstream's does. Requests
+are bounded before they are parsed, and tensors before they are made.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
 import tensorflow as tf
+from google.protobuf.message import Message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
 )
 
-from serving.model_server.config import ConfigError, models_of
+from serving.model_server import wire
+from serving.model_server.config import ConfigError, ModelConfig, models_of
 from serving.model_server.errors import StatusError, invalid
+from serving.model_server.limits import Limits, malformed, shape_of
 from serving.model_server.metrics import Metrics
 from serving.model_server.repository import Repository
 from serving.model_server.servable import DEFAULT_SIGNATURE
+from serving.model_server.versions import list_versions
 
 _INT32_MAX = 2**31 - 1
 _OPTIONS = [
-    ("grpc.max_receive_message_length", _INT32_MAX),
     ("grpc.max_send_message_length", _INT32_MAX),
     ("grpc.so_reuseport", 0),  # two servers on one port would share its clients unnoticed
 ]
@@ -39,48 +44,52 @@ _SIGNATURE_DEF = "signature_def"
 _LONGEST_SECONDS = 1e6
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+class PredictionService:
     """Predict and GetModelMetadata over a repository."""
 
-    def __init__(self, repository: Repository, metrics: Metrics):
+    def __init__(self, repository: Repository, metrics: Metrics, limits: Limits):
         self._repository = repository
         self._metrics = metrics
+        self._limits = limits
 
-    def Predict(self, request, context):
-        started, status = time.monotonic(), "OK"
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """By name of the call."""
+        others = ("Classify", "Regress", "MultiInference")
+        return {
+            "Predict": _handler(self._timed_predict),
+            "GetModelMetadata": _handler(self._metadata),
+            **{call: _handler(_only_predict(call)) for call in others},
+        }
+
+    def _timed_predict(
+        self, body: bytes, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        started, status, name = time.monotonic(), "OK", ""
         try:
+            request = wire.parse_predict(body, self._limits)
+            name = request.model_spec.name
             return self._predict(request, _remaining(context))
         except StatusError as error:
             status = error.code.name
-            context.abort(error.code, error.message)
+            raise
         finally:
-            taken = time.monotonic() - started
-            self._metrics.request(request.model_spec.name, "GRPC", status, taken)
-
-    def GetModelMetadata(self, request, context):
-        return _answer(context, self._metadata, request)
-
-    def Classify(self, request, context):
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, _only_predict("Classify"))
-
-    def Regress(self, request, context):
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, _only_predict("Regress"))
-
-    def MultiInference(self, request, context):
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, _only_predict("MultiInference"))
+            self._metrics.request(name, "GRPC", status, time.monotonic() - started)
 
     def _predict(
         self, request: predict_pb2.PredictRequest, timeout_s: float | None
     ) -> predict_pb2.PredictResponse:
         _require_model_spec(request)
         servable = self._repository.find(request.model_spec)
+        signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        given = {n: (proto.dtype, shape_of(n, proto)) for n, proto in request.inputs.items()}
+        servable.check(signature_name, given, request.output_filter)
+        self._limits.check_tensors(request.inputs)
         inputs = {}
         for name, proto in request.inputs.items():
             try:
                 inputs[name] = tf.make_ndarray(proto)
             except (TypeError, ValueError) as error:
-                raise invalid(f"tensor parsing error: {name}") from error
-        signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+                raise malformed(name) from error
         outputs = servable.run(signature_name, inputs, request.output_filter, timeout_s)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = servable.name
@@ -91,8 +100,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
     def _metadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+        self, body: bytes, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        request = wire.parse(body, get_model_metadata_pb2.GetModelMetadataRequest)
         _require_model_spec(request)
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
@@ -110,33 +120,43 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus over a repository."""
+class ModelService:
+    """GetModelStatus over a repository, and HandleReloadConfigRequest where a flag allows it."""
 
-    def __init__(self, repository: Repository):
+    def __init__(self, repository: Repository, reload_root: Path | None):
         self._repository = repository
+        self._reload_root = reload_root.resolve() if reload_root else None
 
-    def GetModelStatus(self, request, context):
-        return _answer(context, self._status, request)
-
-    def HandleReloadConfigRequest(self, request, context):
-        return _answer(context, self._reload, request)
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """By name of the call."""
+        return {
+            "GetModelStatus": _handler(self._status),
+            "HandleReloadConfigRequest": _handler(self._reload),
+        }
 
     def _reload(
-        self, request: model_management_pb2.ReloadConfigRequest
+        self, body: bytes, context: grpc.ServicerContext
     ) -> model_management_pb2.ReloadConfigResponse:
+        if self._reload_root is None:
+            raise _denied(
+                "HandleReloadConfigRequest is off in this server; "
+                "--reload_config_root=DIR turns it on for models below DIR."
+            )
+        request = wire.parse(body, model_management_pb2.ReloadConfigRequest)
         try:
-            self._repository.configure(models_of(request.config, "ReloadConfigRequest"))
+            models = models_of(request.config, "ReloadConfigRequest")
         except ConfigError as error:
             raise invalid(str(error)) from error
+        self._repository.configure([_below(self._reload_root, model) for model in models])
         self._repository.poll()
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()  # OK
         return response
 
     def _status(
-        self, request: get_model_status_pb2.GetModelStatusRequest
+        self, body: bytes, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
+        request = wire.parse(body, get_model_status_pb2.GetModelStatusRequest)
         _require_model_spec(request)
         response = get_model_status_pb2.GetModelStatusResponse()
         for version, state in sorted(self._repository.states(request.model_spec).items()):
@@ -159,20 +179,37 @@ def start_server(
     address: str,
     threads: int,
     metrics: Metrics,
+    limits: Limits,
+    reload_root: Path | None = None,
     with_health: bool = False,
 ) -> tuple[grpc.Server, int]:
-    """Opens ``address`` (``host:port``, port 0 for a free one); returns the server and its port.
+    """Opens ``address``; returns the server and its port.
+
+    Args:
+        repository: The models.
+        address: ``host:port``, port 0 for a free one.
+        threads: Calls that are answered at the same time.
+        metrics: Where calls are counted.
+        limits: Bounds of one request.
+        reload_root: Directory below which HandleReloadConfigRequest may name models; None
+            refuses the call.
+        with_health: Whether grpc.health.v1.Health answers.
 
     Raises:
         OSError: The port is taken or may not be used.
     """
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=threads), options=_OPTIONS)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(repository, metrics), server
-    )
+    options = [*_OPTIONS, ("grpc.max_receive_message_length", limits.max_bytes)]
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=threads), options=options)
+    services = {
+        "PredictionService": PredictionService(repository, metrics, limits),
+        "ModelService": ModelService(repository, reload_root),
+    }
+    for name, service in services.items():
+        full_name = f"tensorflow.serving.{name}"
+        handlers = grpc.method_handlers_generic_handler(full_name, service.handlers())
+        server.add_generic_rpc_handlers((handlers,))
     if with_health:
         server.add_generic_rpc_handlers((_Health(),))
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), server)
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -181,11 +218,37 @@ def start_server(
     return server, port
 
 
-def _answer(context: grpc.ServicerContext, handler: Callable[[Any], Any], request: Any) -> Any:
-    try:
-        return handler(request)
-    except StatusError as error:
-        context.abort(error.code, error.message)
+def _handler(answer: Callable[[bytes, grpc.ServicerContext], Message]) -> grpc.RpcMethodHandler:
+    """Gives the request to ``answer`` as it came, to be bounded before it is parsed."""
+
+    def call(body: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            return answer(body, context).SerializeToString()
+        except StatusError as error:
+            context.abort(error.code, error.message)
+
+    return grpc.unary_unary_rpc_method_handler(call)
+
+
+def _below(root: Path, model: ModelConfig) -> ModelConfig:
+    """The model with links in its path followed, so that a link changed later leads nowhere.
+
+    Raises:
+        StatusError: PERMISSION_DENIED: it, or a version of it, does not lie below ``root``.
+    """
+    path = model.base_path.resolve()
+    versions = [version.path.resolve() for version in list_versions(path)]
+    is_below = all(root in found.parents for found in (path, *versions))
+    if ".." in model.base_path.parts or not is_below:
+        raise _denied(
+            f"The base_path {model.base_path} of {model.name}, or a version in it, is not below "
+            f"{root}, the directory of --reload_config_root."
+        )
+    return dataclasses.replace(model, base_path=path)
+
+
+def _denied(message: str) -> StatusError:
+    return StatusError(grpc.StatusCode.PERMISSION_DENIED, message)
 
 
 def _remaining(context: grpc.ServicerContext) -> float | None:
@@ -199,5 +262,9 @@ def _require_model_spec(request: Any) -> None:
         raise invalid("Missing ModelSpec")
 
 
-def _only_predict(call: str) -> str:
-    return f"{call} is not implemented by this server; call Predict."
+def _only_predict(call: str) -> Callable[[bytes, grpc.ServicerContext], Message]:
+    def answer(body: bytes, context: grpc.ServicerContext) -> Message:
+        message = f"{call} is not implemented by this server; call Predict."
+        raise StatusError(grpc.StatusCode.UNIMPLEMENTED, message)
+
+    return answer

@@ -20,8 +20,9 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from serving.model_server.batching import BatchScheduler
 from serving.model_server.config import ModelConfig
 from serving.model_server.errors import LoadError, StatusError, invalid
+from serving.model_server.limits import Limits
 from serving.model_server.metrics import Metrics
-from serving.model_server.servable import MAX_INSTANCES, Servable
+from serving.model_server.servable import Servable
 from serving.model_server.versions import list_versions
 
 _LOGGER = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Repository:
         warm_up: bool = True,
         metrics: Metrics | None = None,
         scheduler: BatchScheduler | None = None,
-        max_instances: int = MAX_INSTANCES,
+        limits: Limits = Limits(),  # noqa: B008 - it cannot change
     ):
         """Nothing is loaded yet.
 
@@ -71,7 +72,7 @@ class Repository:
             warm_up: Whether a version's warm-up requests are run before it answers.
             metrics: Where attempts to load are counted.
             scheduler: Batches concurrent requests; None runs each by itself.
-            max_instances: Most instances in one request.
+            limits: Bounds of one request.
 
         Raises:
             StatusError: A label names a version that is not served.
@@ -79,7 +80,7 @@ class Repository:
         self._retries, self._retry_seconds = retries, retry_seconds
         self._unavailable_labels, self._warm_up = unavailable_labels, warm_up
         self._metrics = metrics or Metrics()
-        self._scheduler, self._max_instances = scheduler, max_instances
+        self._scheduler, self._limits = scheduler, limits
         self._lock = threading.RLock()  # of what requests read
         self._loading = threading.Lock()  # one poll at a time
         self._models: dict[str, _Model] = {}
@@ -225,9 +226,7 @@ class Repository:
             return
         model.states[version] = State.LOADING
         try:
-            servable = Servable(
-                model.config.name, version, path, self._scheduler, self._max_instances
-            )
+            servable = Servable(model.config.name, version, path, self._scheduler, self._limits)
             if self._warm_up:
                 servable.warm_up(path)
         except LoadError as error:

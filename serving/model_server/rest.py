@@ -214,7 +214,9 @@ class _App:
         started, status = time.monotonic(), "OK"
         try:
             servable = self._repository.find(spec)
-            name, inputs, is_row = codec.read_request(body, servable.signature_defs)
+            name, inputs, is_row = codec.read_request(
+                body, servable.signature_defs, servable.limits
+            )
             outputs = servable.run(name, inputs, timeout_s=self._settings.timeout_seconds)
             return codec.write_response(outputs, is_row)
         except StatusError as error:

@@ -20,10 +20,10 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.model_server.batching import BatchScheduler
-from serving.model_server.errors import LoadError, StatusError, invalid
+from serving.model_server.errors import LoadError, StatusError, invalid, plain
+from serving.model_server.limits import Limits
 
 DEFAULT_SIGNATURE = "serving_default"
-MAX_INSTANCES = 10_000
 _WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 _MOST_WARMUPS = 1000
 
@@ -51,7 +51,7 @@ class Servable:
         version: int,
         path: Path,
         scheduler: BatchScheduler | None = None,
-        max_instances: int = MAX_INSTANCES,
+        limits: Limits = Limits(),  # noqa: B008 - it cannot change
     ):
         """Loads the SavedModel with the tag ``serve``.
 
@@ -60,14 +60,14 @@ class Servable:
             version: Its number.
             path: Its directory.
             scheduler: Batches concurrent requests; None runs each by itself.
-            max_instances: Largest first dimension of an input.
+            limits: Bounds of one request.
 
         Raises:
             LoadError: The directory does not hold a SavedModel that loads.
         """
         self.name = name
         self.version = version
-        self._scheduler, self._max_instances = scheduler, max_instances
+        self._scheduler, self.limits = scheduler, limits
         # The loaded object owns the variables; signatures alone would not keep them alive.
         self._model = load_saved_model(path)
         self.signature_defs = _read_signature_defs(path)
@@ -88,25 +88,17 @@ class Servable:
             timeout_s: How long to wait for a place in a batch; None for ever.
 
         Raises:
-            StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for
-                inputs or outputs that it does not have, UNAVAILABLE or DEADLINE_EXCEEDED from
-                batching, or what TensorFlow reports.
+            StatusError: What ``check`` raises, INVALID_ARGUMENT for inputs beyond the limits,
+                UNAVAILABLE or DEADLINE_EXCEEDED from batching, or what TensorFlow reports.
         """
         signature_name = signature_name or DEFAULT_SIGNATURE
-        if signature_name not in self._model.signatures:
-            raise StatusError(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                f'Serving signature key "{signature_name}" not found.',
-            )
+        given = {
+            name: (tf.as_dtype(array.dtype).as_datatype_enum, array.shape)
+            for name, array in inputs.items()
+        }
+        self.check(signature_name, given, output_filter)
+        self.limits.check_arrays(inputs)
         signature = self.signature_defs[signature_name]
-        _check_inputs(signature, inputs)
-        _check_output_filter(signature, output_filter)
-        for name, array in inputs.items():
-            if array.ndim and len(array) > self._max_instances:
-                raise invalid(
-                    f'The input "{name}" holds {len(array)} instances; '
-                    f"send at most {self._max_instances} at a time."
-                )
         names = tuple(output_filter) or tuple(sorted(signature.outputs))
         call = functools.partial(self._call, signature_name, names)
         if self._scheduler is None or not _is_batchable(signature, inputs):
@@ -116,6 +108,33 @@ class Servable:
             (id(self), signature_name, names, shapes), call, inputs, timeout_s
         )
 
+    def check(
+        self,
+        signature_name: str,
+        given: Mapping[str, tuple[int, tuple[int, ...]]],
+        output_filter: Sequence[str] = (),
+    ) -> None:
+        """Checks names, types and shapes, for which no tensor need be made yet.
+
+        Args:
+            signature_name: As in ``run``.
+            given: Type, as TensorFlow numbers it, and shape of each input.
+            output_filter: As in ``run``.
+
+        Raises:
+            StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for
+                inputs or outputs that it does not have.
+        """
+        signature_name = signature_name or DEFAULT_SIGNATURE
+        if signature_name not in self._model.signatures:
+            raise StatusError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f'Serving signature key "{signature_name}" not found.',
+            )
+        signature = self.signature_defs[signature_name]
+        _check_inputs(signature, given)
+        _check_output_filter(signature, output_filter)
+
     def _call(
         self, signature_name: str, names: Sequence[str], inputs: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
@@ -124,7 +143,7 @@ class Servable:
                 **{name: tf.constant(value) for name, value in inputs.items()}
             )
         except tf.errors.OpError as error:
-            raise StatusError(_GRPC_CODES[error.error_code], error.message) from error
+            raise StatusError(_GRPC_CODES[error.error_code], plain(error.message)) from error
         return {name: outputs[name].numpy() for name in names}
 
     def warm_up(self, path: Path) -> None:
@@ -180,7 +199,9 @@ def _read_signature_defs(path: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
     return dict(graphs[0].signature_def)
 
 
-def _check_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> None:
+def _check_inputs(
+    signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, tuple[int, tuple[int, ...]]]
+) -> None:
     if len(inputs) != len(signature.inputs):
         sent, wanted = set(inputs), set(signature.inputs)
         raise invalid(
@@ -194,17 +215,16 @@ def _check_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, n
                 f"input tensor alias not found in signature: {name}. "
                 f"Inputs expected to be in the set {_braces(signature.inputs)}."
             )
-        wanted, given = signature.inputs[name], inputs[name]
-        given_dtype = tf.as_dtype(given.dtype).as_datatype_enum
+        wanted, (given_dtype, given_shape) = signature.inputs[name], inputs[name]
         if given_dtype != wanted.dtype:
             raise invalid(
                 f"Expects arg[{position}] to be {dtype_name(wanted.dtype)} "
                 f"but {dtype_name(given_dtype)} is provided"
             )
         wanted_shape = tf.TensorShape(wanted.tensor_shape)
-        if not wanted_shape.is_compatible_with(given.shape):
+        if not wanted_shape.is_compatible_with(given_shape):
             raise invalid(
-                f'The shape of input "{name}" is {list(given.shape)}; '
+                f'The shape of input "{name}" is {list(given_shape)}; '
                 f"the signature expects {[-1 if d is None else d for d in wanted_shape]}."
             )
 

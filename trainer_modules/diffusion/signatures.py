@@ -8,7 +8,15 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from trainer_modules.common.export import Signature, image_spec, spec, with_png
+from trainer_modules.common.export import (
+    MAX_COUNT,
+    Signature,
+    check_between,
+    image_spec,
+    in_chunks,
+    spec,
+    with_png,
+)
 from trainer_modules.diffusion import sampler, schedule
 
 
@@ -49,11 +57,17 @@ def signatures(
         return {"image": denoise(denoiser, image, noise_level, pixel_mean, pixel_std)}
 
     def generate(seed, count, steps):
+        count = check_between("count", count, 1, MAX_COUNT)
+        steps = check_between("steps", steps, 1, schedule.STEPS)
+
         def noise(k):
             return tf.random.stateless_normal([count, 28, 28, 1], tf.stack([seed, k]))
 
-        def predict_velocity(x_t, t):
+        def velocity(x_t, t):
             return generator([tf.ensure_shape(x_t, [None, 28, 28, 1]), t], training=False)
+
+        def predict_velocity(x_t, t):
+            return in_chunks(velocity, x_t, t)
 
         x_0 = sampler.sample(predict_velocity, noise, count, steps, low, high)
         image = tf.ensure_shape(x_0 * pixel_std + pixel_mean, [None, 28, 28, 1])

@@ -5,7 +5,15 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from trainer_modules.common.export import Signature, image_spec, spec, with_png
+from trainer_modules.common.export import (
+    MAX_COUNT,
+    Signature,
+    check_between,
+    image_spec,
+    in_chunks,
+    spec,
+    with_png,
+)
 from trainer_modules.gan.sampler import Calibration, Sampler
 
 
@@ -28,9 +36,10 @@ def signatures(
         return {"image": generator(latent, training=False)}
 
     def generate(seed, count):
+        count = check_between("count", count, 1, MAX_COUNT)
         latents = tf.random.stateless_normal([count, 2, latent_size], tf.stack([seed, 0]))
         uniform = tf.random.stateless_uniform([count], tf.stack([seed, 1]))
-        return {"image": sampler((latents, uniform))}
+        return {"image": in_chunks(lambda *noise: sampler(noise), latents, uniform)}
 
     def discriminate(image):
         score = discriminator(image, training=False) - calibration.midpoint
