@@ -15,7 +15,6 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from tensorflow_serving.apis import model_management_pb2
 
 from serving.model_server.grpc_client import GrpcClient, predict_request
 from tests.serving.conformance.model import HalfPlus
@@ -84,7 +83,7 @@ def test_too_many_instances(narrow):
     response = narrow.post(content)
     assert response.status_code == 400
     assert response.json()["error"] == (
-        'The input "code" holds 101 instances; send at most 100 at a time.'
+        'The input "code" holds 101 instances; send at most 100 at a time (--max_instances).'
     )
     with GrpcClient(narrow.grpc, "toy") as client:
         images = np.zeros((101, 28, 28, 1), "float32")
@@ -152,25 +151,3 @@ def test_memory_does_not_grow_with_bad_requests(narrow, body, code):
     for _ in range(200):
         assert narrow.post(body).status_code == code
     assert process.memory_info().rss - before < 50 * MIB
-
-
-def test_configuration_is_replaced_by_a_call(narrow, tmp_path):
-    save_toy(tmp_path / "other" / "7")
-    request = model_management_pb2.ReloadConfigRequest()
-    with GrpcClient(narrow.grpc, "other") as client:
-        reload = client.models.HandleReloadConfigRequest
-        _, text = failure(reload, request, timeout=30)
-        assert "holds no model_config_list" in text
-        config = request.config.model_config_list.config.add()
-        config.name, config.base_path = "other", str(tmp_path / "other")
-        config.version_labels["stable"] = 7
-        _, text = failure(reload, request, timeout=30)
-        assert "Request to assign label to version 7" in text
-        assert narrow.is_well()
-        config.version_labels.clear()
-        assert reload(request, timeout=30).status.error_code == 0
-        assert client.states(30) == {7: "AVAILABLE"}
-        config.version_labels["stable"] = 7
-        assert reload(request, timeout=30).status.error_code == 0
-    response = httpx.get(f"http://{narrow.rest}/v1/models/toy/metadata", timeout=30)
-    assert response.status_code == 404

@@ -1,0 +1,151 @@
+"""HandleReloadConfigRequest: off by default, and bounded by a directory where a flag allows it.
+
+A SavedModel is a program: its warm-up requests run while it loads, as the user who serves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
+
+from serving.model_server.grpc_client import GrpcClient, predict_request
+from tests.serving.test_model_server import ROOT, TIMEOUT, failure
+from tests.serving.toy_model import save_toy
+
+DENIED = grpc.StatusCode.PERMISSION_DENIED
+
+
+@contextlib.contextmanager
+def serving(base: Path, *flags: str) -> Iterator[tuple[str, str]]:
+    """A server of ``base`` under the name toy; its gRPC and REST addresses."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
+            *("--model_name=toy", f"--model_base_path={base}", "--stop_at_end_of_stdin", *flags),
+        ],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        yield re.search(r"at (\S+), REST at (\S+)$", line).groups()
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def reload_of(path: Path, name: str = "other") -> model_management_pb2.ReloadConfigRequest:
+    request = model_management_pb2.ReloadConfigRequest()
+    request.config.model_config_list.config.add(name=name, base_path=str(path))
+    return request
+
+
+def answers(address: str) -> bool:
+    with GrpcClient(address, "toy") as client:
+        image = np.zeros((1, 28, 28, 1), "float32")
+        assert client.states(TIMEOUT) == {1: "AVAILABLE"}
+        return client.predict("", {"image": image}, TIMEOUT)["image"].min() == 1.0
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("served") / "toy"
+    save_toy(base / "1")
+    return base
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> tuple[Path, Path]:
+    """A model that writes a file while it warms up, and that file."""
+    trace = tmp_path / "trace"
+
+    class Hostile(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="text")])
+        def write(self, text):
+            with tf.control_dependencies([tf.io.write_file(str(trace), text)]):
+                return {"text": tf.identity(text)}
+
+    module, folder = Hostile(), tmp_path / "hostile"
+    tf.saved_model.save(module, str(folder / "1"), signatures={"serving_default": module.write})
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.CopyFrom(predict_request("other", "", {"text": np.array(b"was here")}))
+    extra = folder / "1" / "assets.extra"
+    extra.mkdir()
+    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())
+    return folder, trace
+
+
+def test_reload_is_off_unless_a_flag_allows_it(served, hostile):
+    folder, trace = hostile
+    with serving(served) as (address, _), GrpcClient(address, "other") as client:
+        call = client.models.HandleReloadConfigRequest
+        assert failure(call, reload_of(folder), timeout=TIMEOUT) == (
+            DENIED,
+            "HandleReloadConfigRequest is off in this server; "
+            "--reload_config_root=DIR turns it on for models below DIR.",
+        )
+        assert failure(client.states, TIMEOUT)[0] == grpc.StatusCode.NOT_FOUND
+        assert answers(address)
+    assert not trace.exists()
+
+
+def test_only_models_below_the_directory_are_loaded(served, hostile, tmp_path):
+    folder, trace = hostile
+    root = tmp_path / "root"
+    save_toy(root / "inside" / "7")
+    (root / "link").symlink_to(folder)
+    (root / "linked version").mkdir()
+    (root / "linked version" / "1").symlink_to(folder / "1")
+    (tmp_path / "root-like").symlink_to(folder)
+    (root / "within").symlink_to(root / "inside")
+    outside = [
+        *(folder, root / "link", root / "linked version", root, tmp_path / "root-like"),
+        *(root / ".." / "hostile", root / "inside" / ".." / "inside", Path("inside")),
+    ]
+    flag = f"--reload_config_root={root}"
+    with serving(served, flag) as (address, rest), GrpcClient(address, "other") as client:
+        call = client.models.HandleReloadConfigRequest
+        for path in outside:
+            code, text = failure(call, reload_of(path), timeout=TIMEOUT)
+            assert code == DENIED and f"The base_path {path} of other" in text, path
+            assert answers(address)
+        assert not trace.exists()
+
+        request = model_management_pb2.ReloadConfigRequest()
+        _, text = failure(call, request, timeout=TIMEOUT)
+        assert "holds no model_config_list" in text
+        request = reload_of(root / "within")
+        [config] = request.config.model_config_list.config
+        config.version_labels["stable"] = 7
+        _, text = failure(call, request, timeout=TIMEOUT)
+        assert "Request to assign label to version 7" in text
+        assert answers(address)
+        config.version_labels.clear()
+        assert call(request, timeout=TIMEOUT).status.error_code == 0
+        assert client.states(TIMEOUT) == {7: "AVAILABLE"}
+        config.version_labels["stable"] = 7
+        assert call(request, timeout=TIMEOUT).status.error_code == 0
+        response = httpx.get(f"http://{rest}/v1/models/toy/metadata", timeout=TIMEOUT)
+        assert response.status_code == 404
+
+
+def test_the_directory_must_exist(served, tmp_path):
+    command = [sys.executable, "-m", "serving.model_server", f"--model_base_path={served}"]
+    command.append(f"--reload_config_root={tmp_path / 'none'}")
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("none is not a directory\n")
