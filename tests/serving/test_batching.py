@@ -70,6 +70,13 @@ def test_full_batch_does_not_wait(recorder):
     batches.close()
 
 
+def test_a_batch_holds_no_more_rows_than_it_may(recorder):
+    batches = scheduler(max_batch_size=4, batch_timeout_micros=100_000)
+    answers = ask_all(batches, recorder, [rows(i, i, i) for i in range(5)])
+    assert answers == [[2 * i] * 3 for i in range(5)] and recorder.sizes == [3] * 5
+    batches.close()
+
+
 def test_lone_request_waits_no_longer_than_the_timeout(recorder):
     batches = scheduler(max_batch_size=4, batch_timeout_micros=50_000)
     started = time.monotonic()

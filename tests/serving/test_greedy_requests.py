@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from serving.model_server.grpc_client import GrpcClient, predict_request
 from serving.model_server.limits import MIB, MOST_DIMENSIONS, Limits
 from tests.serving.test_model_server import INVALID, ROOT, failure
 from tests.serving.toy_model import save_toy
+from trainer_modules.common.export import decode_png
 
 TIMEOUT = 120.0
 MOST_GROWTH_MIB = 200
@@ -85,7 +89,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def free_signatures() -> dict:
-    """Inputs whose shapes leave more than the number of instances open."""
+    """Inputs whose shapes leave more than the number of instances open, and the trainers' PNGs."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="x")])
     def free(x):
@@ -95,7 +99,11 @@ def free_signatures() -> dict:
     def any_rank(x):
         return {"y": tf.reduce_sum(x)}
 
-    return {"free": free, "any_rank": any_rank}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def read_png(image_bytes):
+        return {"image": decode_png(image_bytes)}
+
+    return {"free": free, "any_rank": any_rank, "read_png": read_png}
 
 
 def tensor(dtype: int, shape: list[int], **values) -> tensor_pb2.TensorProto:
@@ -161,6 +169,30 @@ def test_the_last_value_fills_a_tensor_up_within_the_bounds(server):
     with GrpcClient(server.grpc, "toy") as client:
         answer = client.predictions.Predict(request, timeout=TIMEOUT)
     assert list(tf.make_ndarray(answer.outputs["y"])) == [5.0, 6.0]
+
+
+def large_png(side: int) -> bytes:
+    """A black PNG, right in all its parts."""
+    packer = zlib.compressobj(1)
+    pixels = b"".join([packer.compress(bytes(side + 1)) for _ in range(side)]) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def test_a_png_of_many_pixels_is_refused_before_it_is_decoded(server):
+    file = large_png(20_000)
+    assert len(file) < 2 * MIB
+    content = {"b64": base64.b64encode(file).decode()}
+    said = "A PNG must be 28 pixels high and 28 wide."
+    inputs = {"image_bytes": np.array([file], object)}
+    with server.stays_small(), GrpcClient(server.grpc, "toy") as client:
+        response = server.post({"signature_name": "read_png", "instances": [content]})
+        assert failure(client.predict, "read_png", inputs, TIMEOUT) == (INVALID, said)
+    assert (response.status_code, response.json()) == (400, {"error": said})
 
 
 def nested(*path: int, body: bytes) -> bytes:
