@@ -10,7 +10,7 @@ import grpc
 _BEFORE = re.compile(
     r"(?:.*<stack traces unavailable>\n)?(?:\d+ root error.*?\(0\) \w+:\s*)?", re.DOTALL
 )
-_AFTER = re.compile(r"\s*(?:\n|\[\[|\[Op:)")  # the failed nodes, and the call that ran them
+_AFTER = re.compile(r"\s*(?:\n|\[Op:)")  # the failed nodes, and the call that ran them
 _ASSERTION = re.compile(r"assertion failed: \[(.*?)\s*\](?: \[.*)?")
 
 

@@ -29,7 +29,7 @@ from tensorflow_serving.apis import (
 from serving.model_server import wire
 from serving.model_server.config import ConfigError, ModelConfig, models_of
 from serving.model_server.errors import StatusError, invalid
-from serving.model_server.limits import Limits, malformed, shape_of
+from serving.model_server.limits import Limits, declared, malformed
 from serving.model_server.metrics import Metrics
 from serving.model_server.repository import Repository
 from serving.model_server.servable import DEFAULT_SIGNATURE
@@ -81,7 +81,7 @@ class PredictionService:
         _require_model_spec(request)
         servable = self._repository.find(request.model_spec)
         signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        given = {n: (proto.dtype, shape_of(n, proto)) for n, proto in request.inputs.items()}
+        given = {name: declared(name, proto) for name, proto in request.inputs.items()}
         servable.check(signature_name, given, request.output_filter)
         self._limits.check_tensors(request.inputs)
         inputs = {}
@@ -234,12 +234,17 @@ def _below(root: Path, model: ModelConfig) -> ModelConfig:
     """The model with links in its path followed, so that a link changed later leads nowhere.
 
     Raises:
-        StatusError: PERMISSION_DENIED: it, or a version of it, does not lie below ``root``.
+        StatusError: PERMISSION_DENIED: it, or a version of it, does not lie below ``root``;
+            INVALID_ARGUMENT: it is not a directory that can be read.
     """
-    path = model.base_path.resolve()
-    versions = [version.path.resolve() for version in list_versions(path)]
-    is_below = all(root in found.parents for found in (path, *versions))
-    if ".." in model.base_path.parts or not is_below:
+    try:
+        path = model.base_path.resolve()
+        is_below = ".." not in model.base_path.parts and root in path.parents
+        if is_below:
+            is_below = all(root in v.path.resolve().parents for v in list_versions(path))
+    except (OSError, RuntimeError, ValueError):  # a file, links in a circle, a null character
+        raise invalid(f"The base_path of {model.name} is not a directory to be read.") from None
+    if not is_below:
         raise _denied(
             f"The base_path {model.base_path} of {model.name}, or a version in it, is not below "
             f"{root}, the directory of --reload_config_root."

@@ -24,6 +24,7 @@ _JSON_GROWTH = 16
 # Python's bytes for a list, an object with one key, and any other value in a list.
 _LIST, _OBJECT, _ITEM = 88, 240, 40
 _STRING = 32  # bytes that NumPy and TensorFlow take for a string besides its content
+_TYPES = frozenset(types_pb2.DataType.values())
 # Fields of TensorProto with values of their own; the value of half_val is its bits.
 _VALUES = {
     types_pb2.DT_FLOAT: "float_val",
@@ -102,7 +103,7 @@ class Limits:
         """
         total = 0
         for name, proto in protos.items():
-            shape = shape_of(name, proto)
+            _, shape = declared(name, proto)
             if shape:
                 self.check_instances(name, shape[0])
             size = _size(name, proto, math.prod(shape))
@@ -111,11 +112,12 @@ class Limits:
         self.check_size("The inputs", total)
 
 
-def shape_of(name: str, proto: tensor_pb2.TensorProto) -> tuple[int, ...]:
-    """The shape that a tensor declares.
+def declared(name: str, proto: tensor_pb2.TensorProto) -> tuple[int, tuple[int, ...]]:
+    """The type, as TensorFlow numbers it, and the shape that a tensor says it has.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: it is not known, has a negative size or too many dimensions.
+        StatusError: INVALID_ARGUMENT: there is no such type, or the shape is not known, has a
+            negative size or too many dimensions.
     """
     dimensions = proto.tensor_shape.dim
     if len(dimensions) > MOST_DIMENSIONS:
@@ -124,9 +126,10 @@ def shape_of(name: str, proto: tensor_pb2.TensorProto) -> tuple[int, ...]:
             f"at most {MOST_DIMENSIONS} are allowed."
         )
     shape = tuple(dimension.size for dimension in dimensions)
-    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+    is_known = proto.dtype in _TYPES and not proto.tensor_shape.unknown_rank
+    if not is_known or any(size < 0 for size in shape):
         raise malformed(name)
-    return shape
+    return proto.dtype, shape
 
 
 def malformed(name: str) -> StatusError:

@@ -138,6 +138,10 @@ TENSORS = {
         *("free", "x", tensor(FLOAT, [-1, 4], **ONE)),
         "tensor parsing error: x",
     ),
+    "an unknown type": (
+        *("any_rank", "x", tensor_pb2.TensorProto(dtype=999)),
+        "tensor parsing error: x",
+    ),
     "content that is too short": (
         *("free", "x", tensor(FLOAT, [2, 4], tensor_content=b"1234")),
         "tensor parsing error: x",

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
 from serving.model_server.grpc_client import GrpcClient, predict_request
-from tests.serving.test_model_server import ROOT, TIMEOUT, failure
+from tests.serving.test_model_server import INVALID, ROOT, TIMEOUT, failure
 from tests.serving.toy_model import save_toy
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
@@ -111,6 +111,8 @@ def test_only_models_below_the_directory_are_loaded(served, hostile, tmp_path):
     (root / "linked version").mkdir()
     (root / "linked version" / "1").symlink_to(folder / "1")
     (tmp_path / "root-like").symlink_to(folder)
+    (root / "file").touch()
+    (root / "circle").symlink_to(root / "circle")
     (root / "within").symlink_to(root / "inside")
     outside = [
         *(folder, root / "link", root / "linked version", root, tmp_path / "root-like"),
@@ -124,6 +126,10 @@ def test_only_models_below_the_directory_are_loaded(served, hostile, tmp_path):
             assert code == DENIED and f"The base_path {path} of other" in text, path
             assert answers(address)
         assert not trace.exists()
+        for path in (root / "file", root / "circle"):
+            code, text = failure(call, reload_of(path), timeout=TIMEOUT)
+            assert code == INVALID and "The base_path of other is not a directory" in text
+            assert answers(address)
 
         request = model_management_pb2.ReloadConfigRequest()
         _, text = failure(call, request, timeout=TIMEOUT)
