@@ -3,7 +3,8 @@
 Contract: starts a server process on the candidate, sends real images to every signature, one at a
 time and in a batch, over gRPC and over REST, and compares the answers with the same SavedModel in
 this process. Whatever is wrong becomes the reason of a refusal; nothing about the candidate raises.
-Takes 10 to 30 s.
+Takes 10 to 30 s. The server is ours and listens on 127.0.0.1 alone; the setting
+``tensorflow_serving`` takes upstream's, which listens on every address while the check runs.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from components.serving_check.inputs import (
 )
 from components.wording import number
 from serving.client import Client
-from serving.errors import RequestError
+from serving.errors import RequestError, ServingError
 from serving.model_server.errors import LoadError
 from serving.model_server.grpc_client import GrpcClient
 from serving.model_server.process import ServerProcess, StartError
 from serving.model_server.servable import load_saved_model
 from trainer_modules.common import progress
+from trainer_modules.common.config import InputError
 
 _RANGES = {"image": (0.0, 1.0), "score": (0.0, 1.0), "probabilities": (0.0, 1.0)}
 _PNG_LEVEL = 1 / 255  # a value on the border of two grey levels may fall to either side
@@ -94,14 +96,22 @@ def check_model(
         model_name: Name it is served under.
         images: [N, 28, 28, 1] float32 in [0, 1]; the first ``config.images`` are sent.
         config: What is asked and what must hold.
+
+    Raises:
+        InputError: TensorFlow Serving is asked for and is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="serving-check-") as base:
         # A server wants numbered versions; a link spares copying the model.
         (Path(base) / "1").symlink_to(Path(model_dir).resolve(), target_is_directory=True)
-        server = ServerProcess(model_name, base, config.start_timeout_s)
+        server = ServerProcess(
+            model_name,
+            base,
+            config.start_timeout_s,
+            tensorflow_serving=config.tensorflow_serving,
+        )
         checker = _Checker(model_name, images[: config.images], config)
         try:
-            server.start()
+            _start(server)
             model = _load(model_dir)  # here while the server starts: it imports for seconds
             server.wait_available()
             with (
@@ -134,6 +144,13 @@ def check_model(
         max_difference=checker.max_difference,
         warmup=checker.warmup,
     )
+
+
+def _start(server: ServerProcess) -> None:
+    try:
+        server.start()
+    except ServingError as error:  # nothing about the candidate
+        raise InputError(f"serving_check.tensorflow_serving: {error}") from None
 
 
 def _load(model_dir: str | Path) -> Any:

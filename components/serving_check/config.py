@@ -20,6 +20,7 @@ class ServingCheckConfig:
     start_timeout_s: float = 180.0  # process start to AVAILABLE; TensorFlow alone takes 5 to 30 s
     max_memory_mib: float = 3072.0  # of the server; Python's own takes some 700 of it
     request_timeout_s: float = 60.0  # deadline of one request, the first (cold) one included
+    tensorflow_serving: bool = False  # ask tensorflow_model_server (on PATH) instead of our server
 
     def __post_init__(self):
         require(2 <= self.images <= 1024, "images must be between 2 and 1024.")

@@ -1,32 +1,36 @@
-"""A model server as a child process: ``tensorflow_model_server`` if installed, else ours.
+"""A model server as a child process: ours, or ``tensorflow_model_server`` if that is asked for.
 
 Contract: a context manager that returns once the model answers as AVAILABLE and always ends the
-process it started, by its handle. Both servers get the same flags and the same calls.
+process it started, by its handle. Both servers get the same flags and the same calls. Ours listens
+on 127.0.0.1 alone; upstream's has no flag for that and listens on every address while it runs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
 
 from serving.model_server.grpc_client import GrpcClient
-from serving.model_server.starting import TENSORFLOW_SERVING, environment, free_port
+from serving.model_server.starting import (
+    TENSORFLOW_SERVING,
+    command,
+    environment,
+    free_port,
+    how_it_ended,
+    last_line,
+)
 
 INKWELL_SERVER = "inkwell model server"
 
 _POLL_SECONDS = 0.1
 _STATUS_TIMEOUT_SECONDS = 2.0
 _END_SECONDS = 10.0
-_REASON_CHARACTERS = 400
+_LOCAL = "127.0.0.1"
 
 
 class StartError(Exception):
@@ -36,12 +40,27 @@ class StartError(Exception):
 class ServerProcess:
     """A running model server; ``kind``, ``endpoint`` and ``load_seconds`` describe it."""
 
-    def __init__(self, model_name: str, model_base_path: str | Path, start_timeout_s: float):
+    def __init__(
+        self,
+        model_name: str,
+        model_base_path: str | Path,
+        start_timeout_s: float,
+        *,
+        tensorflow_serving: bool = False,
+    ):
+        """Starts nothing yet.
+
+        Args:
+            model_name: Name it is served under.
+            model_base_path: Holds the numbered versions.
+            start_timeout_s: Seconds from the start of the process to AVAILABLE.
+            tensorflow_serving: Use upstream's binary instead of our server.
+        """
         self._model_name = model_name
         self._base_path = Path(model_base_path)
         self._timeout_s = start_timeout_s
-        self._binary = shutil.which(TENSORFLOW_SERVING)
-        self.kind = TENSORFLOW_SERVING if self._binary else INKWELL_SERVER
+        self._tensorflow_serving = tensorflow_serving
+        self.kind = TENSORFLOW_SERVING if tensorflow_serving else INKWELL_SERVER
         self.endpoint = ""  # host:port of gRPC
         self.rest = ""  # host:port of REST
         self.load_seconds = 0.0
@@ -52,12 +71,23 @@ class ServerProcess:
         self._started = 0.0
 
     def start(self) -> None:
-        """Starts the process and returns at once; ``wait_available`` waits for the model."""
+        """Starts the process and returns at once; ``wait_available`` waits for the model.
+
+        Raises:
+            ServingError: Upstream's binary is asked for and is not on PATH.
+        """
         port, rest_port = free_port(), free_port()
-        self.endpoint, self.rest = f"127.0.0.1:{port}", f"127.0.0.1:{rest_port}"
+        self.endpoint, self.rest = f"{_LOCAL}:{port}", f"{_LOCAL}:{rest_port}"
         self._started = time.monotonic()
+        flags = [
+            f"--port={port}",
+            f"--rest_api_port={rest_port}",
+            f"--model_name={self._model_name}",
+            f"--model_base_path={self._base_path}",
+            "--max_num_load_retries=0",  # a broken candidate is refused at once, not in 5 minutes
+        ]
         self._process = subprocess.Popen(
-            self._command(port, rest_port),
+            command(flags, [f"--host={_LOCAL}"], tensorflow_serving=self._tensorflow_serving),
             stdin=subprocess.PIPE,  # ours ends when this end of it closes
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -118,25 +148,10 @@ class ServerProcess:
     def __exit__(self, *_) -> None:
         self.stop()
 
-    def _command(self, port: int, rest_port: int) -> Sequence[str]:
-        flags = [
-            f"--port={port}",
-            f"--rest_api_port={rest_port}",
-            f"--model_name={self._model_name}",
-            f"--model_base_path={self._base_path}",
-            "--max_num_load_retries=0",  # a broken candidate is told at once, not after 5 minutes
-        ]
-        if self._binary:
-            return [self._binary, *flags]
-        return [sys.executable, "-m", "serving.model_server", *flags, "--stop_at_end_of_stdin"]
-
     def _reason(self) -> str:
         """The last line that the server wrote: both servers name the failure there."""
-        log = self._log.fileno()
-        # pread: the process writes through the same file position, which must not move.
-        lines = os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace").splitlines()
-        words = [line.strip() for line in lines if line.strip()]
+        words = last_line(self._log)
         if words:
-            return words[-1][:_REASON_CHARACTERS]
+            return words
         status = self._process.poll()
-        return "it says nothing" if status is None else f"it ended with status {status}, silent"
+        return "it says nothing" if status is None else f"it {how_it_ended(status)}, silent"

@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import signal
 import socket
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
+
+from serving.errors import ServingError
 
 TENSORFLOW_SERVING = "tensorflow_model_server"
 ROOT = Path(__file__).resolve().parents[2]
+_LINE_CHARACTERS = 400
+
+
+def command(
+    flags: Sequence[str], own_flags: Sequence[str] = (), *, tensorflow_serving: bool = False
+) -> list[str]:
+    """The command that starts a server; ours, unless upstream's binary is asked for.
+
+    Args:
+        flags: That both servers take.
+        own_flags: For ours alone.
+        tensorflow_serving: Start ``tensorflow_model_server``. It has no flag for an address and
+            listens on every one.
+
+    Raises:
+        ServingError: Upstream's binary is asked for and is not on PATH.
+    """
+    if not tensorflow_serving:
+        # -P: the folder that the caller stands in may hold a module of the same name as ours.
+        ours = [sys.executable, "-P", "-m", "serving.model_server"]
+        return [*ours, *flags, *own_flags, "--stop_at_end_of_stdin"]
+    binary = shutil.which(TENSORFLOW_SERVING)
+    if binary is None:
+        raise ServingError(
+            f"{TENSORFLOW_SERVING} is not on PATH; install TensorFlow Serving, or use the model "
+            "server of this project."
+        )
+    return [binary, *flags]
 
 
 def environment() -> dict[str, str]:
     """The caller's, with our packages importable and without GPUs, which the caller may hold."""
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {
         **os.environ,
+        # An empty entry would stand for the folder that the caller stands in.
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+def bind_errno(host: str, port: int) -> int:
+    """Why a server could not listen there now, as in ``errno``; 0 if it could."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return error.errno
+        except (OverflowError, UnicodeError):  # no such port, no such name
+            return errno.EINVAL
+        return 0
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    return bind_errno(host, port) == 0
 
 
 def free_port() -> int:
@@ -37,3 +81,23 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def last_line(log: BinaryIO) -> str:
+    """The last line that a server wrote, cut at 400 characters; both name a failure there."""
+    # pread: the process may write through the same file position, which must not move.
+    text = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:_LINE_CHARACTERS] if lines else ""
+
+
+def how_it_ended(status: int) -> str:
+    """A child's return code in words: ``ended with status 1``, ``was ended by SIGTERM``."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:  # a real-time signal
+        name = f"signal {-status}"
+    why = ", as the system does when memory runs out" if status == -signal.SIGKILL else ""
+    return f"was ended by {name}{why}"

@@ -24,7 +24,8 @@ from tensorflow_serving.apis import (
 )
 
 from serving.model_server.grpc_client import GrpcClient, predict_request
-from serving.model_server.process import ServerProcess, StartError
+from serving.model_server.process import INKWELL_SERVER, ServerProcess, StartError
+from tests.serving.fake_tensorflow_serving import LAST_WORDS, install_fake
 from tests.serving.toy_model import save_toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -259,6 +260,42 @@ def test_process_has_ended_once_the_context_is_left(base_path):
     host, port = endpoint.split(":")
     with pytest.raises(OSError):
         socket.create_connection((host, int(port)), timeout=1)
+
+
+def test_process_is_ours_and_on_loopback_alone_whatever_folder_and_path(
+    base_path, tmp_path, monkeypatch
+):
+    path, record = install_fake(tmp_path / "bin")
+    monkeypatch.setenv("PATH", path)
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving" / "__init__.py").touch()
+    (tmp_path / "orjson.py").write_text("open('run', 'w')\n", "utf-8")
+    (tmp_path / "toy").symlink_to(base_path)
+    monkeypatch.chdir(tmp_path)
+    with ServerProcess("toy", "toy", start_timeout_s=120) as server:
+        assert server.kind == INKWELL_SERVER
+        for endpoint in (server.endpoint, server.rest):
+            port = int(endpoint.partition(":")[2])
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            with pytest.raises(ConnectionRefusedError):  # also this computer
+                socket.create_connection(("127.0.0.2", port), timeout=5)
+    assert not record.exists() and not (tmp_path / "run").exists()
+
+
+def test_process_of_upstream_gets_the_same_flags_without_an_address(
+    base_path, tmp_path, monkeypatch
+):
+    path, record = install_fake(tmp_path / "bin")
+    monkeypatch.setenv("PATH", path)
+    server = ServerProcess("toy", base_path, start_timeout_s=30, tensorflow_serving=True)
+    with pytest.raises(StartError, match=LAST_WORDS), server:
+        pass
+    assert server.kind == "tensorflow_model_server"
+    flags = [flag.partition("=")[0] for flag in record.read_text("utf-8").splitlines()]
+    assert flags == [
+        *("--port", "--rest_api_port", "--model_name", "--model_base_path"),
+        "--max_num_load_retries",
+    ]
 
 
 def test_broken_saved_model_is_told_and_leaves_no_process(tmp_path):

@@ -13,7 +13,9 @@ import tensorflow as tf
 from components.serving_check.check import CheckResult, check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.warmup import write_warmup
+from tests.serving.fake_tensorflow_serving import LAST_WORDS, install_fake
 from tests.serving.toy_model import IMAGE, save_toy
+from trainer_modules.common.config import InputError
 
 IMAGES = np.random.default_rng(3).random((20, 28, 28, 1), dtype="float32")
 SIGNATURES = {
@@ -101,6 +103,21 @@ def test_server_that_takes_too_much_memory_is_refused(good: CheckResult, model_d
     config = ServingCheckConfig(latency_requests=3, max_memory_mib=50)
     result = check_model(model_dir, "toy", IMAGES, config)
     assert not result.passed and "MiB, and 50 MiB are allowed" in result.reason
+
+
+def test_tensorflow_serving_answers_only_if_the_setting_asks_for_it(
+    good: CheckResult, model_dir: Path, tmp_path: Path, monkeypatch
+):
+    assert good.server == "inkwell model server"
+    path, record = install_fake(tmp_path / "bin")
+    monkeypatch.setenv("PATH", path)
+    config = ServingCheckConfig(tensorflow_serving=True)
+    result = check_model(model_dir, "toy", IMAGES, config)
+    assert record.exists() and result.server == "tensorflow_model_server"
+    assert result.reason == f"The tensorflow_model_server cannot serve the model: {LAST_WORDS}."
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="serving_check.tensorflow_serving: .* is not on PATH"):
+        check_model(model_dir, "toy", IMAGES, config)
 
 
 def test_result_as_json_has_what_the_report_reads(good: CheckResult):
