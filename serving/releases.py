@@ -84,8 +84,18 @@ def served_models(serving_dir: Path) -> list[str]:
     return sorted(p.name for p in serving_dir.iterdir() if p.is_dir() and list_versions(p))
 
 
+def no_version(serving_dir: Path, model: str) -> ServingError:
+    """What to raise where the directory has no version of a model; names the models it has."""
+    found = ", ".join(served_models(serving_dir))
+    there = f"the models there: {found}." if found else "it holds no model."
+    return ServingError(f"There is no version of {model} in {serving_dir}; {there}")
+
+
 def write_config(
-    serving_dir: Path, models: Sequence[str], added: Mapping[str, set[int]] | None = None
+    serving_dir: Path,
+    models: Sequence[str],
+    added: Mapping[str, set[int]] | None = None,
+    directory: Path | None = None,
 ) -> Path:
     """Writes models.config for these models by their releases.
 
@@ -93,6 +103,7 @@ def write_config(
         serving_dir: Holds a directory for each model.
         models: Names.
         added: Versions to serve besides, by model: the first of the two steps.
+        directory: Where the file goes; the serving directory if left out.
 
     Returns:
         The file.
@@ -112,7 +123,7 @@ def write_config(
         for label, version in release.labels.items():
             lines.append(f'    version_labels {{ key: "{label}" value: {version} }}')
         blocks.append("  config {\n" + "\n".join(lines) + "\n  }")
-    path = serving_dir / CONFIG_FILE
+    path = (directory or serving_dir) / CONFIG_FILE
     text = "# Made from releases.json by inkwell serve, promote and rollback.\n"
     _replace(path, text + "model_config_list {\n" + "\n".join(blocks) + "\n}\n")
     return path
@@ -122,16 +133,23 @@ def promoted(serving_dir: Path, model: str, version: int | None, label: str = ST
     """The release in which ``version`` has the label; None gives up labels for the newest.
 
     Raises:
-        ServingError: There is no such model or version, or nothing to compare a canary with.
+        ServingError: There is no such model, version or label, or nothing to compare a canary with.
     """
+    if label not in (STABLE, CANARY):
+        raise ServingError(f"There is no label {label}; use {STABLE} or {CANARY}.")
     numbers = _numbers(serving_dir, model)
     now = read_releases(serving_dir).get(model, Release())
     if version is None:
+        if label == CANARY:
+            raise ServingError(
+                "Serving the newest version gives up both labels; for a canary, name its version: "
+                f"inkwell promote {model} {numbers[-1]} --label {CANARY}"
+            )
         return Release(before=now.before)
     if version not in numbers:
         raise ServingError(
-            f"There is no version {version} of {model} in {serving_dir}; "
-            f"there are {', '.join(map(str, numbers))}."
+            f"There is no version {version} of {model} in {serving_dir}; the versions there: "
+            f"{', '.join(map(str, numbers))}."
         )
     if label == CANARY:
         others = [number for number in numbers if number != version]
@@ -142,8 +160,6 @@ def promoted(serving_dir: Path, model: str, version: int | None, label: str = ST
                 "that is stable."
             )
         return dataclasses.replace(now, stable=stable, canary=version)
-    if label != STABLE:
-        raise ServingError(f"There is no label {label}; use {STABLE} or {CANARY}.")
     if version == now.stable:
         return dataclasses.replace(now, canary=None if now.canary == version else now.canary)
     last = now.stable if now.stable is not None else _last_but(numbers, version)
@@ -215,8 +231,7 @@ def apply(
 def _numbers(serving_dir: Path, model: str) -> list[int]:
     numbers = [version.number for version in list_versions(serving_dir / model)]
     if not numbers:
-        there = ", ".join(served_models(serving_dir)) or "no model at all"
-        raise ServingError(f"There is no version of {model} in {serving_dir}; there is {there}.")
+        raise no_version(serving_dir, model)
     return numbers
 
 

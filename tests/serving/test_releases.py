@@ -40,6 +40,13 @@ def do(serving: Path, release: Release) -> None:
     apply(serving, "gan", release)
 
 
+def test_newest_takes_no_other_label(serving):
+    with pytest.raises(ServingError, match="There is no label foo; use stable or canary"):
+        promoted(serving, "gan", None, "foo")
+    with pytest.raises(ServingError, match="inkwell promote gan 3 --label canary"):
+        promoted(serving, "gan", None, "canary")
+
+
 def test_without_labels_the_newest_is_served(serving):
     assert served_models(serving) == ["gan"] and read_releases(serving) == {}
     write_config(serving, ["gan"])
@@ -105,11 +112,11 @@ def test_version_that_does_not_load_leaves_everything_as_it_was(serving):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda s: promoted(s, "gan", 9), "no version 9 of gan .*; there are 1, 2, 3"),
+        (lambda s: promoted(s, "gan", 9), "no version 9 of gan .*; the versions there: 1, 2, 3"),
         (lambda s: promoted(s, "gan", 2, "blue"), "no label blue; use stable or canary"),
-        (lambda s: promoted(s, "vae", 2), "no version of vae .*; there is gan"),
+        (lambda s: promoted(s, "vae", 2), "no version of vae .*; the models there: gan"),
         (lambda s: rolled_back(s, "autoencoder"), "no version of autoencoder"),
-        (lambda s: rolled_back(s / "none", "gan"), "no model at all"),
+        (lambda s: rolled_back(s / "none", "gan"), "no version of gan .*; it holds no model"),
     ],
 )
 def test_mistakes_are_told(serving, call, words):
