@@ -15,6 +15,7 @@ import numpy as np
 from rich.table import Table
 from scipy import stats
 
+from serving.checks import check_served
 from serving.client import Client
 from serving.errors import RequestError, ServingError
 from serving.releases import CANARY, STABLE
@@ -64,7 +65,13 @@ class Comparison:
 
 
 def compare(
-    model: str, address: str, images: np.ndarray, share: float, requests: int, seed: int = 0
+    model: str,
+    address: str,
+    images: np.ndarray,
+    share: float,
+    requests: int,
+    seed: int = 0,
+    wait_s: float = 0.0,
 ) -> Comparison:
     """Sends ``requests`` single images, about ``share`` of them to the canary.
 
@@ -75,9 +82,11 @@ def compare(
         share: In (0, 1).
         requests: At least 2.
         seed: Of the order of images and of who gets which.
+        wait_s: How long to try again where no server listens yet.
 
     Raises:
-        ServingError: An argument out of range, or a label that no version has.
+        ServingError: An argument out of range, a model that is not served, or a label that no
+            version has.
     """
     if model not in _SCORES:
         raise ServingError(f"There is no score for {model}; choose {', '.join(_SCORES)}.")
@@ -85,6 +94,9 @@ def compare(
         raise ServingError(f"The share must be between 0 and 1, not {share:g}.")
     if requests < 2:
         raise ServingError(f"Two requests are the least, not {requests}.")
+    for label in (STABLE, CANARY):
+        with Client(model, address, label=label, wait_s=wait_s) as client:
+            check_served(client)
     title, score = _SCORES[model]
     rng = np.random.default_rng(seed)
     chosen = rng.integers(len(images), size=requests)
@@ -108,15 +120,7 @@ def _ask(
 ) -> Outcome:
     latencies, scores, errors = [], [], 0
     with Client(model, address, label=label) as client:
-        try:
-            version = client.version()
-        except RequestError as error:
-            if error.code != "INVALID_ARGUMENT":
-                raise
-            raise ServingError(
-                f"No version of {model} is labelled {label}; do so with: "
-                f"inkwell promote {model} VERSION --label {label}"
-            ) from None
+        version = client.version()
         for image in images:
             started = time.perf_counter()
             try:

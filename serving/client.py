@@ -5,9 +5,10 @@
         images = gan.generate(count=64, seed=1)                     [64, 28, 28, 1]
 
 Contract: arrays and PIL images in, NumPy out. Works with TensorFlow Serving and with the server of
-this project. What fails for the moment (UNAVAILABLE, a connection that is refused or lost) is tried
-again until the deadline; everything else is a ``RequestError`` at once. All calls are pure, so
-trying again is safe. REST needs no TensorFlow; gRPC imports it.
+this project. What fails for the moment (UNAVAILABLE, a connection that is lost) is tried again
+until the deadline. Where no server listens, a ``NoServerError`` comes at once, or after ``wait_s``;
+everything else is a ``RequestError`` at once. All calls are pure, so trying again is safe. REST
+needs no TensorFlow; gRPC imports it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ import httpx
 import numpy as np
 import orjson
 
-from serving.errors import RequestError, ServingError
+from serving.errors import NoServerError, RequestError, ServingError
 from serving.images import as_images
 
 _T = TypeVar("_T")
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
+# What gRPC says where nothing listens, or where there is no such host.
+_NOT_CONNECTED = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
 _CODES = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
@@ -51,6 +54,7 @@ class Client:
         version: int | None = None,
         label: str | None = None,
         timeout_s: float = 30.0,
+        wait_s: float = 0.0,
     ):
         """Opens no connection yet.
 
@@ -61,6 +65,7 @@ class Client:
             version: Ask this version.
             label: Ask the version with this label, such as stable.
             timeout_s: Deadline of each call, trying again included.
+            wait_s: How long a call tries again where no server listens, before that deadline runs.
 
         Raises:
             ServingError: Both a version and a label, or another protocol.
@@ -69,8 +74,8 @@ class Client:
             raise ServingError("Give a version or a label, not both.")
         if protocol not in ("rest", "grpc"):
             raise ServingError(f"The protocol is rest or grpc, not {protocol}.")
-        self.model = model
-        self._timeout_s = timeout_s
+        self.model, self.address, self.label = model, address, label
+        self._timeout_s, self._wait_s = timeout_s, wait_s
         self._transport: _Rest | _Grpc = (_Rest if protocol == "rest" else _Grpc)(
             model, address, version, label
         )
@@ -102,6 +107,12 @@ class Client:
     def states(self) -> dict[int, str]:
         """State by version, such as AVAILABLE."""
         return self._retry(self._transport.states)
+
+    def signatures(self) -> dict[str, list[str]]:
+        """Names of the inputs, sorted, by signature of the version that answers."""
+        found = self._retry(self._transport.signatures)
+        # TensorFlow adds one that is not for clients: __saved_model_init_op.
+        return {name: inputs for name, inputs in found.items() if not name.startswith("__")}
 
     # Autoencoder, and denoise of the diffusion model
 
@@ -168,16 +179,21 @@ class Client:
 
     def _retry(self, call: Callable[[float], _T]) -> _T:
         """Calls with the seconds that are left, again while the server is unavailable."""
-        end = time.monotonic() + self._timeout_s
+        begin = time.monotonic()
+        end = begin + self._timeout_s
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
                 return call(max(end - time.monotonic(), 0.001))
             except RequestError as error:
                 wait = pause * random.uniform(0.5, 1.5)  # or all clients come back at once
-                if error.code != "UNAVAILABLE" or time.monotonic() + wait > end:
+                is_refused = isinstance(error, NoServerError)
+                last = begin + self._wait_s if is_refused else end
+                if error.code != "UNAVAILABLE" or time.monotonic() + wait > last:
                     raise
             time.sleep(wait)
+            if is_refused:
+                end = time.monotonic() + self._timeout_s
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
@@ -211,8 +227,7 @@ class _Rest:
         return {name: _array(value) for name, value in found.items()}
 
     def version(self, timeout_s: float) -> int:
-        found = self._ask("GET", f"{self._path}/metadata", timeout_s)
-        return int(found["model_spec"]["version"])
+        return int(self._metadata(timeout_s)["model_spec"]["version"])
 
     def states(self, timeout_s: float) -> dict[int, str]:
         found = self._ask("GET", self._model, timeout_s)["model_version_status"]
@@ -221,10 +236,18 @@ class _Rest:
     def _names(self, signature: str, timeout_s: float) -> list[str]:
         """A lone output comes without its name; signatures differ between versions hardly ever."""
         if signature not in self._outputs:
-            found = self._ask("GET", f"{self._path}/metadata", timeout_s)
-            signatures = found["metadata"]["signature_def"]["signature_def"]
-            self._outputs = {name: sorted(s["outputs"]) for name, s in signatures.items()}
+            self._metadata(timeout_s)
         return self._outputs[signature]
+
+    def signatures(self, timeout_s: float) -> dict[str, list[str]]:
+        found = self._metadata(timeout_s)["metadata"]["signature_def"]["signature_def"]
+        return {name: sorted(signature["inputs"]) for name, signature in found.items()}
+
+    def _metadata(self, timeout_s: float) -> Any:
+        found = self._ask("GET", f"{self._path}/metadata", timeout_s)
+        signatures = found["metadata"]["signature_def"]["signature_def"]
+        self._outputs = {name: sorted(s["outputs"]) for name, s in signatures.items()}
+        return found
 
     def _ask(self, method: str, path: str, timeout_s: float, body: bytes | None = None) -> Any:
         try:
@@ -233,10 +256,12 @@ class _Rest:
             raise RequestError(
                 "DEADLINE_EXCEEDED", f"{self._base} did not answer in time."
             ) from None
+        except httpx.ConnectError as error:  # refused, or there is no such host
+            reason = str(error).partition("] ")[2] or str(error)  # without the number of the error
+            raise NoServerError(self._base, reason) from None
         except httpx.TransportError as error:
             raise RequestError(
-                "UNAVAILABLE",
-                f"No model server answers at {self._base} ({error}); start one: inkwell serve",
+                "UNAVAILABLE", f"The connection to {self._base} was lost ({error})."
             ) from None
         except httpx.InvalidURL as error:
             raise ServingError(f"{self._base} is not an address: {error}") from None
@@ -275,13 +300,30 @@ class _Grpc:
     def states(self, timeout_s: float) -> dict[int, str]:
         return self._ask(lambda: self._client.states(timeout_s))
 
+    def signatures(self, timeout_s: float) -> dict[str, list[str]]:
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        from serving.model_server.grpc_client import predict_request
+
+        asked = predict_request(self._client.model_name, "", {}, self._version, self._label)
+        request = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=asked.model_spec)
+        request.metadata_field.append("signature_def")
+        call = self._client.predictions.GetModelMetadata
+        response = self._ask(lambda: call(request, timeout=timeout_s))
+        found = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(found)
+        return {name: sorted(s.inputs) for name, s in found.signature_def.items()}
+
     def _ask(self, call: Callable[[], _T]) -> _T:
         import grpc
 
         try:
             return call()
         except grpc.RpcError as error:
-            raise RequestError(error.code().name, error.details() or self._address) from None
+            words = error.details() or self._address
+            if words.startswith(_NOT_CONNECTED):
+                raise NoServerError(self._address, words.rpartition(": ")[2].rstrip("]")) from None
+            raise RequestError(error.code().name, words) from None
 
 
 def _jsonable(value: Any) -> Any:

@@ -16,3 +16,13 @@ class RequestError(ServingError):
     def __init__(self, code: str, message: str):
         super().__init__(message)
         self.code = code
+
+
+class NoServerError(RequestError):
+    """Nothing listens at the address, or it does not exist; UNAVAILABLE."""
+
+    def __init__(self, address: str, reason: str):
+        super().__init__(
+            "UNAVAILABLE",
+            f"No model server answers at {address} ({reason}); start one with: inkwell serve",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import subprocess
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from serving.client import Client
-from serving.errors import RequestError, ServingError
+from serving.errors import NoServerError, RequestError, ServingError
 from serving.images import encode_png, to_pil
+from serving.model_server.starting import free_port
 from serving.releases import Release, apply
 from tests.serving.test_model_server import ROOT
 from tests.serving.toy_models import save_autoencoder, save_models
@@ -133,46 +135,80 @@ def test_arguments_that_contradict():
         Client("gan", protocol="soap")
 
 
+def test_signatures_name_their_inputs(connect):
+    assert connect("gan").signatures() == {
+        "serving_default": ["latent"],
+        "generate": ["count", "seed"],
+        "discriminate": ["image"],
+    }
+
+
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_no_server_is_told_after_the_deadline(protocol):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = f"127.0.0.1:{closed.getsockname()[1]}"
-    started = time.monotonic()
-    client = Client("gan", address, protocol=protocol, timeout_s=0.5)
-    with client, pytest.raises(RequestError) as caught:
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_without_a_server_the_answer_comes_at_once(protocol, host):
+    client = Client("gan", f"{host}:{free_port()}", protocol=protocol, timeout_s=60)
+    with client:
+        with pytest.raises(NoServerError):
+            client.states()  # imports what gRPC needs
+        started = time.monotonic()
+        with pytest.raises(NoServerError, match="start one with: inkwell serve") as caught:
+            client.generate(1)
+    assert time.monotonic() - started < 10  # of the 60; a look-up of the name may take some
+    assert caught.value.code == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_server_that_starts_late_is_waited_for_if_asked(addresses, protocol):
+    port = free_port()
+    fronts = []
+
+    def open_late():
+        time.sleep(1.5)
+        fronts.append(socket.create_server(("127.0.0.1", port)))
+        relay(fronts[0], addresses[protocol])
+
+    threading.Thread(target=open_late, daemon=True).start()
+    address = f"127.0.0.1:{port}"
+    # The deadline is shorter than the wait: it runs from the moment that the server is there.
+    client = Client("gan", address, protocol=protocol, timeout_s=5, wait_s=0.2)
+    with client, pytest.raises(NoServerError):
         client.generate(1)
-    assert caught.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
-    assert time.monotonic() - started < 5
+    with Client("gan", address, protocol=protocol, timeout_s=1, wait_s=30) as client:
+        assert client.states() == {1: "AVAILABLE"}
+    fronts[0].close()
 
 
-def test_refused_and_lost_connections_are_tried_again(addresses):
-    """A proxy that drops the first three connections, then lets through."""
-    host, port = addresses["rest"].split(":")
+def test_lost_connections_are_tried_again(addresses):
     dropped = []
     with socket.create_server(("127.0.0.1", 0)) as front:
-
-        def relay():
-            while True:
-                try:
-                    client, _ = front.accept()
-                except OSError:
-                    return
-                if len(dropped) < 3:
-                    dropped.append(client.recv(10))
-                    client.close()
-                    continue
-                back = socket.create_connection((host, int(port)))
-                for one, other in ((client, back), (back, client)):
-                    threading.Thread(target=pump, args=(one, other), daemon=True).start()
-
-        def pump(one, other):
-            while data := one.recv(65536):
-                other.sendall(data)
-
-        threading.Thread(target=relay, daemon=True).start()
+        arguments = (front, addresses["rest"], dropped, 3)
+        threading.Thread(target=relay, args=arguments, daemon=True).start()
         with Client("gan", f"127.0.0.1:{front.getsockname()[1]}", timeout_s=20) as client:
             assert client.generate(2, seed=1).shape == (2, 28, 28, 1)
     assert len(dropped) == 3
+
+
+def relay(front: socket.socket, address: str, dropped: list | None = None, drop: int = 0) -> None:
+    """Passes connections on to ``address``, but for the first ``drop`` of them."""
+    host, port = address.split(":")
+
+    def pump(one, other):
+        with contextlib.suppress(OSError):  # one end has gone
+            while data := one.recv(65536):
+                other.sendall(data)
+
+    while True:
+        try:
+            client, _ = front.accept()
+        except OSError:
+            return
+        if drop > 0 and len(dropped) < drop:
+            dropped.append(client.recv(10))
+            client.close()
+            continue
+        back = socket.create_connection((host, int(port)))
+        for ends in ((client, back), (back, client)):
+            threading.Thread(target=pump, args=ends, daemon=True).start()
 
 
 def test_rest_client_needs_no_tensorflow():

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from serving.client import Client
 from serving.images import as_images
 from tests.serving.conftest import ROOT, free_ports, inkwell
-from tests.serving.toy_models import save_gan
+from tests.serving.toy_models import MOST_OF_GAN, save_gan
 
 
 @pytest.fixture
@@ -88,20 +88,52 @@ def test_generate_writes_a_grid(served, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("generate", "vae"), "Servable not found for request: Latest(vae)"),
+        (("generate", "vae"), "does not serve vae; it serves autoencoder, diffusion, gan."),
+        (("generate", "vae", "--label", "canary"), "does not serve vae"),
+        (
+            ("generate", "autoencoder"),
+            "The model autoencoder has no signature generate; it has anomaly_score, decode, "
+            "denoise, encode, serving_default.",
+        ),
+        (("generate", "gan", "--steps", "10"), "takes no steps, only the diffusion model does"),
+        (
+            ("generate", "gan", "--label", "canary"),
+            "No version of gan has the label canary; set it with: inkwell promote gan VERSION "
+            "--label canary",
+        ),
+        (("generate", "gan", "--label", "foo"), "the labels are stable and canary."),
+        (("predict", "gan", "discrimin", "--image", "PICTURE"), "it has discriminate, generate"),
+        (("predict", "diffusion", "denoise", "--image", "PICTURE"), "give it with --noise-level"),
+        (
+            ("predict", "diffusion", "denoise", "--image", "PICTURE", "--noise-level", "4"),
+            "--noise-level must be between 0 and 1, not 4.",
+        ),
+        (
+            ("predict", "diffusion", "denoise", "--image", "PICTURE", "--noise-level", "nan"),
+            "--noise-level must be between 0 and 1, not nan.",
+        ),
+        (
+            ("predict", "autoencoder", "denoise", "--image", "PICTURE", "--noise-level", "0.4"),
+            "leave out --noise-level",
+        ),
+        (("predict", "gan", "serving_default", "--image", "PICTURE"), "takes latent, and this"),
         (("generate", "gan", "-o", "/none/a.png"), "cannot be written"),
         (("predict", "gan", "discriminate", "--image", "none.png"), "There is no file none.png"),
         (("promote", "gan", "9"), "There is no version 9 of gan"),
         (("promote", "gan", "new"), "A version is a whole number, or newest"),
+        (("promote", "gan", "newest", "--label", "foo"), "There is no label foo; use stable or"),
+        (("promote", "gan", "newest", "--label", "canary"), "for a canary, name its version"),
+        (("rollback", "gna"), "the models there: autoencoder, diffusion, gan."),
         (("rollback", "gan"), "no version of gan to go back to"),
-        (("canary", "gan"), "No version of gan is labelled stable"),
+        (("canary", "gan"), "No version of gan has the label stable"),
         (("canary", "gan", "--share", "2"), "between 0 and 1"),
     ],
 )
-def test_mistakes_are_one_sentence_and_exit_code_two(served, arguments, words, tmp_path):
+def test_mistakes_are_one_sentence_and_exit_code_two(served, arguments, words, tmp_path, picture):
+    arguments = tuple(str(picture) if word == "PICTURE" else word for word in arguments)
     if arguments[0] in ("promote", "rollback"):
         arguments = (*arguments, "--serving", str(served.serving))
-    if arguments == ("generate", "vae"):
+    if arguments[0] == "generate" and "-o" not in arguments:
         arguments = (*arguments, "-o", str(tmp_path / "a.png"))
     done = served.inkwell(*arguments)
     assert done.returncode == 2 and done.stdout == ""
@@ -109,14 +141,48 @@ def test_mistakes_are_one_sentence_and_exit_code_two(served, arguments, words, t
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_nothing_to_serve_and_taken_ports_are_told(served, tmp_path):
-    done = inkwell("serve", "--serving", str(tmp_path))
-    assert done.returncode == 2 and "There is no model in" in done.stderr
-    done = inkwell("serve", "--serving", str(served.serving), "--models", "vae")
-    assert done.returncode == 2 and "no version of vae" in done.stderr
-    port = served.rest.partition(":")[2]
-    done = inkwell("serve", "--serving", str(served.serving), "--rest-port", port, "--port", "1")
-    assert done.returncode == 2 and "is taken" in done.stderr
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--count", "0"), ("--steps", "0"), ("--seed", str(2**31)), ("--count", str(2**31))],
+)
+def test_numbers_out_of_range_are_refused_before_anything_is_sent(option, value):
+    done = inkwell("generate", "diffusion", option, value, "--server", "127.0.0.1:1")
+    assert done.returncode == 2 and f"Invalid value for '{option}'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_the_server_refuses_is_one_sentence(served, tmp_path):
+    """The toy's generate raises inside TensorFlow, whose errors have many lines."""
+    done = served.inkwell(
+        "generate", "gan", "--count", str(MOST_OF_GAN + 1), "-o", tmp_path / "a.png"
+    )
+    assert done.returncode == 2 and not (tmp_path / "a.png").exists()
+    assert done.stderr.startswith("inkwell: The server refuses this request: ")
+    assert f"at most {MOST_OF_GAN}" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("generate", "gan"),
+        ("predict", "gan", "discriminate", "--image", "PICTURE"),
+        ("canary", "gan"),
+        ("models",),
+    ],
+)
+def test_without_a_server_commands_end_at_once_unless_told_to_wait(served, picture, command):
+    [port] = free_ports(1)
+    command = [str(picture) if word == "PICTURE" else word for word in command]
+    if command == ["models"]:
+        command += ["--serving", str(served.serving)]
+    seconds = []
+    for wait in ("0", "6"):
+        started = time.monotonic()
+        done = inkwell(*command, "--server", f"127.0.0.1:{port}", "--wait", wait)
+        seconds.append(time.monotonic() - started)
+        assert "No model server answers at" in done.stdout + done.stderr
+        assert done.returncode == (0 if command[0] == "models" else 2)
+    assert seconds[0] + 2 < seconds[1]
 
 
 def test_promotion_canary_and_roll_back(served):

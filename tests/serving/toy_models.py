@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from tests.serving.toy_model import CODE, IMAGE, LATENT, SCALAR, Toy
 
+MOST_OF_GAN = 500  # images of one request
+
 
 def save_autoencoder(directory: Path, seed: int = 0, shift: float = 0.0) -> Path:
     """Anomaly scores are the mean ink plus ``shift``."""
@@ -62,6 +64,7 @@ def save_gan(directory: Path, seed: int = 0) -> Path:
 
     @tf.function(input_signature=[SCALAR["seed"], SCALAR["count"]])
     def generate(seed, count):
+        tf.debugging.assert_less_equal(count, MOST_OF_GAN, f"at most {MOST_OF_GAN}")
         latent = tf.random.stateless_normal([count, LATENT], tf.stack([seed, 0]))
         return {"image": toy.decode_pixels(latent @ toy.decoder)}
 

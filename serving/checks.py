@@ -1,0 +1,70 @@
+"""Asks a server what it has before a request is sent, so that a mistake gets a plain sentence.
+
+Contract: nothing here reads a server's messages; the names that it answers with are compared.
+"""
+
+from __future__ import annotations
+
+from serving.client import Client
+from serving.errors import RequestError, ServingError
+from serving.releases import CANARY, STABLE
+
+_MODELS = ("autoencoder", "diffusion", "gan")  # a server has no call that lists its models
+
+
+def check_served(client: Client) -> None:
+    """Does nothing if the model is served and a version of it has the client's label.
+
+    Raises:
+        ServingError: The model is not served, or no version has the label.
+        RequestError: The server does not answer.
+    """
+    model, label = client.model, client.label
+    if not _is_known(client):
+        known = []
+        for name in _MODELS:
+            with Client(name, client.address) as other:
+                known += [name] if _is_known(other) else []
+        serves = f"it serves {', '.join(known)}" if known else "nor any model of this project"
+        raise ServingError(f"The server at {client.address} does not serve {model}; {serves}.")
+    try:
+        client.version()
+    except RequestError as error:
+        if label and error.code == "INVALID_ARGUMENT":
+            how = f"the labels are {STABLE} and {CANARY}."
+            if label in (STABLE, CANARY):
+                how = f"set it with: inkwell promote {model} VERSION --label {label}"
+            raise ServingError(f"No version of {model} has the label {label}; {how}") from None
+        if error.code == "NOT_FOUND":
+            raise ServingError(
+                f"No version of {model} is ready on the server at {client.address}; see their "
+                "states with: inkwell models"
+            ) from None
+        raise
+
+
+def inputs_of(client: Client, signature: str) -> list[str]:
+    """Names of the inputs of a signature, sorted.
+
+    Raises:
+        ServingError: As ``check_served``, or the model has no such signature.
+        RequestError: The server does not answer.
+    """
+    check_served(client)
+    signatures = client.signatures()
+    if signature not in signatures:
+        raise ServingError(
+            f"The model {client.model} has no signature {signature}; it has "
+            f"{', '.join(sorted(signatures))}."
+        )
+    return signatures[signature]
+
+
+def _is_known(client: Client) -> bool:
+    try:
+        client.states()
+    except RequestError as error:
+        if error.code == "NOT_FOUND":
+            return False
+        raise
+    return True
