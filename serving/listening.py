@@ -1,0 +1,63 @@
+"""Where ``inkwell serve`` may listen, checked before anything starts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Mapping
+
+from serving.errors import ServingError
+from serving.model_server.starting import bind_errno
+
+LOCAL, EVERY = "127.0.0.1", "0.0.0.0"
+_LAST_PORT = 65535
+_CHOICES = f"use {LOCAL} for this computer alone, or {EVERY} for every address."
+
+
+def listening_host(host: str, ports: Mapping[str, int]) -> str:
+    """The host as servers take it: ``EVERY`` for every address, else as it was given.
+
+    Args:
+        host: An IPv4 address of this computer, or a name of it.
+        ports: By the flag that they were given with; 0 stands for a free one.
+
+    Raises:
+        ServingError: No such address here; a port out of range, given twice or taken.
+    """
+    address = _address(host)
+    for flag, port in ports.items():
+        if not 0 <= port <= _LAST_PORT:
+            raise ServingError(f"{flag} must be between 0 and {_LAST_PORT}, not {port}.")
+        others = [other for other in ports if other != flag and ports[other] == port]
+        if port and others:
+            raise ServingError(
+                f"{flag} and {others[0]} are both {port}; give each a port of its own."
+            )
+        _check_free(host, flag, port)
+    # A name stays: clients may call the server by it.
+    return EVERY if address == EVERY else host
+
+
+def _address(host: str) -> str:
+    try:
+        if not host:  # the system would take it for every address
+            raise UnicodeError
+        return socket.gethostbyname(host)
+    except (OSError, UnicodeError):
+        raise ServingError(
+            f"--host {host!r} is neither an IPv4 address nor the name of a computer; {_CHOICES}"
+        ) from None
+
+
+def _check_free(host: str, flag: str, port: int) -> None:
+    number = bind_errno(host, port)
+    if number == errno.EADDRNOTAVAIL:
+        raise ServingError(f"--host {host} is not an address of this computer; {_CHOICES}")
+    if number == errno.EADDRINUSE:
+        raise ServingError(f"{host}:{port} is taken; choose another port with {flag}.")
+    if number:
+        raise ServingError(
+            f"{host}:{port} cannot be listened on ({os.strerror(number)}); choose another port "
+            f"with {flag}."
+        )

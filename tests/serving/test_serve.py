@@ -1,0 +1,211 @@
+"""What ``inkwell serve`` listens on, refuses, logs, and says when its server ends."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from serving.client import Client
+from tests.serving.conftest import ROOT, free_ports, inkwell
+from tests.serving.fake_tensorflow_serving import LAST_WORDS, STATUS, install_fake
+from tests.serving.toy_models import save_gan
+
+LOOPBACK, ANOTHER = "127.0.0.1", "127.0.0.2"  # every address in 127.0.0.0/8 is this computer
+_LIMIT_SECONDS = 180.0
+_CAPBSET_DROP, _DAC_OVERRIDE = 24, 1  # Linux: prctl, and the capability to write anywhere
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+    """``inkwell serve`` once it serves, or once it has ended."""
+
+    process: subprocess.Popen
+    grpc_port: int
+    rest_port: int
+    said: str
+
+    @property
+    def log(self) -> Path:
+        return Path(re.search(r"its log: (\S+)", self.said)[1])
+
+
+@contextlib.contextmanager
+def serve(*options: str, **popen) -> Iterator[Running]:
+    """Starts it on two free ports, from any working folder, and reads until it serves."""
+    grpc_port, rest_port = free_ports(2)
+    command = [sys.executable, "-P", "-m", "pipeline.cli", "serve", *map(str, options)]
+    popen["env"] = os.environ | {"PYTHONPATH": str(ROOT)} | popen.get("env", {})
+    process = subprocess.Popen(
+        [*command, "--port", str(grpc_port), "--rest-port", str(rest_port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **popen,
+    )
+    limit = threading.Timer(_LIMIT_SECONDS, process.kill)  # or reading would wait for ever
+    limit.start()
+    try:
+        said = ""
+        while "Ctrl-C" not in said:
+            line = process.stdout.readline()
+            if not line:
+                break
+            said += line
+        yield Running(process, grpc_port, rest_port, said)
+    finally:
+        limit.cancel()
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
+        process.stderr.close()
+
+
+def is_open(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A serving directory with the GAN alone, which starts soonest."""
+    path = tmp_path_factory.mktemp("serve")
+    save_gan(path / "models" / "gan" / "1")
+    return path / "models"
+
+
+def test_own_server_on_loopback_from_a_hostile_folder_with_its_noise_in_a_log(serving, tmp_path):
+    """The user stands in a folder with modules named as ours, and has TensorFlow Serving."""
+    path, record = install_fake(tmp_path / "bin")
+    hostile = tmp_path / "hostile"
+    (hostile / "serving").mkdir(parents=True)
+    (hostile / "serving" / "__init__.py").touch()
+    (hostile / "orjson.py").write_text("open('run', 'w')\n", "utf-8")
+    models = shutil.copytree(serving, hostile / "models")
+    with serve("--serving", "models", cwd=hostile, env={"PATH": path}) as running:
+        assert f"gRPC {LOOPBACK}:{running.grpc_port}," in running.said, running.log.read_text()
+        assert f"REST http://{LOOPBACK}:{running.rest_port}" in running.said
+        for port in (running.grpc_port, running.rest_port):
+            assert is_open(LOOPBACK, port) and not is_open(ANOTHER, port)
+        assert not record.exists()
+        assert not (hostile / "run").exists()
+        (models / "gan" / "2").mkdir()
+        (models / "gan" / "2" / "saved_model.pb").write_bytes(b"\x0ajunk" * 9)
+        shown = ""
+        while "saved_model.pb" not in shown:
+            line = running.process.stderr.readline()
+            assert line, shown
+            shown += line
+        running.process.terminate()
+        assert running.process.wait(30) == 0
+        said = running.said + shown + running.process.stdout.read() + running.process.stderr.read()
+    log = running.log.read_text("utf-8")
+    assert "INFO Loaded gan version 1" in log and "oneDNN" in log
+    assert "oneDNN" not in said and "cuda" not in said.lower() and "INFO" not in said
+    assert running.log.parent.stat().st_mode & 0o777 == 0o700
+    assert hostile not in running.log.parents
+
+
+def test_end_of_the_server_is_reported_with_signal_and_last_line(serving):
+    with serve("--serving", serving, "--host", ANOTHER) as running:
+        assert f"REST http://{ANOTHER}:{running.rest_port}" in running.said
+        assert is_open(ANOTHER, running.rest_port) and not is_open(LOOPBACK, running.rest_port)
+        [child] = psutil.Process(running.process.pid).children()
+        child.send_signal(signal.SIGKILL)
+        out, err = running.process.communicate(timeout=30)
+    assert running.process.returncode == 1
+    last = running.log.read_text("utf-8").splitlines()[-1]
+    assert err == (
+        "inkwell: The model server was ended by SIGKILL, as the system does when memory runs out; "
+        f"its log {running.log} ends with: {last}\n"
+    )
+
+
+def test_a_serving_directory_that_cannot_be_written_is_served_on_every_address(tmp_path):
+    serving = tmp_path / "models"
+    save_gan(serving / "gan" / "1")
+    serving.chmod(0o555)
+
+    def as_others() -> None:  # the administrator may write anywhere otherwise
+        ctypes.CDLL(None).prctl(_CAPBSET_DROP, _DAC_OVERRIDE, 0, 0, 0)
+
+    options = ("--serving", serving, "--host", "0.0.0.0")
+    with serve(*options, preexec_fn=as_others, cwd=serving) as running:
+        assert f"{serving} cannot be written" in running.said, running.process.stderr.read()
+        assert f"REST on port {running.rest_port} of every address" in running.said
+        assert "there is no login" in running.said and "0.0.0.0" not in running.said
+        with Client("gan", f"{ANOTHER}:{running.rest_port}") as client:
+            assert client.version() == 1
+    assert [path.name for path in serving.iterdir()] == ["gan"]
+    serving.chmod(0o755)
+
+
+def test_tensorflow_serving_only_where_it_is_asked_for_on_every_address(serving, tmp_path):
+    path, record = install_fake(tmp_path / "bin")
+    env = os.environ | {"PATH": path}
+    asked = ("serve", "--serving", serving, "--tensorflow-serving")
+    for host in ((), ("--host", LOOPBACK), ("--host", "localhost")):
+        done = inkwell(*asked, *host, env=env)
+        assert done.returncode == 2 and not record.exists()
+        assert "listens on every address" in done.stderr and "--host 0.0.0.0" in done.stderr
+    port, rest_port = free_ports(2)
+    ports = ("--port", port, "--rest-port", rest_port)
+    done = inkwell(*asked, "--host", "0.0.0.0", *ports, env=env)
+    arguments = record.read_text("utf-8").splitlines()
+    assert f"--port={port}" in arguments and f"--rest_api_port={rest_port}" in arguments
+    assert f"--model_config_file={serving / 'models.config'}" in arguments
+    assert not [flag for flag in arguments if flag.startswith(("--host", "--stop_at"))]
+    assert "Starting TensorFlow Serving for gan" in done.stdout
+    assert done.returncode == 1
+    assert f"TensorFlow Serving ended with status {STATUS}; its log /" in done.stderr
+    assert done.stderr.endswith(f"ends with: {LAST_WORDS}\n")
+    done = inkwell(*asked, "--host", "0.0.0.0", *ports, env=env | {"PATH": "/usr/bin:/bin"})
+    assert done.returncode == 2 and "tensorflow_model_server is not on PATH" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--port", "99999"), "--port must be between 0 and 65535, not 99999."),
+        (("--rest-port", "-1"), "--rest-port must be between 0 and 65535, not -1."),
+        (("--port", "28500", "--rest-port", "28500"), "--port and --rest-port are both 28500"),
+        (
+            ("--playground", "--playground-port", "8501", "--port", "0"),
+            "--rest-port and --playground-port are both 8501",
+        ),
+        (("--host", "192.0.2.1"), "--host 192.0.2.1 is not an address of this computer"),
+        (("--host", "300.1.2.3"), "--host '300.1.2.3' is neither an IPv4 address nor the name"),
+        (("--host", "::1"), "is neither an IPv4 address nor the name"),
+        (("--host", ""), "is neither an IPv4 address nor the name"),
+        (("--host", "a" * 70), "is neither an IPv4 address nor the name"),
+        (("--models", "vae"), "There is no version of vae in"),
+        (("--rest-port", "TAKEN", "--port", "0"), "is taken; choose another port with --rest-port"),
+    ],
+)
+def test_mistakes_are_one_sentence_before_anything_starts(serving, options, words):
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        options = [str(taken.getsockname()[1]) if o == "TAKEN" else o for o in options]
+        started = time.monotonic()
+        done = inkwell("serve", "--serving", serving, *options)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("inkwell: ") and words in done.stderr
+    assert done.stderr.count("\n") == 1 and time.monotonic() - started < 10
+
+
+def test_nothing_to_serve(tmp_path):
+    done = inkwell("serve", "--serving", tmp_path)
+    assert done.returncode == 2 and "There is no model in" in done.stderr
