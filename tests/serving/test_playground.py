@@ -161,16 +161,68 @@ def test_generating_by_seed(page):
         strips = []
         for seed in ("5", "5", "6"):
             page.fill("#seed", seed)
-            page.fill("#count", "4")
+            page.select_option("#count", "8")
             page.click("#generate")
             wait(page, "!document.getElementById('generate').disabled")
-            assert page.locator("#samples canvas").count() == 4
+            assert page.locator("#samples canvas").count() == 8
             strips.append(
                 page.evaluate(
                     "[...document.querySelectorAll('#samples canvas')].map(c => c.toDataURL())"
                 )
             )
         assert strips[0] == strips[1] != strips[2]
+
+
+@needs_chromium
+@pytest.mark.parametrize("page", [PHONE, DESK], indirect=True)
+@pytest.mark.parametrize("count", [8, 16, 32, 64])
+def test_generated_digits_fill_rows_of_eight(page, count):
+    page.select_option("#count", str(count))
+    page.click("#generate")
+    wait(page, f"document.querySelectorAll('#samples canvas').length == {count}")
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('#samples canvas')].map(c => c.getBoundingClientRect())"
+        ".map(b => [b.x, b.y, b.width, b.height])"
+    )
+    tops = [top for _, top, _, _ in boxes]
+    assert [tops.count(top) for top in sorted(set(tops))] == [8] * (count // 8)
+    assert all(
+        width == pytest.approx(height, abs=0.5) and width > 28 for *_, width, height in boxes
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+@needs_chromium
+def test_dice_of_the_seed_generates_others(page):
+    seeds, digits = set(), set()
+    for _ in range(3):
+        page.click("#dice")
+        page.wait_for_selector("#samples canvas")
+        wait(page, "!document.getElementById('generate').disabled")
+        seeds.add(page.input_value("#seed"))
+        digits.add(page.evaluate("document.querySelector('#samples canvas').toDataURL()"))
+    assert len(seeds) == len(digits) == 3 and all(0 <= int(seed) < 1e6 for seed in seeds)
+
+
+@needs_chromium
+def test_dice_of_the_walk_change_one_end_each(page):
+    def walk(expected: int = 9) -> list[str]:
+        wait(page, f"document.querySelectorAll('#walk canvas').length == {expected}")
+        script = "[...document.querySelectorAll('#walk canvas')].map(c => c.toDataURL())"
+        return page.evaluate(script)
+
+    before = walk()
+    for end, changed, kept in (("a", 0, 8), ("b", 8, 0)):
+        page.click(f"#dice-{end}")
+        until = time.monotonic() + 20
+        while (after := walk())[changed] == before[changed]:
+            assert time.monotonic() < until
+            page.wait_for_timeout(50)
+        assert after[kept] == before[kept] and after[4] != before[4]
+        before = after
+    # Nothing may be read as the digits between which one walks.
+    section = page.locator("section[aria-labelledby=walk-title]")
+    assert section.locator("input:not([type=range])").count() == 0
 
 
 @needs_chromium
@@ -187,11 +239,11 @@ def test_walk_between_two_latents(page):
 
 @needs_chromium
 def test_errors_are_told_in_words_and_go_away(page):
-    page.fill("#count", "100")
+    page.fill("#seed", "1.5")
     page.click("#generate")
     page.wait_for_selector("#error:not([hidden])")
-    assert page.inner_text("#error").startswith("How many")
-    page.fill("#count", "2")
+    assert page.inner_text("#error").startswith("Seed")
+    page.fill("#seed", "2")
     page.click("#generate")
     page.wait_for_selector("#error", state="hidden")
 

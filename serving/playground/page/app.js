@@ -88,7 +88,7 @@ function show(canvas, image) {
   context.putImageData(data, 0, 0);
 }
 
-function showStrip(list, images, words) {
+function showGrid(list, images, words) {
   list.replaceChildren(...images.map((image, i) => {
     const item = document.createElement("li");
     const canvas = document.createElement("canvas");
@@ -291,7 +291,7 @@ async function cleanStepByStep() {
     const image = images.at(-1), estimate = await denoise(image, sigma);
     images.push(image.map((value, k) => estimate[k] + (sigma ? next / sigma : 0) * (value - estimate[k])));
     words.push(next.toFixed(2));
-    showStrip(byId("film"), images, words);
+    showGrid(byId("film"), images, words);
     show(byId("cleaned"), images.at(-1));
   }
   byId("cleaned-caption").textContent = `after ${count} steps`;
@@ -309,11 +309,14 @@ function whole(id) {
 
 async function generate() {
   const model = byId("generate-model").value;
-  const inputs = { seed: whole("seed"), count: whole("count") };
+  const inputs = { seed: whole("seed"), count: Number(byId("count").value) };
   if (model === "diffusion") inputs.steps = whole("steps");
   const images = await predict(model, "generate", inputs);
-  showStrip(byId("samples"), images.map(fromNested));
+  showGrid(byId("samples"), images.map(fromNested));
 }
+
+const randomSeed = () => Math.floor(Math.random() * 1e6); // short enough to be read out
+const ends = { a: randomSeed(), b: randomSeed() }; // seeds of the latents that the walk lies between
 
 const latentSize = () =>
   Number(models.get("gan").signatures.serving_default.inputs.latent.tensor_shape.dim[1].size);
@@ -328,11 +331,11 @@ function between(a, b, t) {
 
 async function walk() {
   if (!models.has("gan")) return;
-  const size = latentSize(), a = normals(whole("seed-a"), size), b = normals(whole("seed-b"), size);
+  const size = latentSize(), a = normals(ends.a, size), b = normals(ends.b, size);
   const ways = [...Array.from({ length: 9 }, (_, i) => i / 8), Number(byId("way").value)];
   const images = await predict("gan", "serving_default", { latent: ways.map((t) => between(a, b, t)) });
   show(byId("between"), fromNested(images[9]));
-  showStrip(byId("walk"), images.slice(0, 9).map(fromNested), ways.slice(0, 9).map((t) => t.toFixed(2)));
+  showGrid(byId("walk"), images.slice(0, 9).map(fromNested), ways.slice(0, 9).map((t) => t.toFixed(2)));
 }
 
 // ---- Start ----
@@ -378,8 +381,7 @@ function showSteps() {
 
 byId("clear").addEventListener("click", clearPad);
 byId("example").addEventListener("click", (event) => whilePressed(event.target, async () => {
-  const seed = Math.floor(Math.random() * 2 ** 31);
-  const [image] = await predict("gan", "generate", { seed, count: 1 });
+  const [image] = await predict("gan", "generate", { seed: randomSeed(), count: 1 });
   putOnPad(fromNested(image));
   setDigit(fromNested(image));
 }));
@@ -387,9 +389,17 @@ byId("noise").addEventListener("input", addNoise);
 byId("clean").addEventListener("click", (event) => whilePressed(event.target, cleanStepByStep));
 byId("generate-model").addEventListener("change", showSteps);
 byId("generate").addEventListener("click", (event) => whilePressed(event.target, generate));
-for (const id of ["seed-a", "seed-b", "way"]) {
-  byId(id).addEventListener("input", () => {
-    byId("way-value").textContent = Number(byId("way").value).toFixed(2);
+byId("dice").addEventListener("click", () => {
+  byId("seed").value = randomSeed();
+  byId("generate").click();
+});
+byId("way").addEventListener("input", () => {
+  byId("way-value").textContent = Number(byId("way").value).toFixed(2);
+  latest("walk", walk);
+});
+for (const end of ["a", "b"]) {
+  byId(`dice-${end}`).addEventListener("click", () => {
+    ends[end] = randomSeed();
     latest("walk", walk);
   });
 }
