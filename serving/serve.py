@@ -80,6 +80,8 @@ def serve(options: ServeOptions, say: Callable[[str], None] = print) -> int:
         )
     server = "TensorFlow Serving" if options.tensorflow_serving else "the model server"
     stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     with open(log_path, "w+b") as log:
         process = subprocess.Popen(
             start,
@@ -90,8 +92,6 @@ def serve(options: ServeOptions, say: Callable[[str], None] = print) -> int:
         )
         copying = threading.Thread(target=_copy, args=(process.stdout, log), daemon=True)
         copying.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
         try:
             say(f"Starting {server} for {', '.join(models)}; its log: {log_path}")
             if _wait(process, stop, models, options):
@@ -140,6 +140,7 @@ def _checked(options: ServeOptions) -> ServeOptions:
             "TensorFlow Serving listens on every address of this computer; agree to that with "
             f"--host {EVERY}, or leave out --tensorflow-serving."
         )
+    command([], tensorflow_serving=options.tensorflow_serving)  # raises if it is not installed
     port, rest_port = options.port or free_port(), options.rest_port or free_port()
     return dataclasses.replace(options, host=host, port=port, rest_port=rest_port)
 

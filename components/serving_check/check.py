@@ -116,7 +116,13 @@ def check_model(
             server.wait_available()
             with (
                 GrpcClient(server.endpoint, model_name) as client,
-                Client(model_name, server.rest, timeout_s=config.request_timeout_s) as rest,
+                # REST opens a moment after gRPC, so a connection may be refused at first.
+                Client(
+                    model_name,
+                    server.rest,
+                    timeout_s=config.request_timeout_s,
+                    wait_s=config.request_timeout_s,
+                ) as rest,
             ):
                 problems = checker.check(client, rest, model)
             checker.memory_mib = server.peak_mib()
