@@ -4,6 +4,7 @@ Contract: ``check_gate`` never drops a gate. A figure that is missing or not a n
 every verdict comes with a sentence that names value, threshold, champion, limit and outcome. Worse
 than the champion is what neither the choice of images nor a retraining with another seed explains:
 a loss above half the 95 % interval of the paired difference plus the spread over retrained seeds.
+A champion that fails a threshold itself is no measure: no gate compares with it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def check_gate(
     difference_interval: Interval | None = None,
     why_missing: str = "",
     has_champion: bool = False,
+    champion_fails: str = "",
 ) -> GateResult:
     """Judges one figure.
 
@@ -39,8 +41,10 @@ def check_gate(
             resampled images; without it the spread over retrained seeds alone is allowed.
         why_missing: Why ``value`` is missing, for the sentence.
         has_champion: Whether a champion exists, so that a missing figure of it is told.
+        champion_fails: As ``failed_threshold``: the gate of this model, this one or another, whose
+            threshold the champion fails; empty if it fails none.
     """
-    bound = f"{'at most' if gate.direction == 'max' else 'at least'} {_number(gate.threshold)}"
+    bound = _bound(gate)
     passed, limit, parts = False, None, []
     if value is None:
         cause = f" ({why_missing})" if why_missing else ""
@@ -52,7 +56,7 @@ def check_gate(
         spread = f" (95 %: {_number(interval[0])} to {_number(interval[1])})" if interval else ""
         parts.append(f"is {_number(value)}{spread}, {bound} is asked")
         if gate.retrain_spread is not None and has_champion:
-            limit, words = _limit(gate, champion, difference_interval)
+            limit, words = _limit(gate, champion, difference_interval, champion_fails)
             passed = passed and (limit is None or not _worse(gate, value, limit))
             parts.append(words)
     compared = value is not None and champion is not None
@@ -75,15 +79,37 @@ def check_gate(
     )
 
 
-def _limit(
-    gate: Gate, champion: float | None, difference_interval: Interval | None
-) -> tuple[float | None, str]:
-    """The worst figure that is not significantly worse than the champion's, and why, in words.
+def failed_threshold(gate: Gate, title: str, champion: float | None) -> str:
+    """How the champion's own value fails the gate's threshold, in words; empty if it does not.
 
-    A champion without a figure cannot be lost against, which is told.
+    A value that is missing or not a finite number shows nothing.
+    """
+    if (
+        champion is None
+        or not math.isfinite(champion)
+        or not _worse(gate, champion, gate.threshold)
+    ):
+        return ""
+    return f"{title} is {_number(champion)}, {_bound(gate)} is asked"
+
+
+def _limit(
+    gate: Gate,
+    champion: float | None,
+    difference_interval: Interval | None,
+    champion_fails: str,
+) -> tuple[float | None, str]:
+    """The worst value that is not significantly worse than the champion's, and why, in words.
+
+    There is none beside a champion without such a value, or one that would not be approved today.
     """
     if champion is None or not math.isfinite(champion):
         return None, "the champion has no such figure, so the value alone decides"
+    if champion_fails:
+        return None, (
+            f"the champion has {_number(champion)} and is not compared with, as it fails a gate "
+            f"itself ({champion_fails}), so the value alone decides"
+        )
     retraining = gate.retrain_spread * (abs(champion) if gate.relative else 1.0)
     if difference_interval is None:
         chance, words = 0.0, "as the figure has no interval"
@@ -96,6 +122,10 @@ def _limit(
         f"the champion has {_number(champion)} and the limit beside it is {_number(limit)}: "
         f"{_number(retraining)} for retraining{'' if difference_interval else ' alone'}, {words}"
     )
+
+
+def _bound(gate: Gate) -> str:
+    return f"{'at most' if gate.direction == 'max' else 'at least'} {_number(gate.threshold)}"
 
 
 def _worse(gate: Gate, value: float, limit: float) -> bool:

@@ -1,7 +1,8 @@
 """Runs the parts of an evaluation for candidate and champion, and judges the gates.
 
 Contract: a part measures one thing of one model and returns figures, pictures and tables. The
-champion goes only through the parts that a change threshold needs, on the same images and seeds.
+champion goes only through the parts that gates need, on the same images and seeds, and only where
+a gate compares with it.
 What a part cannot measure is a missing figure with its reason, and a failed gate.
 """
 
@@ -18,9 +19,9 @@ import numpy as np
 
 from components.evaluator.bootstrap import interval, mean_replicates
 from components.evaluator.catalogue import Metric, catalogue
-from components.evaluator.config import EvaluatorConfig
+from components.evaluator.config import EvaluatorConfig, Gate
 from components.evaluator.data import References
-from components.evaluator.gates import check_gate
+from components.evaluator.gates import check_gate, failed_threshold
 from components.evaluator.models import LoadedModel, NotFinite, NotRun
 from components.evaluator.results import Champion, Evaluation, Figure, Picture, Table
 from trainer_modules.common.config import InputError
@@ -73,12 +74,15 @@ def run_parts(
     known = catalogue(model.name, config.noise_levels)
     found, notes = _measure(parts, model, references, draw=True)
     rival = Measured({})
-    if champion is not None:
-        gated = {g.metric for g in config.gates_of(model.name) if g.retrain_spread is not None}
+    asked = config.gates_of(model.name)
+    if champion is not None and any(gate.retrain_spread is not None for gate in asked):
+        # All gates, as a champion that fails one of them is compared with by none.
+        gated = {gate.metric for gate in asked}
         needed = [part for part in parts if gated & set(part.metrics)]
         rival = _measure_champion(needed, champion, references)
     mine = _merged(found)
     figures = {name: _figure(metric, mine, rival) for name, metric in known.items()}
+    champion_fails = _champion_fails(asked, figures)
     gates = [
         check_gate(
             gate,
@@ -89,8 +93,9 @@ def run_parts(
             difference_interval=_difference_interval(gate.metric, mine, rival),
             why_missing=figures[gate.metric].missing,
             has_champion=champion is not None,
+            champion_fails=champion_fails,
         )
-        for gate in config.gates_of(model.name)
+        for gate in asked
     ]
     for gate in gates:
         LOGGER.info("%s: %s", model.name, gate.sentence)
@@ -170,6 +175,15 @@ def champion_error(error: InputError) -> InputError:
         f"The champion cannot be compared with: {error} Restore that version, or remove it from "
         "the serving directory."
     )
+
+
+def _champion_fails(gates: Sequence[Gate], figures: Mapping[str, Figure]) -> str:
+    """The first gate whose threshold the champion fails today, in words; empty if it fails none."""
+    found = (
+        failed_threshold(gate, figures[gate.metric].title, figures[gate.metric].champion)
+        for gate in gates
+    )
+    return next(filter(None, found), "")
 
 
 def _merged(found: Sequence[Measured]) -> Measured:

@@ -47,7 +47,9 @@ class GateResult:
     difference_interval: tuple[float, float] | None  # 95 %, in pairs
     retrain_spread: float | None  # what retraining alone moves the figure by
     relative: bool  # whether that is a share of the champion's figure
-    limit: float | None  # the worst value beside this champion; None: no comparison
+    # The worst value beside this champion; None: no comparison, as without a champion, or beside
+    # one that fails a threshold itself.
+    limit: float | None
     passed: bool
     sentence: str
     reason: str

@@ -90,6 +90,77 @@ def test_measured_twice_with_one_seed_the_verdict_is_the_same_to_the_last_digit(
     assert first["gates"] == second["gates"] and first["figures"] == second["figures"]
 
 
+GENERATION = (
+    Gate("fd_over_floor", "max", 15.0, retrain_spread=0.13, relative=True),
+    Gate("inception_score", "min", 9.0, retrain_spread=0.01),
+    Gate("precision", "min", 0.7, retrain_spread=0.033),
+    Gate("memorised_share", "max", 0.03),
+)
+GOOD = {
+    "fd_over_floor": 2.457,
+    "inception_score": 9.405,
+    "precision": 0.838,
+    "memorised_share": 0.003,
+}
+NOISE = {
+    "fd_over_floor": 538.0,
+    "inception_score": 1.1,
+    "precision": 1.0,
+    "memorised_share": 0.0,
+}
+
+
+@pytest.fixture
+def generate(data, small):
+    """Judges a generator with the values ``candidate`` beside a champion with ``champion``."""
+
+    def run(candidate: dict[str, float], champion: dict[str, float], gates=GENERATION):
+        values = {"candidate": candidate, "champion": champion}
+
+        def part(name: str) -> Part:
+            return Part(name, (name,), lambda model, *_: Measured({name: values[model.path][name]}))
+
+        config = dataclasses.replace(small, gates=Gates(gan=gates))
+        models = [LoadedModel("gan", name, None, 1) for name in values]
+        references = References(data, None, config)
+        return run_parts([part(name) for name in GOOD], models[0], references, config, models[1])
+
+    return run
+
+
+def test_noise_as_champion_keeps_no_good_generator_out(generate):
+    found = generate(GOOD, NOISE)
+    assert found.blessed, found.reason
+    for gate in found.gates[:3]:
+        assert gate.limit is None and gate.champion == NOISE[gate.metric]
+        assert (
+            "fails a gate itself (FD as a multiple of its floor is 538, at most 15 is asked)"
+            in (gate.sentence)
+        )
+    assert "champion" not in found.gates[3].sentence  # it never compares
+    assert not generate({**GOOD, "precision": 0.6}, NOISE).blessed
+
+
+def test_a_good_champion_is_still_compared_with(generate):
+    found = generate(GOOD, {**GOOD, "precision": 1.0})
+    assert [gate.metric for gate in found.gates if not gate.passed] == ["precision"]
+
+
+def test_a_champion_is_judged_by_the_gates_that_do_not_compare_as_well(generate):
+    copies = {**GOOD, "fd_over_floor": 0.3, "precision": 0.91, "memorised_share": 1.0}
+    found = generate(GOOD, copies)
+    assert found.blessed, found.reason
+    assert found.figure("memorised_share").champion == 1.0
+    no_comparison = tuple(dataclasses.replace(gate, retrain_spread=None) for gate in GENERATION)
+    unmeasured = generate(GOOD, copies, no_comparison)
+    assert unmeasured.blessed and unmeasured.figure("precision").champion is None
+
+
+def test_a_figure_that_the_champion_lacks_does_not_make_it_a_bad_one(generate):
+    found = generate(GOOD, {**GOOD, "inception_score": float("nan"), "precision": 1.0})
+    assert [gate.metric for gate in found.gates if not gate.passed] == ["precision"]
+
+
 @pytest.mark.parametrize(
     ("error", "notes"),
     [(NotRun(DEEP_ONLY), []), (NotFinite("signature x gave NaN"), ["x: signature x gave NaN."])],

@@ -265,6 +265,18 @@ def test_a_candidate_that_is_worse_than_the_champion_is_refused(load, judge, dat
     assert "the champion has" in found.reason
 
 
+def test_a_collapsed_champion_keeps_no_good_generator_out(load, judge, data, config, gan_uri):
+    # One digit again and again: the best precision there is, and the worst of everything else.
+    gates = (*config.gates.gan, Gate("precision", "min", 0.5, 0.0))
+    config = dataclasses.replace(config, gates=Gates(gan=gates))
+    candidate, champion = load("gan", gan_uri("real")), load("gan", gan_uri("collapsed"))
+    found = evaluate_gan(candidate, judge, data, config, champion)
+    precision = found.gates[-1]
+    assert precision.champion == 1.0 > precision.value + 0.02
+    assert found.blessed, found.reason
+    assert precision.limit is None and "fails a gate itself" in precision.sentence
+
+
 def test_the_same_seed_gives_the_same_figures(load, judge, data, config, gan_uri):
     uri = gan_uri("real")
     first, second = (evaluate_gan(load("gan", uri), judge, data, config) for _ in range(2))

@@ -10,7 +10,7 @@ import pytest
 
 from components.evaluator.catalogue import MODELS, catalogue
 from components.evaluator.config import EvaluatorConfig, Gate, Gates
-from components.evaluator.gates import check_gate
+from components.evaluator.gates import check_gate, failed_threshold
 from components.evaluator.results import Evaluation
 from trainer_modules.common.config import InputError, from_dict
 
@@ -104,6 +104,44 @@ def test_without_a_champion_or_its_figure_the_value_decides():
     assert found.passed
     assert "champion has no such figure" in found.sentence
     assert check_gate(LOW, "Figure", 9.0, math.nan, has_champion=True).passed
+
+
+def test_a_champion_that_fails_a_threshold_itself_is_not_compared_with():
+    why = failed_threshold(HIGH, "Inception Score", 1.1)
+    assert why == "Inception Score is 1.1, at least 9 is asked"
+    precision = Gate("precision", "min", 0.7, retrain_spread=0.033)
+    assert not check_gate(precision, "Precision", 0.84, 1.0, has_champion=True).passed
+    between = (-0.17, -0.15)
+    found = check_gate(
+        *(precision, "Precision", 0.84, 1.0),
+        difference_interval=between,
+        has_champion=True,
+        champion_fails=why,
+    )
+    assert found.passed and found.limit is None
+    assert (found.champion, found.difference_interval) == (1.0, between)
+    assert found.difference == pytest.approx(-0.16)
+    assert found.sentence == (
+        "Precision is 0.84, at least 0.7 is asked; the champion has 1 and is not compared with, as "
+        "it fails a gate itself (Inception Score is 1.1, at least 9 is asked), so the value alone "
+        "decides: passed."
+    )
+    below = check_gate(precision, "Precision", 0.6, 1.0, has_champion=True, champion_fails=why)
+    assert not below.passed
+
+
+@pytest.mark.parametrize(
+    ("gate", "champion", "fails"),
+    [(LOW, 10.0, False), (LOW, 10.1, True), (HIGH, 9.0, False), (HIGH, 8.9, True)]
+    + [(gate, value, False) for gate in (LOW, HIGH) for value in (None, math.nan, math.inf)],
+)
+def test_only_a_finite_value_of_the_champion_can_fail_a_threshold(gate, champion, fails):
+    assert bool(failed_threshold(gate, "Figure", champion)) is fails
+
+
+def test_a_champion_without_the_figure_is_told_though_it_fails_another_gate():
+    found = check_gate(LOW, "Figure", 9.0, None, has_champion=True, champion_fails="Score is 1")
+    assert found.passed and "champion has no such figure" in found.sentence
 
 
 def test_a_gate_without_a_retraining_spread_ignores_the_champion():
