@@ -37,6 +37,7 @@ from benchmarks.train_models import (
     train_judge,
 )
 from pipeline.config import RunConfig, load_config
+from pipeline.profiles import profile_names
 from trainer_modules.common.config import InputError, require
 from trainer_modules.diffusion.sampler import ETA
 
@@ -71,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Trains and scores the variants, and prints the table; 2 is the user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--profile", default="quick", help="quick, full or smoke")
+    parser.add_argument("--profile", default="quick", choices=profile_names())
     parser.add_argument("--data", help="directory of IDX files")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--samples", type=int, default=2500, help="images per set, at most 5,000")

@@ -23,6 +23,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.profiles import profile_names
+
 ROOT = Path(__file__).resolve().parents[1]
 _MNIST = ROOT / "data" / "mnist"
 _SECONDS_BETWEEN_SAMPLES = 0.5
@@ -41,7 +43,7 @@ class Measurement:
 def main(arguments: list[str] | None = None) -> int:
     """Runs twice and prints the table; returns the exit code of the first run that failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--profile", default="quick", help="quick, full or smoke")
+    parser.add_argument("--profile", default="quick", choices=profile_names())
     parser.add_argument(
         "--data", default=str(ROOT / "data" / "mnist"), help="directory of IDX files"
     )

@@ -42,6 +42,7 @@ from benchmarks.train_speed import caption, product_gflops
 from components.evaluator.denoising import add_noise
 from components.evaluator.reconstruction import pixel_statistics, psnr, ssim
 from pipeline.config import RunConfig, load_config
+from pipeline.profiles import profile_names
 from trainer_modules.common.config import InputError, require
 from trainer_modules.common.training import save_grid
 
@@ -83,7 +84,7 @@ _TITLES = ["model", "figure", "target", "ours", "plain", "seconds, ours", "secon
 def main(arguments: list[str] | None = None) -> int:
     """Trains what is not trained yet and prints the table; 2 is the user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--profile", default="quick", choices=("quick", "full", "smoke"))
+    parser.add_argument("--profile", default="quick", choices=profile_names())
     parser.add_argument("--data", help="directory of IDX files")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from the profile's seed on")

@@ -34,6 +34,7 @@ from benchmarks.scaling import markdown, table
 from components.evaluator.config import Gate
 from pipeline.config import RunConfig, load_config
 from pipeline.plan import PIPELINE_NAME
+from pipeline.profiles import profile_names
 from pipeline.results import MODELS
 from pipeline.workspace import absolute, make_directory
 from trainer_modules.common.config import InputError, require
@@ -71,7 +72,7 @@ class Spread:
 def main(arguments: list[str] | None = None) -> int:
     """Trains what is not trained yet, and prints the table; 2 is the user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--profile", default="quick", help="quick, full or smoke")
+    parser.add_argument("--profile", default="quick", choices=profile_names())
     parser.add_argument("--data", help="directory of IDX files")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)

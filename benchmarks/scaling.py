@@ -28,6 +28,7 @@ from rich.table import Table
 from benchmarks.pipeline import machine
 from components.idx_example_gen.idx import read_images, read_labels, write_idx
 from pipeline.plan import NODES
+from pipeline.profiles import profile_names
 
 ROOT = Path(__file__).resolve().parents[1]
 MNIST = ROOT / "data" / "mnist"
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures all sizes and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--profile", default="quick", choices=profile_names())
     parser.add_argument("--set", action="append", default=None, metavar="KEY=VALUE")
     parser.add_argument("--workers", type=int, default=1, help="nodes that run at one time")
     parser.add_argument("--markdown", help="file to write the table to as well")

@@ -26,6 +26,7 @@ from benchmarks.splits import Splits, read_splits
 from benchmarks.train_models import Work, train_all
 from benchmarks.train_speed import MODELS, caption, measure, product_gflops
 from pipeline.config import RunConfig, load_config
+from pipeline.profiles import profile_names
 from trainer_modules.common.config import InputError
 
 _TITLES = ["model", "work", "figures on test images", "seconds", "images / s", "share of product"]
@@ -34,7 +35,7 @@ _TITLES = ["model", "work", "figures on test images", "seconds", "images / s", "
 def main(arguments: list[str] | None = None) -> int:
     """Trains all models and prints the table after the last; 2 is the user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--profile", default="full", help="quick, full or smoke")
+    parser.add_argument("--profile", default="full", choices=profile_names())
     parser.add_argument("--data", help="directory of IDX files")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seconds", type=float, help="fewer epochs, so that no training is longer")

@@ -42,6 +42,7 @@ from benchmarks.pipeline import machine
 from benchmarks.scaling import markdown, table
 from benchmarks.splits import Splits, read_splits
 from pipeline.config import RunConfig, load_config
+from pipeline.profiles import profile_names
 from trainer_modules.autoencoder import train as autoencoder
 from trainer_modules.autoencoder.model import build_decoder, build_encoder
 from trainer_modules.common import distribution
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each line of the table")
-    parser.add_argument("--profile", default="quick", help="quick, full or smoke")
+    parser.add_argument("--profile", default="quick", choices=profile_names())
     parser.add_argument("--data", help="directory of IDX files")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--markdown", help="file to write the table to as well")

@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline import cli_evaluate, cli_serving
-from pipeline.cli_common import console, leave, user_errors
+from pipeline.cli_common import (
+    PROFILE_NAMES,
+    Command,
+    Group,
+    complain,
+    console,
+    leave,
+    user_errors,
+)
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,36 +39,40 @@ _EXAMPLES = """Takes IDX files to approved models in the serving directory.
 
 Examples:
 
-    inkwell run
-    inkwell run --profile smoke --output /tmp/try
-    inkwell run --data data/fashion --set gan.epochs=12 --set seed=7
-    inkwell run --from-node evaluate-gan
-    inkwell run --dry-run
+```
+inkwell run
+inkwell run --profile smoke --output outputs/try
+inkwell run --data data/fashion --set gan.epochs=12 --set seed=7
+inkwell run --from-node evaluate-gan
+inkwell run --dry-run
+```
 """
 _COMPILE_EXAMPLES = """Compiles the pipeline for Kubeflow Pipelines 2.x.
 
 Examples:
 
-    inkwell compile
-    inkwell compile -o quick.yaml --profile quick --set gan.epochs=12
-    inkwell compile --images build.json --cluster my-cluster.yaml
-    inkwell compile --data gs://bucket/fashion
+```
+inkwell compile
+inkwell compile -o quick.yaml --profile quick --set gan.epochs=12
+inkwell compile --images build.json --cluster my-cluster.yaml
+inkwell compile --data gs://bucket/fashion
+```
 """
 _SUBMIT_EXAMPLES = """Runs the pipeline on a Kubeflow Pipelines cluster.
 
 Examples:
 
-    inkwell submit --endpoint http://localhost:8888 --images build.json --wait
-    inkwell submit --endpoint http://localhost:8888 --pipeline pipeline.yaml --wait
-    inkwell submit --endpoint URL --pipeline pipeline.yaml --param "overrides=gan.epochs=8 seed=2"
-    inkwell submit --endpoint URL --follow RUN_ID
+```
+inkwell submit --endpoint http://localhost:8888 --images build.json --wait
+inkwell submit --endpoint URL --pipeline pipeline.yaml --wait
+inkwell submit --endpoint URL --param "overrides=gan.epochs=8 seed=2"
+inkwell submit --endpoint URL --follow RUN_ID
+```
 
 INKWELL_KFP_TOKEN or INKWELL_KFP_COOKIES let you in where KFP asks who you are; in a pod of the
 cluster its own token does.
 """
-_ProfileOption = Annotated[
-    str, typer.Option(metavar="quick|full|smoke", help="Settings to start from.")
-]
+_ProfileOption = Annotated[str, typer.Option(metavar=PROFILE_NAMES, help="Settings to start from.")]
 _SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
@@ -79,6 +92,7 @@ _ImagesOption = Annotated[
     typer.Option("--images", metavar="FILE", help="What skaffold build --file-output wrote."),
 ]
 _OutputOption = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
+_OUTPUT = "outputs"
 
 
 def main() -> None:
@@ -119,40 +133,46 @@ def run(
     ] = False,
 ) -> None:
     with user_errors():
-        from pipeline.config import load_config
+        from pipeline.config import check_gates, load_config
         from pipeline.plan import check_node
 
         overrides = list(set_ or [])
         if output is not None:
             overrides.append(f"output_dir={_quote(output)}")
         config = load_config(profile, data, overrides)
+        check_gates(config)
         if from_node is not None:
             check_node(from_node)
         if dry_run:
             _print_plan(config)
             return
         from components.idx_example_gen.idx import describe
+        from pipeline.screen import say
+        from pipeline.workspace import absolute
 
-        described = describe(config.data_dir)
+        described = describe(absolute(config).data_dir)
         screen = console()
         limit = config.data.max_images
         part = f", the first {limit} of each file" if limit else ""
-        screen.print(
+        say(
+            screen,
             f"Profile {config.profile}, {described.train_images} + {described.test_images} images "
             f"in {config.data_dir}{part}. Starting TFX takes some ten seconds.",
-            highlight=False,
-            soft_wrap=True,
         )
         from pipeline.local_runner import StartError
         from pipeline.local_runner import run as run_locally
-        from pipeline.summary import print_summary
+        from pipeline.results import CRASHED, INTERRUPTED
+        from pipeline.summary import next_steps, print_summary
 
         try:
             result = run_locally(config, from_node)
         except StartError as error:
-            typer.echo(f"inkwell: {error}", err=True)
-            raise typer.Exit(1) from None
-        print_summary(result, screen)
+            complain(error)
+            leave(CRASHED)
+        except KeyboardInterrupt:
+            complain("Interrupted while no node was running. Run the same command again to go on.")
+            leave(INTERRUPTED)
+        print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
     leave(result.exit_code)
 
 
@@ -189,7 +209,8 @@ def submit(
         typer.Option("--pipeline", metavar="FILE", help="What inkwell compile wrote."),
     ] = None,
     profile: Annotated[
-        str | None, typer.Option(metavar="quick|full|smoke", help="Compile this profile: full.")
+        str | None,
+        typer.Option(metavar=PROFILE_NAMES, help="Profile to compile; full if not given."),
     ] = None,
     data: _ClusterDataOption = None,
     set_: _SetOption = None,
@@ -260,7 +281,7 @@ def submit(
 
 @app.command()
 def report(
-    output: _OutputOption = "outputs",
+    output: _OutputOption = _OUTPUT,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Prints the path of the newest report."""
@@ -277,19 +298,23 @@ def report(
 
 
 @app.command()
-def runs(output: _OutputOption = "outputs") -> None:
+def runs(output: _OutputOption = _OUTPUT) -> None:
     """Lists the runs, the newest last."""
     with user_errors():
         from pathlib import Path
 
         from pipeline.results import load_results
+        from pipeline.screen import say
         from pipeline.summary import runs_table
+        from pipeline.workspace import spelled_out
 
+        _check_output(output)
         results = load_results(Path(output))
         if results:
             console().print(runs_table(results))
         else:
-            typer.echo(f"There are no runs in {output} yet; start one with: inkwell run")
+            where = spelled_out(output)
+            say(console(), f"There are no runs in {where} yet; start one with: inkwell run")
 
 
 @app.command()
@@ -330,20 +355,36 @@ def _print_plan(config: RunConfig) -> None:
         typer.echo(f"  {node_id}" + (f"  <-  {', '.join(needs)}" if needs else ""))
 
 
+def _check_output(output: str) -> None:
+    """Raises ``InputError`` if the user named a directory that is not there."""
+    from pipeline.workspace import spelled_out
+    from trainer_modules.common.config import require
+
+    require(
+        output == _OUTPUT or os.path.isdir(output),
+        f"The directory {spelled_out(output)} does not exist; name the one of the runs with "
+        "--output.",
+    )
+
+
 def _newest_report(output: str) -> str:
     from pathlib import Path
 
     from pipeline.results import load_results
+    from pipeline.workspace import spelled_out
     from trainer_modules.common.config import InputError
 
+    _check_output(output)
     for result in reversed(load_results(Path(output))):
         if result.report and Path(result.report).is_file():
             return result.report
-    raise InputError(f"There is no report in {output}; make one with: inkwell run")
+    raise InputError(f"There is no report in {spelled_out(output)}; make one with: inkwell run")
 
 
 cli_evaluate.add_to(app)
 cli_serving.add_to(app)
+for _registered in app.registered_commands:
+    _registered.cls = Command
 
 if __name__ == "__main__":
     main()

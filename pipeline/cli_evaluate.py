@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_common import console, leave, user_errors
+from pipeline.cli_common import PROFILE_NAMES, complain, console, leave, user_errors
 
 _EVALUATE = """Evaluates the newest trained models again; changes nothing that is served.
 
@@ -20,10 +20,12 @@ end holds metrics.json and the pictures of every model.
 
 Examples:
 
-    inkwell evaluate
-    inkwell evaluate gan --deep
-    inkwell evaluate diffusion --set evaluator.generate_steps=50 -o /tmp/fifty
-    inkwell evaluate --run 20261124-210011 --profile full
+```
+inkwell evaluate
+inkwell evaluate gan --deep
+inkwell evaluate diffusion --set evaluator.generate_steps=50
+inkwell evaluate --run 20261124-210011 --profile full
+```
 """
 
 
@@ -43,7 +45,7 @@ def evaluate(
     profile: Annotated[
         str | None,
         typer.Option(
-            metavar="quick|full|smoke", help="Settings and gates; those of the run if not given."
+            metavar=PROFILE_NAMES, help="Settings and gates; those of the run if not given."
         ),
     ] = None,
     set_: Annotated[
@@ -69,6 +71,7 @@ def evaluate(
         from pipeline.config import load_config
         from pipeline.failures import explain
         from pipeline.results import CRASHED, INTERRUPTED, NOT_APPROVED, OK
+        from pipeline.screen import say
         from pipeline.workspace import absolute, make_directory
         from trainer_modules.common.config import InputError
 
@@ -84,26 +87,25 @@ def evaluate(
         make_directory(folder)
         names = ", ".join(f"{c.model} of run {c.run_id}" for c in candidates)
         screen = console()
-        words = {"highlight": False, "soft_wrap": True, "markup": False}
-        screen.print(f"Profile {config.profile}: {names}.", **words)
+        say(screen, f"Profile {config.profile}: {names}.")
         try:
             found = evaluations.evaluate_candidates(candidates, config, folder)
         except InputError:
             raise
         except KeyboardInterrupt:
-            typer.echo("Interrupted; nothing was changed.", err=True)
+            complain("Interrupted; nothing was changed.")
             leave(INTERRUPTED)
         except Exception as error:
             log = folder / "evaluate.log"
-            typer.echo(f"inkwell: {explain(error)[1]}; the log is {log}", err=True)
+            complain(f"{explain(error)[1]}; the log is {log}")
             leave(CRASHED)
         for evaluation, candidate in zip(found, candidates, strict=True):
             screen.print(summary.figure_table(evaluation))
             for sentence in summary.missing_sentences(evaluation):
-                screen.print(f"Missing: {sentence}", **words)
+                say(screen, f"Missing: {sentence}")
             if evaluation.gates:
                 screen.print(summary.gate_table(evaluations.model_result(evaluation)))
             sentence = evaluations.end_sentence(evaluation, candidate, config.serving_dir)
-            screen.print(sentence, **words)
-        screen.print(str(folder), **words)
+            say(screen, sentence)
+        say(screen, str(folder))
     leave(OK if all(evaluation.blessed for evaluation in found) else NOT_APPROVED)

@@ -20,14 +20,14 @@ import yaml
 from components.evaluator.config import EvaluatorConfig
 from components.idx_example_gen.config import DataConfig
 from components.serving_check.config import ServingCheckConfig
+from pipeline import profiles
+from pipeline.profiles import DEFAULT_PROFILE, profile_names
+from pipeline.results import MODELS
 from trainer_modules.autoencoder.config import AutoencoderConfig, AutoencoderFinetuneConfig
 from trainer_modules.common.config import InputError, from_dict, require
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.gan.config import GanConfig
 from trainer_modules.judge.config import JudgeConfig
-
-PROFILES = Path(__file__).parent / "profiles"
-DEFAULT_PROFILE = "quick"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +103,14 @@ def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     return from_dict(RunConfig, settings)
 
 
-def profile_names() -> list[str]:
-    """Names of the profiles, in alphabetical order."""
-    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+def check_gates(config: RunConfig) -> None:
+    """Raises ``InputError`` if a model has no gate: it would be trained and never be approved."""
+    for model in MODELS:
+        require(
+            bool(config.evaluator.gates_of(model)),
+            f"evaluator.gates.{model} is empty, so nothing could approve the model; give it at "
+            "least one gate, or leave the profile's as they are.",
+        )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -148,7 +153,7 @@ def _with_lists(value: Any) -> Any:
 
 
 def _read_profile(profile: str) -> dict[str, Any]:
-    path = PROFILES / f"{profile}.yaml"
+    path = profiles.PROFILES / f"{profile}.yaml"
     if profile not in profile_names():
         raise InputError(
             f"There is no profile {profile!r}{_suggest(profile, profile_names())}; "
@@ -183,6 +188,11 @@ def _parse_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set {override} is not of the form key=value, as in gan.epochs=4.")
+    if not text.strip():
+        raise InputError(
+            f"The value in --set {override} is empty; give one after the =, or null where the "
+            "setting can be left out."
+        )
     try:
         return key.strip(), yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
@@ -230,7 +240,7 @@ def _unknown(path: str, key: str, known: list[str], source: str) -> InputError:
 
 
 def _suggest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
+    close = difflib.get_close_matches(word.lower(), known, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

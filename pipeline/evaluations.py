@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import RunConfig
 from pipeline.plan import PIPELINE_NAME
 from pipeline.results import MODELS, ModelResult, RunResult, load_results, read_gate
+from pipeline.workspace import spelled_out, temporary_folder
 from trainer_modules.common.config import require
 
 if TYPE_CHECKING:
@@ -49,12 +50,15 @@ def choose_runs(output_dir: Path, profile: str | None, run_id: str | None) -> li
     results = load_results(output_dir)[::-1]
     if run_id is not None:
         found = [result for result in results if result.run_id == run_id]
-        require(bool(found), f"There is no run {run_id} in {output_dir}; see: inkwell runs")
+        require(
+            bool(found), f"There is no run {run_id} in {spelled_out(output_dir)}; see: inkwell runs"
+        )
         return found
     profile = profile or (results[0].profile if results else None)
     found = [result for result in results if result.profile == profile]
     of = f" of the profile {profile}" if profile else ""
-    require(bool(found), f"There are no runs{of} in {output_dir}; start one with: inkwell run")
+    where = spelled_out(output_dir)
+    require(bool(found), f"There are no runs{of} in {where}; start one with: inkwell run")
     return found
 
 
@@ -100,14 +104,15 @@ def evaluate_candidates(
         InputError: A model or the data cannot be read.
     """
     from pipeline.local_runner import set_environment
-    from pipeline.progress import DONE, FAILED, Board, Screen, make_display
+    from pipeline.progress import DONE, FAILED, INTERRUPTED, Board, make_display
     from pipeline.quiet import output_to
+    from pipeline.screen import Screen
     from pipeline.watch import Watch
 
     serving = config.serving_dir
     board = Board([candidate.model for candidate in candidates])
     found = []
-    with output_to(folder / "evaluate.log") as screen:
+    with temporary_folder(), output_to(folder / "evaluate.log") as screen:
         set_environment()
         from components.evaluator.run import evaluate
 
@@ -128,6 +133,9 @@ def evaluate_candidates(
                         )
                     found.append(evaluation)
                     state = DONE
+                except KeyboardInterrupt:
+                    state = INTERRUPTED
+                    raise
                 finally:
                     display.finished(candidate.model, state)
     return found

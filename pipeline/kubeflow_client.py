@@ -32,8 +32,10 @@ from rich.console import Console
 from components.idx_example_gen.idx import digest
 from pipeline.config import RunConfig
 from pipeline.kubeflow_spec import CONFIG_VARIABLE, DATA_FINGERPRINT, DATA_URI
+from pipeline.plan import NODES
 from pipeline.progress import CACHED, DONE, FAILED, NOT_RUN, RUNNING, Board, make_display
 from pipeline.results import CRASHED, INTERRUPTED, OK, NodeResult
+from pipeline.screen import say
 from trainer_modules.common.config import InputError, from_dict, require
 
 PIPELINE = "inkwell"
@@ -234,11 +236,7 @@ def follow(
                         words = f"{error} The run may go on: {_again(endpoint, run_id)}"
                         raise InputError(words) from None
     except KeyboardInterrupt:
-        console.print(
-            f"The run goes on; look at it again with: {_again(endpoint, run_id)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(console, f"The run goes on; look at it again with: {_again(endpoint, run_id)}")
         return INTERRUPTED
     return _print_end(run, task_states(run, board.nodes), endpoint, console)
 
@@ -294,18 +292,32 @@ def _print_end(
 ) -> int:
     from pipeline.summary import node_table
 
-    console.print(node_table(list(states.values())))
-    failed = [node.id for node in states.values() if node.state == FAILED]
-    words = f"Run {run.run_id} ended as {run.state}"
-    if failed:
-        words += f"; {', '.join(failed)} failed, and the last line of the pod's log says why"
-    elif run.state != "SUCCEEDED" and run.error:
-        words += f": {run.error.message}"
-    if run.state == "SUCCEEDED":
-        words += "; the task report holds the verdict on every model"
-    console.print(f"{words}.", highlight=False, soft_wrap=True, markup=False)
-    console.print(endpoint.link(run.run_id), highlight=False, soft_wrap=True, markup=False)
+    if states:
+        console.print(node_table(list(states.values())))
+    say(console, f"Run {run.run_id} ended as {run.state}{_end_words(run)}.")
+    say(console, endpoint.link(run.run_id))
     return OK if run.state == "SUCCEEDED" else CRASHED
+
+
+def _end_words(run: Any) -> str:
+    """What the run API knows of the end, and where the rest is.
+
+    It knows no artifacts, so not which model was approved; and of a workflow above 1 MiB it keeps
+    the first tasks alone, so one that failed may be missing.
+    """
+    if run.state == "SUCCEEDED":
+        return (
+            ". KFP's API does not tell which models were approved and pushed; on the run's page, "
+            "the artifact report of the task report does (index.html), and so does the property "
+            "pushed, 1 or 0, of the artifact pushed_model of each of "
+            + ", ".join(node_id for node_id in NODES if node_id.startswith("push-"))
+        )
+    failed = [node.id for node in task_states(run, list(NODES)).values() if node.state == FAILED]
+    if failed:
+        return f"; {', '.join(failed)} failed, and the last line of the pod's log says why"
+    if run.error:
+        return f": {run.error.message}"
+    return "; KFP's API names no task that failed, so look for it on the run's page"
 
 
 def _again(endpoint: Endpoint, run_id: str) -> str:

@@ -19,7 +19,7 @@ import yaml
 from components.idx_example_gen.idx import digest
 from pipeline import kubeflow_spec
 from pipeline.cluster import IMAGE_DATA_DIR, Cluster, check_data_uri, load_cluster
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, check_gates, load_config
 from pipeline.local_runner import set_environment
 from pipeline.plan import NODES
 from pipeline.quiet import output_to
@@ -58,8 +58,8 @@ def compile_options(
         cluster = dataclasses.replace(cluster, data_uri=data)
     config = load_config(profile, cluster.data_uri, overrides)
     require(path.suffix in (".yaml", ".yml"), f"{path} must end in .yaml, as KFP asks for.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise InputError(f"{path} cannot be written: {path.parent} is no directory of yours.")
+    check_gates(config)
+    _check_writable(path)
     set_environment()
     with output_to(Path(os.devnull)):
         compile_pipeline(config, cluster, path)
@@ -107,12 +107,29 @@ def compile_pipeline(config: RunConfig, cluster: Cluster, path: Path) -> None:
     platform = kubeflow_spec.platform_document(spec, cluster)
     kubeflow_spec.check(spec, platform)
 
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = _draft(path)
     try:
         draft.write_text(_HEADER + yaml.safe_dump_all([spec, platform], width=100), "utf-8")
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _check_writable(path: Path) -> None:
+    """Raises ``InputError`` unless the file can be made: tried, as permissions do not tell all."""
+    require(not path.is_dir(), f"{path} is a directory; name a file with --output.")
+    try:
+        _draft(path).touch()
+        _draft(path).unlink()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written in {path.parent.absolute()} ({error.strerror}); name "
+            "another file with --output."
+        ) from None
 
 
 def _fingerprint(cluster: Cluster) -> str:

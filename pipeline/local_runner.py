@@ -7,6 +7,7 @@ itself after a failure; ``from_node`` makes a node and all that depends on it ru
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import logging
@@ -19,11 +20,12 @@ from typing import Any
 
 from pipeline.config import RunConfig
 from pipeline.failures import explain
-from pipeline.progress import CACHED, DONE, FAILED, NOT_RUN, Board, Screen, make_display
+from pipeline.progress import CACHED, DONE, FAILED, INTERRUPTED, NOT_RUN, Board, make_display
 from pipeline.quiet import output_to
 from pipeline.results import Failure, NodeResult, RunResult, save_result
+from pipeline.screen import Screen
 from pipeline.watch import Watch, interrupted_by
-from pipeline.workspace import absolute, lock, make_directory, new_run_id
+from pipeline.workspace import absolute, lock, make_directory, new_run_id, temporary_folder
 from trainer_modules.common.config import InputError
 
 
@@ -44,21 +46,29 @@ def run(
         build: Builds the pipeline; None takes ``create_pipeline``.
 
     Raises:
-        InputError: The output directory cannot be written, or another run is using it.
+        InputError: The output or the serving directory cannot be written, or another run is using
+            the former.
+        KeyboardInterrupt: The user interrupted it while no node was running.
         StartError: There was no node to blame.
     """
     config = absolute(config)
     profile_dir = Path(config.output_dir) / config.profile
     make_directory(profile_dir)
+    if "://" not in config.serving_dir:
+        make_directory(Path(config.serving_dir), "--set serving_dir=...")
     with lock(Path(config.output_dir)):
         run_id = new_run_id(profile_dir)
         log = profile_dir / "logs" / f"{run_id}.log"
-        with output_to(log) as screen:
+        with temporary_folder(), output_to(log) as screen, interrupted_by() as signals:
             try:
-                result = _run_logged(config, from_node, build, run_id, log, screen)
+                result = _run_logged(config, from_node, build, run_id, log, screen, signals)
             except InputError:
                 raise
-            except Exception as error:
+            except BaseException as error:
+                if signals:  # an import may have made another error of it
+                    raise KeyboardInterrupt from error
+                if not isinstance(error, Exception):
+                    raise
                 logging.getLogger(__name__).exception("The run could not start")
                 words = f"The run could not start: {explain(error)[1]}; the log is {log}"
                 raise StartError(words) from error
@@ -74,43 +84,34 @@ def set_environment() -> None:
     # oneDNN's convolutions, which TensorFlow takes by itself only where there is AVX512; on a CPU
     # with AVX2 alone they train these models up to 1.7 times as fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    # Keras' settings and Matplotlib's list of fonts, which takes seconds to make, stay with the
+    # virtual environment. Without one, as in the images, they go to the home as ever.
+    if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):
+        for variable, name in (("KERAS_HOME", "keras"), ("MPLCONFIGDIR", "matplotlib")):
+            os.environ.setdefault(variable, os.path.join(sys.prefix, "cache", name))
 
 
-def _run_logged(config, from_node, build, run_id, log, screen) -> RunResult:
+def _run_logged(config, from_node, build, run_id, log, screen, signals) -> RunResult:
     started, clock = datetime.datetime.now().astimezone(), time.monotonic()
-    set_environment()
-    from pipeline.metadata import RunMetadata
-
-    if build is None:
-        from pipeline.pipeline import create_pipeline as build
-
-    profile_dir = log.parents[1]
-    database = profile_dir / "metadata.sqlite"
-    pipeline = build(config, str(profile_dir / "pipeline"), _sqlite(database))
-    ir = _compile(pipeline, run_id)
-    if from_node is not None:
-        _disable_cache_from(ir, from_node)
-    metadata = RunMetadata(database, pipeline.pipeline_info.pipeline_name)
-    metadata.forget_superseded(Path(config.serving_dir))
-
+    console = Screen(file=screen)
+    with _sign_of_life(console):
+        ir, metadata = _prepare(config, from_node, build, run_id, log.parents[1])
     node_ids = [node.pipeline_node.node_info.id for node in ir.nodes]
     board = Board(node_ids)
-    console = Screen(file=screen)
     failure = None
     with make_display(board, console) as display:
-        with interrupted_by() as signals:
-            watch = Watch(display, lambda node_id: _state(metadata, run_id, node_id), signals)
-            try:
-                with watch.attached():
-                    _run_ir(ir)
-            except BaseException as error:  # the edge: whatever ends a node becomes one sentence
-                logging.getLogger(__name__).exception("The run ended at %s", board.running)
-                kind, message = explain(error)
-                if signals:
-                    kind, message = "interrupt", "Interrupted."
-                failure = Failure(kind, board.running or "", message)
+        watch = Watch(display, lambda node_id: _state(metadata, run_id, node_id), signals)
+        try:
+            with watch.attached():
+                _run_ir(ir)
+        except BaseException as error:  # the edge: whatever ends a node becomes one sentence
+            logging.getLogger(__name__).exception("The run ended at %s", board.running)
+            kind, message = explain(error)
+            if signals:
+                kind, message = "interrupt", "Interrupted."
+            failure = Failure(kind, board.running or "", message)
         if board.running:
-            display.finished(board.running, FAILED)
+            display.finished(board.running, INTERRUPTED if signals else FAILED)
     failure = failure or _silent_failure(board)
     return RunResult(
         run_id=run_id,
@@ -125,11 +126,36 @@ def _run_logged(config, from_node, build, run_id, log, screen) -> RunResult:
     )
 
 
+def _prepare(config, from_node, build, run_id, profile_dir) -> tuple[Any, Any]:
+    """Imports TFX, and gives the compiled pipeline and the metadata of its runs."""
+    set_environment()
+    from pipeline.metadata import RunMetadata
+
+    if build is None:
+        from pipeline.pipeline import create_pipeline as build
+
+    database = profile_dir / "metadata.sqlite"
+    pipeline = build(config, str(profile_dir / "pipeline"), _sqlite(database))
+    ir = _compile(pipeline, run_id)
+    if from_node is not None:
+        _disable_cache_from(ir, from_node)
+    metadata = RunMetadata(database, pipeline.pipeline_info.pipeline_name)
+    metadata.forget_superseded(Path(config.serving_dir))
+    return ir, metadata
+
+
+def _sign_of_life(console: Screen) -> contextlib.AbstractContextManager:
+    """Something that moves while TFX starts; nothing where no one looks."""
+    if not console.is_terminal:
+        return contextlib.nullcontext()
+    return console.status("Importing TFX")
+
+
 def _run_ir(ir: Any) -> None:
     from absl import logging as absl_logging
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
-    absl_logging.set_verbosity(absl_logging.INFO)  # the records that _Watch listens to
+    absl_logging.set_verbosity(absl_logging.INFO)  # the records that Watch listens to
     LocalDagRunner().run_with_ir(ir)
 
 
@@ -148,7 +174,7 @@ def _silent_failure(board: Board) -> Failure | None:
 
 def _node_result(node_id: str, board: Board) -> NodeResult:
     node = board.nodes[node_id]
-    ended = node.state in (DONE, CACHED, FAILED)
+    ended = node.state in (DONE, CACHED, FAILED, INTERRUPTED)
     seconds = round(node.seconds, 3) if node.seconds is not None else None
     return NodeResult(node_id, node.state if ended else NOT_RUN, seconds if ended else None)
 

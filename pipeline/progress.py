@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.screen import say
 from trainer_modules.common.progress import Progress
 
 WAITING, RUNNING, DONE, CACHED, FAILED, NOT_RUN = (
@@ -26,7 +27,14 @@ WAITING, RUNNING, DONE, CACHED, FAILED, NOT_RUN = (
     "failed",
     "not run",
 )
-_STYLES = {RUNNING: "bold cyan", DONE: "green", CACHED: "blue", FAILED: "bold red"}
+INTERRUPTED = "interrupted"  # by the user, which is no fault of the node
+STYLES = {
+    RUNNING: "bold cyan",
+    DONE: "green",
+    CACHED: "color(32)",  # a blue that can be read on black and on white; "blue" is too dark
+    FAILED: "bold red",
+    INTERRUPTED: "bold yellow",
+}
 _REDRAWS_PER_SECOND = 2  # the cores belong to the training
 _SECONDS_BETWEEN_LINES = 15.0
 _MIN_SECONDS_FOR_ETA = 2.0  # before that the first steps' tracing would mislead
@@ -43,13 +51,6 @@ class NodeProgress:
     seconds: float | None = None
     progress: Progress | None = None
     stage_started: tuple[float, int] = (0.0, 0)  # time and step of the stage's first record
-
-
-class Screen(Console):
-    """A console whose reader may go away (``inkwell run | head``) without ending the run."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
 
 
 class Board:
@@ -176,7 +177,7 @@ class PlainDisplay:
         self._say(f"[{self._done}/{len(self._board.nodes)}] {node_id} {state}, {seconds}")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, line)
 
 
 def make_display(board: Board, console: Console) -> LiveDisplay | PlainDisplay:
@@ -204,7 +205,7 @@ def board_table(board: Board, width: int, height: int) -> Table:
             detail.truncate(room, overflow="ellipsis")
             table.add_row(
                 node_id,
-                Text(node.state, style=_STYLES.get(node.state, "dim")),
+                Text(node.state, style=STYLES.get(node.state, "dim")),
                 duration(board.seconds(node_id)),
                 detail,
             )

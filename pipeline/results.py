@@ -19,7 +19,7 @@ OK, CRASHED, USER_ERROR, NOT_APPROVED, INTERRUPTED = 0, 1, 2, 3, 130
 
 @dataclasses.dataclass(frozen=True)
 class NodeResult:
-    """One node: its state is done, cached, failed or not run."""
+    """One node: its state is done, cached, failed, interrupted or not run."""
 
     id: str
     state: str

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from components.report.data import read_json
-from pipeline.progress import CACHED, DONE, FAILED, duration
+from pipeline.config import RunConfig
+from pipeline.progress import CACHED, DONE, STYLES, duration
 from pipeline.results import (
     CRASHED,
     INTERRUPTED,
@@ -28,27 +32,35 @@ from pipeline.results import (
     NodeResult,
     RunResult,
 )
+from pipeline.screen import say
 from serving.model_server.versions import list_versions
 from serving.releases import Release
 
 if TYPE_CHECKING:
     from components.evaluator.results import Evaluation
 
-_STYLES = {DONE: "green", CACHED: "blue", FAILED: "bold red"}
+_UNLIMITED = 100_000  # columns
+_MOST_GATES = 2  # failed gates of a model in the closing sentence
 
 
-def print_summary(result: RunResult, console: Console) -> None:
-    """The closing table, the gates of every model, what was pushed, and the report's path."""
+def print_summary(result: RunResult, console: Console, steps: str = "") -> None:
+    """The closing table, gates, what became of every model, ``steps``, and the report's path."""
     console.print(node_table(result.nodes, result.seconds))
+    console.print()
     for model in result.models:
         if model.gates:
             console.print(gate_table(model))
-    for model in result.models:
-        if model.blessed is not None:
-            console.print(model_sentence(model), highlight=False, soft_wrap=True)
-    console.print(end_sentence(result), highlight=False, soft_wrap=True, markup=False)
+            console.print()
+    judged = [model for model in result.models if model.blessed is not None]
+    for model in judged:
+        say(console, model_sentence(model))
+    if judged:
+        console.print()
+    say(console, end_sentence(result))
+    if steps:
+        say(console, steps)
     if result.report:
-        console.print(result.report, highlight=False, soft_wrap=True, markup=False)
+        say(console, result.report)
 
 
 def node_table(nodes: Sequence[NodeResult], seconds: float | None = None) -> Table:
@@ -57,7 +69,7 @@ def node_table(nodes: Sequence[NodeResult], seconds: float | None = None) -> Tab
     table.columns[2].justify = "right"
     for node in nodes:
         taken = "" if node.seconds is None else f"{node.seconds:.1f}"
-        table.add_row(node.id, Text(node.state, style=_STYLES.get(node.state, "dim")), taken)
+        table.add_row(node.id, Text(node.state, style=STYLES.get(node.state, "dim")), taken)
     if seconds is not None:
         table.add_section()
         table.add_row("all", "", f"{seconds:.1f}")
@@ -87,11 +99,15 @@ def _judged(gate: GateResult) -> tuple[str, Text]:
     asked = f"{'≤' if is_max else '≥'} {_number(bound)}"
     if gate.passed:
         return asked, Text("passed", "green")
-    # A limit is there only beside a finite value.
-    holds = gate.limit is not None and (
-        gate.value <= gate.threshold if is_max else gate.value >= gate.threshold
-    )
-    return asked, Text("worse" if holds else "failed", "bold red")
+    return asked, Text("worse" if _is_worse(gate) else "failed", "bold red")
+
+
+def _is_worse(gate: GateResult) -> bool:
+    """Whether the value of a failed gate holds the threshold, and not the champion's limit."""
+    if gate.limit is None:  # a limit is there only beside a finite value
+        return False
+    is_max = gate.direction == "max"
+    return gate.value <= gate.threshold if is_max else gate.value >= gate.threshold
 
 
 def figure_table(evaluation: Evaluation) -> Table:
@@ -161,28 +177,65 @@ def end_sentence(result: RunResult) -> str:
             f"Interrupted{where} after {time}. Run the same command again to go on: finished nodes "
             "are cached."
         )
-    rejected = [model.name for model in result.models if not model.pushed]
-    if rejected:
-        return f"Done in {time}; not pushed: {', '.join(rejected)}."
-    return f"Done in {time}; every model is approved and in serving."
+    pushed = [model.name for model in result.models if model.pushed]
+    rejected = [_rejected(model) for model in result.models if not model.pushed]
+    if not rejected:
+        return f"Done in {time}; every model is approved and in serving."
+    words = f"pushed: {', '.join(pushed)}; " if pushed else ""
+    return f"Done in {time}; {words}not pushed: {', '.join(rejected)}."
 
 
-def runs_table(results: Sequence[RunResult]) -> Table:
+def _rejected(model: ModelResult) -> str:
+    """A model that was not pushed, and why in a few words."""
+    why = [_failed(gate) for gate in model.gates if not gate.passed]
+    if len(why) > _MOST_GATES:
+        why[_MOST_GATES:] = [f"and {len(why) - _MOST_GATES} more"]
+    if model.infra_blessed is False:
+        why.append(f"serving check: {model.infra_reason.rstrip('.')}")
+    return f"{model.name} ({'; '.join(why)})" if why else model.name
+
+
+def _failed(gate: GateResult) -> str:
+    """``Precision 0.84, at least 0.957 next to the champion``."""
+    worse = _is_worse(gate)
+    bound = gate.limit if worse else gate.threshold
+    asked = f"at {'most' if gate.direction == 'max' else 'least'} {_number(bound)}"
+    return f"{gate.title} {_number(gate.value)}, {asked}{' next to the champion' * worse}"
+
+
+def next_steps(result: RunResult, output_dir: str, serving_dir: str) -> str:
+    """The commands that show what a run has pushed, as they can be typed; empty if nothing."""
+    if not any(model.pushed for model in result.models):
+        return ""
+    report = _command("inkwell report", "output", output_dir) + " --open"
+    serve = _command("inkwell serve", "serving", serving_dir) + " --playground"
+    return f"See it: {report}    Try it: {serve}"
+
+
+def _command(command: str, option: str, directory: str) -> str:
+    """The command, with the option where the directory is not the one it takes by itself."""
+    is_default = directory == getattr(RunConfig(), f"{option}_dir")
+    return command if is_default else f"{command} --{option} {shlex.quote(directory)}"
+
+
+def runs_table(results: Sequence[RunResult]) -> FittingTable:
     """One line per run, the newest last."""
-    table = _table("run", "profile", "time", "end", "nodes run", "cached", "pushed")
+    rows = []
     for result in results:
         states = [node.state for node in result.nodes]
-        pushed = [f"{m.name} {m.version}" for m in result.models if m.pushed]
-        table.add_row(
-            result.run_id,
-            result.profile,
-            duration(result.seconds),
-            result.verdict,
-            str(states.count(DONE)),
-            str(states.count(CACHED)),
-            ", ".join(pushed),
+        rows.append(
+            (
+                result.run_id,
+                result.profile,
+                duration(result.seconds),
+                result.verdict,
+                str(states.count(DONE)),
+                str(states.count(CACHED)),
+                [f"{model.name} {model.version}" for model in result.models if model.pushed],
+            )
         )
-    return table
+    titles = ("run", "profile", "time", "end", "nodes run", "cached", "pushed")
+    return FittingTable(titles, rows, spare=("cached", "nodes run"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,7 +274,7 @@ def models_table(
     found: Sequence[ServedVersion],
     releases: Mapping[str, Release],
     states: Mapping[tuple[str, int], str],
-) -> Table:
+) -> FittingTable:
     """Versions with what clients get of them.
 
     Args:
@@ -229,23 +282,26 @@ def models_table(
         releases: Labels by model.
         states: State by model and version, as a model server tells it; empty without one.
     """
-    table = _table("model", "version", "pushed", "key figure", "verdict", "label", "state")
+    rows = []
     for version in found:
         release = releases.get(version.model, Release())
         number = int(version.version)
         labels = [label for label, labelled in release.labels.items() if labelled == number]
         if not release.labels and version.is_newest:
             labels = ["newest"]
-        table.add_row(
-            version.model,
-            version.version,
-            version.pushed,
-            version.figure,
-            version.verdict,
-            Text(", ".join(labels), "green"),
-            states.get((version.model, number), ""),
+        rows.append(
+            (
+                version.model,
+                version.version,
+                version.pushed,
+                version.figure,
+                version.verdict,
+                Text(", ".join(labels), "green"),
+                states.get((version.model, number), ""),
+            )
         )
-    return table
+    titles = ("model", "version", "pushed", "key figure", "verdict", "label", "state")
+    return FittingTable(titles, rows, spare=("pushed", "key figure"))
 
 
 def _pushed(version: Path) -> str:
@@ -269,6 +325,41 @@ def _verdict(metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return "unknown"
     return "approved" if metrics.get("blessed") else "not approved"
+
+
+@dataclasses.dataclass(frozen=True)
+class FittingTable:
+    """A table that leaves columns out where the console is narrow, rather than cut letters.
+
+    Cells that hold a list have one line per item where the items do not fit into one line; then
+    columns of ``spare`` go, as few as need be. Only what is wider still ends at the margin.
+    """
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str | Text | Sequence[str]]]
+    spare: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for table in self._choices():
+            width = console.measure(table, options=options.update(width=_UNLIMITED)).maximum
+            if width <= options.max_width:
+                break
+        yield from console.render(table, options.update(width=width))
+
+    def _choices(self) -> Iterator[Table]:
+        """Tables that tell less and less."""
+        yield self._table(", ", ())
+        for count in range(len(self.spare) + 1):
+            for left_out in itertools.combinations(self.spare, count):
+                yield self._table("\n", left_out)
+
+    def _table(self, between: str, left_out: Sequence[str]) -> Table:
+        kept = [i for i, title in enumerate(self.titles) if title not in left_out]
+        table = _table(*(self.titles[i] for i in kept))
+        for row in self.rows:
+            cells = (row[i] for i in kept)
+            table.add_row(*(between.join(c) if isinstance(c, list) else c for c in cells))
+        return table
 
 
 def _table(*titles: str) -> Table:

@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,15 +30,25 @@ def absolute(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, **local)
 
 
-def make_directory(path: Path) -> None:
-    """Makes ``path`` if need be; raises ``InputError`` if it cannot be written."""
+def spelled_out(path: str | Path) -> str:
+    """The path, and where it leads to if it is relative: ``outputs (/home/ada/outputs)``."""
+    return str(path) if os.path.isabs(path) else f"{path} ({os.path.abspath(path)})"
+
+
+def make_directory(path: Path, option: str = "--output") -> None:
+    """Makes ``path`` if need be; raises ``InputError`` if it cannot be written.
+
+    Args:
+        path: The directory.
+        option: What the user names another one with.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         writable = os.access(path, os.W_OK)
     except OSError:
         writable = False
     if not writable:
-        raise InputError(f"{path} cannot be written; name another directory with --output.")
+        raise InputError(f"{path} cannot be written; name another directory with {option}.")
 
 
 def new_run_id(profile_dir: Path) -> str:
@@ -46,6 +57,25 @@ def new_run_id(profile_dir: Path) -> str:
     taken = {path.stem for path in profile_dir.glob("logs/*.log")}
     names = [stamp, *(f"{stamp}-{i}" for i in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[None]:
+    """A folder for all that this process and its children put into the system's temporary one.
+
+    AutoGraph and others leave files there, as the process ends without their clean-up. Its path is
+    short, as sockets need it.
+    """
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="inkwell-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("TMPDIR")
+            if before[0] is not None:
+                os.environ["TMPDIR"] = before[0]
+            tempfile.tempdir = before[1]
 
 
 @contextlib.contextmanager

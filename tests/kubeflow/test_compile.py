@@ -206,7 +206,7 @@ def test_the_command_takes_under_twenty_seconds_and_is_quiet(tmp_path):
     ("options", "words"),
     [
         (["-o", "p.json"], "p.json must end in .yaml"),
-        (["-o", "none/p.yaml"], "none is no directory of yours"),
+        (["-o", "none/p.yaml"], "(No such file or directory); name another file"),
         (["--data", "data/mnist"], "data_uri must be an absolute path"),
         (["--cluster", "none.yaml"], "none.yaml cannot be read"),
         (["--images", "none.json"], "none.json cannot be read"),

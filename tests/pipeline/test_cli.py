@@ -1,25 +1,33 @@
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
 import re
+import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
 import yaml
 
+from pipeline.cli import app
 from pipeline.plan import NODES
 from tests.conftest import ROOT
 
 
-def inkwell(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
+def inkwell(*arguments: str, cwd=ROOT, **variables: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "pipeline.cli", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **variables},
     )
 
 
@@ -58,6 +66,44 @@ def test_help_of_run_shows_examples():
     assert re.search(r"--from-node\s", text)
 
 
+HELP = {
+    command.name or command.callback.__name__: command.help or ""
+    for command in app.registered_commands
+}
+
+
+def rendered_help(command: str) -> list[str]:
+    result = inkwell(command, "--help", COLUMNS="80")
+    assert result.returncode == 0
+    return [line.strip() for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("command", [c for c, text in HELP.items() if f"\ninkwell {c}" in text])
+def test_every_example_stands_on_a_line_of_its_own_at_80_columns(command):
+    shown = rendered_help(command)
+    examples = [line for line in HELP[command].splitlines() if line.startswith("inkwell ")]
+    assert len(examples) >= 2
+    first = shown.index(examples[0])
+    assert shown[first : first + len(examples)] == examples
+    assert not any("/tmp" in example for example in examples)
+
+
+def test_the_commands_of_the_pipeline_have_examples():
+    for command in ("run", "compile", "submit", "evaluate"):
+        assert f"\ninkwell {command}" in HELP[command]
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_help_names_no_type_in_pythons_words(command):
+    text = "\n".join(rendered_help(command))
+    assert not re.search(r"<\w+(\[\w+\])?>|BOOLEAN|\bTEXT\b", text)
+
+
+def test_the_profiles_that_help_names_are_those_that_there_are():
+    for command in ("run", "compile", "submit", "evaluate"):
+        assert "full|quick|smoke" in "\n".join(rendered_help(command))
+
+
 def test_version_is_that_of_the_package():
     project = (ROOT / "pyproject.toml").read_text()
     version = re.search(r'^version = "(.+)"$', project, re.MULTILINE)[1]
@@ -82,6 +128,10 @@ def test_dry_run_prints_the_settings_and_the_nodes_and_touches_nothing(tmp_path)
     ("arguments", "words"),
     [
         (["--profile", "quik"], "did you mean quick?"),
+        (["--profile", "QUICK"], "did you mean quick?"),
+        (["--set", "seed="], "--set seed= is empty"),
+        (["--set", "evaluator.gates.gan=[]"], "evaluator.gates.gan is empty"),
+        (["--data", "no/data"], f"{os.getcwd()}/no/data"),
         (["--set", "gan.epoch=2"], "did you mean epochs?"),
         (["--data", "/nowhere"], "/nowhere"),
         (["--from-node", "evaluate-gn"], "did you mean evaluate-gan?"),
@@ -101,6 +151,80 @@ def test_lists_say_how_to_begin_when_there_is_nothing_yet(tmp_path):
     assert "inkwell run" in inkwell("models", "--serving", str(tmp_path)).stdout
     report = inkwell("report", "--output", str(tmp_path))
     assert report.returncode == 2 and "inkwell run" in report.stderr
+
+
+def test_an_output_directory_that_is_not_there_is_one_sentence_with_its_absolute_path(tmp_path):
+    for command in ("runs", "report"):
+        result = inkwell(command, "--output", "nothere", cwd=tmp_path)
+        assert result.returncode == 2 and result.stdout == ""
+        assert f"nothere ({tmp_path}/nothere) does not exist" in result.stderr
+    result = inkwell("runs", cwd=tmp_path)  # the one that the first run makes
+    assert result.returncode == 0
+    assert f"no runs in outputs ({tmp_path}/outputs) yet" in result.stdout
+
+
+def test_a_file_that_is_cut_short_is_found_before_tfx_starts(small_mnist_dir, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(small_mnist_dir, data)
+    images = data / "t10k-images-idx3-ubyte.gz"
+    images.write_bytes(images.read_bytes()[:-1000])
+    result = inkwell("run", "--data", str(data), "--output", str(tmp_path / "out"))
+    assert result.returncode == 2 and result.stdout == ""
+    assert images.name in result.stderr and "cut short" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def on_a_terminal(*arguments: str, until: str, interrupt: bool = False) -> tuple[int, list[str]]:
+    """Runs ``inkwell`` on a terminal of 80 columns; ends it with Ctrl-C once it shows ``until``."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    variables = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        cwd=ROOT,
+        env={**variables, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"},
+        # A job in the background of a script inherits an ignored SIGINT; a terminal's does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    os.close(its)
+    shown = ""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while text := os.read(ours, 4096).decode(errors="replace"):
+            shown += text
+            if interrupt and (until in shown or " started" in shown or "running" in shown):
+                process.send_signal(signal.SIGINT)
+                interrupt = False
+    os.close(ours)
+    assert until in shown
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\r\n", shown)
+    return process.wait(), [line.rstrip() for line in re.split(r"[\r\n]+", plain)]
+
+
+def test_an_error_on_a_terminal_is_wrapped_between_words():
+    code, lines = on_a_terminal("run", "--set", "diffusion.ema_momentu=0.5", until="known there")
+    assert code == 2
+    assert all(len(line) <= 80 for line in lines)
+    assert all(line.endswith((",", ".", ";")) or " " in line for line in lines if line)
+    assert "did you mean ema_momentum?" in " ".join(lines)
+
+
+def test_a_terminal_shows_that_tfx_starts_and_an_interrupt_then_is_one_sentence(
+    small_mnist_dir, tmp_path
+):
+    pytest.importorskip("tfx")
+    code, lines = on_a_terminal(
+        *("run", "--profile", "smoke", "--data", str(small_mnist_dir)),
+        *("--output", str(tmp_path / "out"), "--set", f"serving_dir={tmp_path}/serving"),
+        until="Importing TFX",
+        interrupt=True,
+    )
+    assert code == 130
+    text = " ".join(line for line in lines if line)
+    assert "Interrupted while no node was running. Run the same command again" in text
+    assert "Traceback" not in text
 
 
 def test_an_unknown_option_is_a_usage_error():

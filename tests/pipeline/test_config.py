@@ -7,15 +7,16 @@ import sys
 import pytest
 import yaml
 
-from pipeline import config as config_module
-from pipeline.config import DEFAULT_PROFILE, RunConfig, load_config, override, profile_names
+from pipeline import profiles as profiles_module
+from pipeline.config import RunConfig, check_gates, load_config, override
+from pipeline.profiles import DEFAULT_PROFILE, PROFILES, profile_names
 from trainer_modules.common.config import InputError
 
 
 @pytest.fixture
 def profiles(tmp_path, monkeypatch):
     """A folder of profiles of our own."""
-    monkeypatch.setattr(config_module, "PROFILES", tmp_path)
+    monkeypatch.setattr(profiles_module, "PROFILES", tmp_path)
     return tmp_path
 
 
@@ -28,7 +29,7 @@ def test_the_profiles_are_quick_full_and_smoke_and_all_load():
 
 @pytest.mark.parametrize("name", ["full", "quick", "smoke"])
 def test_a_profile_holds_nothing_that_is_the_default(name):
-    given = yaml.safe_load((config_module.PROFILES / f"{name}.yaml").read_text()) or {}
+    given = yaml.safe_load((PROFILES / f"{name}.yaml").read_text()) or {}
     defaults = dataclasses.asdict(RunConfig())
 
     def same(given: dict, default: dict, where: str = "") -> list[str]:
@@ -115,7 +116,10 @@ def test_a_gate_is_set_by_its_metric(profiles):
         ("gan.epochs=[", "not valid YAML"),
         ("data.max_images=3", "max_images must be null or at least"),
         ("seed=-1", "seed must be between"),
-        ("output_dir=", "output_dir must be of type str"),
+        ("output_dir=", "output_dir= is empty"),
+        ("seed=", "The value in --set seed= is empty; give one after the ="),
+        ("seed= ", "is empty"),
+        ("output_dir=null", "output_dir must be of type str"),
         ("output_dir=' '", "output_dir must not be empty"),
         ("evaluator.gates.gan.no_such_metric.threshold=1", "no_such_metric"),
     ],
@@ -136,6 +140,13 @@ def test_overrides_of_a_run_are_what_compiling_with_them_gives():
     assert override(config, ["seed=5", "judge.seed=6"]).judge.seed == 6
 
 
+def test_a_model_without_a_gate_is_refused():
+    check_gates(load_config("smoke"))
+    config = load_config("smoke", overrides=["evaluator.gates.gan=[]"])
+    with pytest.raises(InputError, match=r"evaluator\.gates\.gan is empty"):
+        check_gates(config)
+
+
 @pytest.mark.parametrize("path", ["data_dir=/x", "serving_dir=/x", "output_dir=x", "profile=full"])
 def test_what_is_fixed_at_compile_time_cannot_be_overridden(path):
     with pytest.raises(InputError, match="cannot be set for a run of a compiled pipeline"):
@@ -145,6 +156,8 @@ def test_what_is_fixed_at_compile_time_cannot_be_overridden(path):
 def test_a_profile_that_does_not_exist_is_told_with_those_that_do():
     with pytest.raises(InputError, match=r"no profile 'quik' \(did you mean quick\?\)"):
         load_config("quik")
+    with pytest.raises(InputError, match=r"no profile 'QUICK' \(did you mean quick\?\)"):
+        load_config("QUICK")
     with pytest.raises(InputError, match="full, quick, smoke"):
         load_config("../profiles/quick")
 

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -89,11 +91,14 @@ def terminal():
 def test_an_interrupt_is_reported_and_a_rerun_resumes(config, fail, terminal):
     result = run(config, build=toy_pipeline(fail=fail))
     assert result.exit_code == 130
-    assert states(result) == {"make": "done", "other": "done", "copy": "failed"}
+    assert states(result) == {"make": "done", "other": "done", "copy": "interrupted"}
+    assert load_results(Path(config.output_dir)) == [result]
     assert states(run(config, build=toy_pipeline()))["make"] == "cached"
 
 
-@pytest.mark.parametrize(("text", "state"), [("swallow", "failed"), ("swallow at the end", "done")])
+@pytest.mark.parametrize(
+    ("text", "state"), [("swallow", "interrupted"), ("swallow at the end", "done")]
+)
 def test_an_interrupt_that_a_library_swallows_ends_the_run_soon(config, text, state, terminal):
     result = run(config, build=toy_pipeline(text=text))
     assert result.exit_code == 130
@@ -153,6 +158,45 @@ def test_an_output_directory_that_cannot_be_made_is_one_sentence(config, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written; name another"):
         run(dataclasses.replace(config, output_dir=str(tmp_path / "file")), build=toy_pipeline())
+
+
+@pytest.mark.parametrize("place", ["file", "/proc/inkwell"])
+def test_a_serving_directory_that_cannot_be_written_is_found_before_anything_runs(
+    config, tmp_path, place
+):
+    (tmp_path / "file").write_text("")
+    config = dataclasses.replace(config, serving_dir=str(tmp_path / place))
+    with pytest.raises(InputError, match="cannot be written; .* --set serving_dir=") as caught:
+        run(config, build=toy_pipeline())
+    assert config.serving_dir in str(caught.value)
+    assert load_results(Path(config.output_dir)) == []
+
+
+def test_what_nodes_leave_in_the_temporary_folder_goes_with_the_run(config, tmp_path, monkeypatch):
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    result = run(config, build=toy_pipeline(text="litter"))
+    left = (Path(config.output_dir) / "smoke/pipeline/make/model").glob("*/text")
+    names = [Path(name) for path in left for name in path.read_text().split()]
+    assert result.exit_code in (0, 3) and len(names) == 3
+    assert all(name.parent.parent == folder and not name.exists() for name in names)
+    assert os.listdir(folder) == []
+    assert (os.environ["TMPDIR"], tempfile.gettempdir()) == (str(folder), str(folder))
+
+
+def test_an_interrupt_before_the_first_node_is_none_of_a_nodes(config, terminal):
+    def build(*_):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt as error:  # as an import may do
+            raise ImportError("initialization failed") from error
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, build=build)
+    assert load_results(Path(config.output_dir)) == []
 
 
 def test_a_run_that_cannot_start_says_why_and_keeps_the_stack_trace_in_the_log(config):

@@ -4,17 +4,33 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.style import Style
 
 from pipeline.progress import (
+    CACHED,
+    STYLES,
     Board,
     LiveDisplay,
     PlainDisplay,
-    Screen,
     board_table,
     duration,
     make_display,
 )
+from pipeline.screen import Screen
 from trainer_modules.common.progress import Progress
+
+
+@pytest.mark.parametrize("background", [(0, 0, 0), (255, 255, 255)])
+def test_the_colour_of_cached_can_be_read_on_black_and_on_white(background):
+    def luminance(colour) -> float:
+        shares = [part / 255 for part in colour]
+        linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted(
+        luminance(c) for c in (Style.parse(STYLES[CACHED]).color.get_truecolor(), background)
+    )
+    assert (high + 0.05) / (low + 0.05) > 3.5
 
 
 class Clock:

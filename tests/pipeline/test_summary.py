@@ -17,7 +17,14 @@ from pipeline.results import (
     load_results,
     save_result,
 )
-from pipeline.summary import models_table, print_summary, runs_table, served_versions
+from pipeline.summary import (
+    ServedVersion,
+    models_table,
+    next_steps,
+    print_summary,
+    runs_table,
+    served_versions,
+)
 from serving.releases import Release
 
 GATE = GateResult("Fréchet distance", True, 4.5678, 10.0, "max", "4.568 is at most 10.")
@@ -105,7 +112,7 @@ def test_a_rejected_model_is_named_with_the_failed_gates_sentence():
     assert run.exit_code == 3
     lines = summary(run)
     assert "gan: not approved. 4.568 is above 2." in lines
-    assert "Done in 12 min 05 s; not pushed: gan." in lines
+    assert "Done in 12 min 05 s; not pushed: gan (Fréchet distance 4.568, at most 10)." in lines
 
 
 def test_a_model_that_fails_the_serving_check_says_so():
@@ -114,7 +121,45 @@ def test_a_model_that_fails_the_serving_check_says_so():
     )
     run = result(model)
     assert run.exit_code == 3
-    assert "gan: not pushed, it fails the serving check. decode differs by 0.2." in summary(run)
+    lines = summary(run)
+    assert "gan: not pushed, it fails the serving check. decode differs by 0.2." in lines
+    assert "Done in 12 min 05 s; not pushed: gan (serving check: decode differs by 0.2)." in lines
+
+
+def test_the_end_says_which_models_were_refused_by_which_gates():
+    worse = GateResult("Precision", False, 0.8401, 0.7, "min", limit=0.957)
+    gates = [
+        worse,
+        GateResult("Recall", False, None, 0.6, "min"),
+        GateResult("KID", False, 3.0, 1.0, "max", limit=0.5),
+        GateResult("FD", False, 30.0, 15.0, "max"),
+        GATE,
+    ]
+    refused = {"blessed": False, "pushed": False}
+    run = result(
+        dataclasses.replace(PUSHED, name="autoencoder"),
+        dataclasses.replace(PUSHED, name="diffusion", gates=gates, **refused),
+        dataclasses.replace(PUSHED, gates=[worse], **refused),
+    )
+    assert summary(run)[-2] == (
+        "Done in 12 min 05 s; pushed: autoencoder; not pushed: diffusion (Precision 0.8401, at "
+        "least 0.957 next to the champion; Recall missing, at least 0.6; and 2 more), gan "
+        "(Precision 0.8401, at least 0.957 next to the champion)."
+    )
+
+
+def test_a_run_that_pushed_something_says_what_can_be_done_with_it():
+    run = result(PUSHED, dataclasses.replace(PUSHED, name="diffusion", pushed=False))
+    steps = next_steps(run, "outputs", "serving_models")
+    assert steps == "See it: inkwell report --open    Try it: inkwell serve --playground"
+    assert next_steps(run, "my runs", "out/smoke") == (
+        "See it: inkwell report --output 'my runs' --open    "
+        "Try it: inkwell serve --serving out/smoke --playground"
+    )
+    console = Console(file=io.StringIO(), width=200)
+    print_summary(run, console, steps)
+    assert console.file.getvalue().splitlines()[-2:] == [steps, "/out/report/index.html"]
+    assert next_steps(result(dataclasses.replace(PUSHED, pushed=False)), "outputs", "s") == ""
 
 
 @pytest.mark.parametrize(
@@ -129,6 +174,95 @@ def test_a_run_that_ended_early_says_where_and_how_to_go_on(kind, code, words):
     run = result(failure=Failure(kind, "data-gate", "Give two classes."))
     assert run.exit_code == code
     assert any(line.startswith(words) for line in summary(run))
+
+
+def test_a_blank_line_parts_the_tables_from_each_other_and_from_the_end():
+    lines = summary(result(PUSHED))
+    assert lines[lines.index("gan: approved, version 18 in /serving/gan/18") - 1] == ""
+    [gates] = [i for i, line in enumerate(lines) if line.startswith("gates: gan")]
+    assert lines[gates - 1] == "" and lines[-3] == ""
+
+
+RUNS = [
+    RunResult(
+        run_id=run_id,
+        profile="smoke",
+        started="2026-08-21T10:15:00+00:00",
+        seconds=seconds,
+        nodes=[NodeResult(f"node{i}", state) for i, state in enumerate(["done", "cached"] * 11)],
+        models=[
+            dataclasses.replace(PUSHED, name=name, version=version)
+            for name, version in (
+                ("autoencoder", "1795691906"),
+                ("diffusion", "1795691921"),
+                ("gan", "1795691931"),
+            )[:pushed]
+        ]
+        + [ModelResult("gan", pushed=False)] * (3 - pushed),
+        report=None,
+        log="/out/logs/x.log",
+    )
+    for run_id, seconds, pushed in (("20261126-101500", 725.4, 3), ("20261126-101500-2", 9.0, 1))
+]
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_runs_are_listed_without_cutting_a_letter_at_any_width(width):
+    lines = at(width, runs_table(RUNS))
+    assert all(len(line) <= width for line in lines)
+    words = [line.split() for line in lines]
+    assert words[1][:6] == ["20261126-101500", "smoke", "12", "min", "05", "s"]
+    assert any(line[:4] == ["20261126-101500-2", "smoke", "9.0", "s"] for line in words)
+    text = " ".join(" ".join(line) for line in words)
+    for version in ("autoencoder 1795691906", "diffusion 1795691921", "gan 1795691931"):
+        assert version in text
+    assert ("nodes run" in lines[0] and "cached" in lines[0]) == (width >= 100)
+    assert len(lines) == (3 if width == 140 else 5)  # pushed models one below the other
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [(80, {"key figure"}), (140, set()), (60, {"key figure", "pushed"})],
+)
+def test_models_are_listed_without_cutting_a_letter_at_any_width(width, left_out):
+    figure = "Reconstruction error as a multiple of PCA's 0.4139"
+    found = [
+        ServedVersion("autoencoder", "1795691906", "2026-11-26 10:15", figure, "approved", True)
+    ]
+    releases = {"autoencoder": Release(stable=1795691906)}
+    states = {("autoencoder", 1795691906): "AVAILABLE"}
+    [titles, line] = at(width, models_table(found, releases, states))
+    cells = {
+        "model": "autoencoder",
+        "version": "1795691906",
+        "pushed": "2026-11-26 10:15",
+        "key figure": figure,
+        "verdict": "approved",
+        "label": "stable",
+        "state": "AVAILABLE",
+    }
+    kept = {title: cell for title, cell in cells.items() if title not in left_out}
+    assert titles.split() == " ".join(kept).split()
+    assert line.split() == " ".join(kept.values()).split()
+
+
+def at(width: int, table) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_old_records_with_a_failed_node_are_still_read(tmp_path):
+    old = dataclasses.replace(
+        result(), nodes=[NodeResult("gan", "failed", 1.0)], failure=Failure("interrupt", "gan", "x")
+    )
+    save_result(old, {}, tmp_path / "quick")
+    assert load_results(tmp_path) == [old]
+
+
+def test_an_interrupted_node_is_shown_as_such():
+    interrupted = dataclasses.replace(result(), nodes=[NodeResult("gan", "interrupted", 4.0)])
+    assert ["gan", "interrupted", "4.0"] in [line.split() for line in summary(interrupted)]
 
 
 def test_runs_are_saved_read_and_listed_in_order(tmp_path):

@@ -6,6 +6,9 @@ TFX reads the annotations of a component as they stand, so they are not postpone
 import contextlib
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -25,10 +28,20 @@ def Make(model: OutputArtifact[Model], text: Parameter[str]):
         _swallowed_interrupt()
     for step in range(1, 4):
         progress.report("make", step, 3, loss=1.0 / step)
+    if text == "litter":
+        text = " ".join(_litter())
     with open(os.path.join(model.uri, "text"), "w") as file:
         file.write(text)
     if text == "swallow at the end":
         _swallowed_interrupt()
+
+
+def _litter() -> list[str]:
+    """Files that are left in the temporary folder: by Python, its child, and a shell."""
+    code = "import tempfile; print(tempfile.mkstemp()[1])"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    shell = subprocess.run(["mktemp"], capture_output=True, text=True, check=True)
+    return [tempfile.mkstemp()[1], child.stdout.strip(), shell.stdout.strip()]
 
 
 def _swallowed_interrupt():

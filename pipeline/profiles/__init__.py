@@ -1,0 +1,15 @@
+"""The profiles that lie here, by name; imports nothing, as every ``--help`` names them.
+
+Contract: a profile is a YAML file of what differs from the defaults, each with a reason;
+``pipeline.config`` reads it.
+"""
+
+from pathlib import Path
+
+PROFILES = Path(__file__).parent
+DEFAULT_PROFILE = "quick"
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles, in alphabetical order."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))

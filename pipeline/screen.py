@@ -1,0 +1,41 @@
+"""The screen that the command line writes on: a Rich console, and sentences that wrap at words.
+
+Contract: on a terminal a sentence is wrapped between words and a path is never broken; anywhere
+else it stays one line, as scripts read it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+from rich.console import Console
+from rich.text import Text
+
+
+class Screen(Console):
+    """A console whose reader may go away (``inkwell run | head``) without ending the run."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+def say(console: Console, words: str | Text) -> None:
+    """Prints a sentence as it is, with neither markup nor highlights."""
+    text = words if isinstance(words, Text) else Text(words)
+    if console.is_terminal:
+        lines = [_wrapped(line, console.width) for line in text.split("\n", allow_blank=True)]
+        text = Text("\n").join(lines)
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _wrapped(text: Text, width: int) -> Text:
+    """The text in lines of at most ``width``; Rich itself would break a word that is longer."""
+    starts, end = [], 0
+    options = {"break_long_words": False, "break_on_hyphens": False}
+    for line in textwrap.wrap(text.plain, width, **options):
+        starts.append(text.plain.index(line, end))
+        end = starts[-1] + len(line)
+    lines = text.divide(starts[1:])
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.screen import say
+
+PATH = "/home/ada/" + "runs/" * 20 + "report/index.html"
+
+
+def said(words: str, **settings) -> list[str]:
+    console = Console(file=io.StringIO(), **settings)
+    say(console, words)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_on_a_terminal_a_sentence_is_wrapped_between_words():
+    words = "Profile quick, 60000 + 10000 images in data/mnist. Starting TFX takes ten seconds."
+    lines = said(words, width=80, force_terminal=True)
+    assert len(lines) == 2 and all(len(line) <= 80 for line in lines)
+    assert " ".join(lines) == words
+
+
+def test_a_path_that_is_longer_than_a_line_stays_whole_so_that_it_can_be_copied():
+    assert said(PATH, width=80, force_terminal=True) == [PATH]
+    assert said(f"The log is {PATH}", width=80, force_terminal=True) == ["The log is", PATH]
+
+
+def test_a_style_stays_where_it_is_and_so_do_lines():
+    text = Text.assemble(("gan: approved", "green"), ", " + "word " * 20 + "end\nnext line")
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="standard")
+    say(console, text)
+    first, *rest = console.file.getvalue().splitlines()
+    assert first.startswith("\x1b[32mgan: approved\x1b[0m, word") and len(rest) == 2
+    assert rest[-1] == "next line"
+
+
+def test_anywhere_else_a_sentence_is_one_line_and_taken_as_it_is():
+    words = "gan [bold]: " + "a word " * 40 + "end"
+    assert said(words, width=80) == [words]
