@@ -18,6 +18,10 @@ class Workplace:
 
     def __init__(self, folder: Path):
         self.output, self.serving = folder / "out", folder / "serving"
+        # A home and a temporary folder of its own: a run leaves nothing in either.
+        self.home, self.temporary = folder / "home", folder / "tmp"
+        self.home.mkdir()
+        self.temporary.mkdir()
 
     def command(self, *arguments: str) -> list[str]:
         return [
@@ -26,8 +30,13 @@ class Workplace:
         ]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess:
-        command = self.command(*arguments)
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
+        command, env = self.command(*arguments), self.environment()
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
+
+    def environment(self) -> dict[str, str]:
+        """That of a process of this place."""
+        places = {"HOME": str(self.home), "TMPDIR": str(self.temporary)}
+        return {**environment(), **places}
 
     def last_result(self) -> dict:
         path = max((self.output / "smoke" / "runs").glob("*.json"))
@@ -41,4 +50,7 @@ class Workplace:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    """As a user has it: nothing says where libraries keep their settings and caches."""
+    ours = ("KERAS_HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+    known = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**known, "PYTHONPATH": str(ROOT)}

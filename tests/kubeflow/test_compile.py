@@ -206,6 +206,8 @@ def test_the_command_takes_under_twenty_seconds_and_is_quiet(tmp_path):
     ("options", "words"),
     [
         (["-o", "p.json"], "p.json must end in .yaml"),
+        (["-o", "/proc/p.yaml"], "/proc/p.yaml cannot be written in /proc"),
+        (["--set", "evaluator.gates.gan=[]"], "evaluator.gates.gan is empty"),
         (["-o", "none/p.yaml"], "(No such file or directory); name another file"),
         (["--data", "data/mnist"], "data_uri must be an absolute path"),
         (["--cluster", "none.yaml"], "none.yaml cannot be read"),

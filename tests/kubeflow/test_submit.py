@@ -105,7 +105,10 @@ def test_the_package_is_uploaded_the_run_started_and_followed_to_its_end(server,
     assert any("] schema cached, " in line for line in lines)
     assert any("] report done" in line for line in lines)
     assert lines[-2] == (
-        f"Run {run['run_id']} ended as SUCCEEDED; the task report holds the verdict on every model."
+        f"Run {run['run_id']} ended as SUCCEEDED. KFP's API does not tell which models were "
+        "approved and pushed; on the run's page, the artifact report of the task report does "
+        "(index.html), and so does the property pushed, 1 or 0, of the artifact pushed_model of "
+        "each of push-ae, push-diffusion, push-gan."
     )
     assert lines[-1] == link
 
@@ -140,6 +143,31 @@ def test_a_driver_that_fails_is_its_tasks_failure(server, package):
     states = {"": "FAILED", "gan-driver": "FAILED"}
     code, text = followed(server, submit(server, package), [states])
     assert code == 1 and "gan failed" in text
+
+
+@pytest.fixture
+def without_spec(server, package) -> str:
+    """A run as KFP 2.17 shows it: with the version that it is of, and no pipeline spec."""
+    run_id = submit(server, package)
+    del server.runs[run_id]["pipeline_spec"]
+    return run_id
+
+
+def test_a_task_that_failed_is_named_where_the_run_carries_no_spec(server, without_spec):
+    look = {"": "FAILED", "schema-driver": "FAILED", "root": "FAILED", "inkwell-9hzmt": "FAILED"}
+    code, text = followed(server, without_spec, [look])
+    assert code == 1
+    assert text.splitlines()[0] == (
+        f"Run {without_spec} ended as FAILED; schema failed, and the last line of the pod's log "
+        "says why."
+    )
+
+
+def test_a_failed_run_of_which_the_server_names_no_task_says_where_to_look(server, without_spec):
+    # A large workflow: the tasks after the first ones are never listed.
+    code, text = followed(server, without_spec, [{"": "FAILED", "transform": "RUNNING"}])
+    assert code == 1
+    assert "KFP's API names no task that failed, so look for it on the run's page." in text
 
 
 def test_a_run_that_was_cancelled_is_no_success(server, package):
