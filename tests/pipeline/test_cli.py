@@ -5,13 +5,13 @@ import fcntl
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import struct
 import subprocess
 import sys
 import termios
-import time
 
 import pytest
 import yaml
@@ -35,11 +35,22 @@ def inkwell(*arguments: str, cwd=ROOT, **variables: str) -> subprocess.Completed
     "command", [[], ["run"], ["evaluate"], ["report"], ["runs"], ["models"], ["baseline"]]
 )
 def test_help_names_the_command_and_takes_no_time(command):
-    started = time.monotonic()
-    result = inkwell(*command, "--help")
-    assert result.returncode == 0
-    assert "Usage" in result.stdout
-    assert time.monotonic() - started < 5  # under 1 s when idle; the machine may be shared
+    seconds = []
+    for _ in range(3):
+        before = cpu_seconds()
+        result = inkwell(*command, "--help")
+        assert result.returncode == 0
+        assert "Usage" in result.stdout
+        seconds.append(cpu_seconds() - before)
+        if seconds[-1] < 0.5:
+            return
+    pytest.fail(f"{seconds} seconds of work; is there a new import?")
+
+
+def cpu_seconds() -> float:
+    """Work of all child processes: time on the clock would measure what else the machine does."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def test_help_imports_nothing_heavy():

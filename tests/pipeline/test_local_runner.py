@@ -215,3 +215,14 @@ def test_onednn_is_asked_for_unless_the_user_chose(monkeypatch, users):
     monkeypatch.setattr(os, "environ", {"TF_ENABLE_ONEDNN_OPTS": users} if users else {})
     set_environment()
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == (users or "1")
+
+
+@pytest.mark.parametrize("users", (None, "/home/ada/keras"))
+def test_caches_stay_with_the_virtual_environment_unless_the_user_chose(monkeypatch, users):
+    if sys.prefix == sys.base_prefix:
+        pytest.skip("there is no virtual environment")
+    monkeypatch.setattr(sys, "argv", ["inkwell"])
+    monkeypatch.setattr(os, "environ", {"KERAS_HOME": users} if users else {})
+    set_environment()
+    assert os.environ["KERAS_HOME"] == (users or f"{sys.prefix}/cache/keras")
+    assert os.environ["MPLCONFIGDIR"] == f"{sys.prefix}/cache/matplotlib"
