@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import yaml
 from pipeline import profiles as profiles_module
 from pipeline.config import RunConfig, check_gates, load_config, override
 from pipeline.profiles import DEFAULT_PROFILE, PROFILES, profile_names
+from tests.conftest import ROOT
 from trainer_modules.common.config import InputError
 
 
@@ -181,3 +183,13 @@ def test_loading_imports_neither_tensorflow_nor_tfx():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_options_take_the_profiles_that_there_are():
+    name, between = f"({'|'.join(profile_names())})", r"\W{1,4}(or )?"
+    for folder in ("pipeline", "benchmarks"):
+        for path in (ROOT / folder).glob("*.py"):
+            text = path.read_text()
+            assert not re.search(rf"{name}{between}{name}{between}{name}", text), path
+            for option in re.findall(r'add_argument\("--profile".*', text):
+                assert "choices=profile_names()" in option, path
