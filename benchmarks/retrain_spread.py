@@ -114,8 +114,8 @@ def measure(config: RunConfig, models: Sequence[str], seeds: int, folder: Path) 
         figures = [
             figures_of(config, model, seed, uris, folder) for seed in range(first, first + seeds)
         ]
-        for gate in config.evaluator.gates_of(model):
-            lines.append(_line(model, gate, spread(gate, figures)))
+        gates = config.evaluator.gates_of(model)
+        lines += [_line(model, gate, spread(gate, figures)) for gate in gates]
     return lines
 
 

@@ -95,7 +95,7 @@ def evaluate(
         except KeyboardInterrupt:
             complain("Interrupted; nothing was changed.")
             leave(INTERRUPTED)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the edge: one sentence, and the log has the rest
             log = folder / "evaluate.log"
             complain(f"{explain(error)[1]}; the log is {log}")
             leave(CRASHED)

@@ -143,7 +143,7 @@ def evaluate_candidates(
 
 def new_folder(config: RunConfig) -> Path:
     """Where an evaluation goes that is not told where to."""
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     return Path(config.output_dir) / config.profile / "evaluations" / stamp
 
 

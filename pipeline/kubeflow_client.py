@@ -189,7 +189,7 @@ def run_parameters(
     if DATA_FINGERPRINT not in given and (uri != default or not has_default):
         value = digest(uri)
         if not value:
-            value = f"unread-{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S.%f}"
+            value = f"unread-{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%f}"
             notes.append(
                 f"{uri} cannot be read here, so nothing is taken from the cache; give "
                 f"--param {DATA_FINGERPRINT}=... to say which data it is."

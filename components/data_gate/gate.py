@@ -196,10 +196,12 @@ def _check_schema(split: str, anomalies: anomalies_pb2.Anomalies) -> Check:
 
     found = []
     for name, info in sorted(anomalies.anomaly_info.items()):
-        for reason in info.reason:
-            # The comparators' anomalies are told by ``_check_moves``.
-            if not anomalies_pb2.AnomalyInfo.Type.Name(reason.type).startswith("COMPARATOR"):
-                found.append(f"{name}: {_plain(reason)}")
+        found += [
+            f"{name}: {_plain(reason)}"
+            for reason in info.reason
+            # ``_check_moves`` reports the anomalies of comparators.
+            if not anomalies_pb2.AnomalyInfo.Type.Name(reason.type).startswith("COMPARATOR")
+        ]
     found += [f"images: {_plain(reason)}" for reason in anomalies.dataset_anomaly_info.reason]
     sentence = f"{split} breaks the schema: {'; '.join(found)}."
     return _check("images", split, "schema", len(found), 0, not found, sentence)

@@ -165,7 +165,7 @@ def extra_files(
         run_id: Of the pipeline, if known.
         data_dir: Where the images came from.
     """
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     lineage: dict[str, Any] = {"model": model_name}
     lineage |= {f"{name}_uri": origin(artifact) for name, artifact in sorted(artifacts.items())}
     lineage |= {"run_id": run_id or None, "pushed_at": now.isoformat(timespec="seconds")}

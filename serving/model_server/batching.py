@@ -191,11 +191,11 @@ class BatchScheduler:
             return
         try:
             results = self._run_together(batch.function, tasks)
-        except Exception:
+        except Exception:  # noqa: BLE001 - each task gets its own
             for task in tasks:
                 try:
                     task.result.set_result(self._run_together(batch.function, [task])[0])
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - raised where the task waits
                     task.result.set_exception(error)
             return
         for task, result in zip(tasks, results, strict=True):

@@ -143,7 +143,7 @@ class _App:
         headers = _CORS if self._settings.cors else {}
         try:
             code, content = 200, await self._work(request, path)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the edge: every request is answered
             code, message = _failure(error, f"{request.method} {path}")
             content = json.dumps({"error": message}, indent=4).encode()
             # wait_for's frame holds the task, the task this error, and its traceback that frame:
@@ -164,7 +164,7 @@ class _App:
         self._waiting += 1
         try:
             return await asyncio.wait_for(self._run(request, path), self._settings.timeout_seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise StatusError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
                 f"The request took longer than {self._settings.timeout_seconds:g} s.",

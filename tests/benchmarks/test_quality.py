@@ -74,7 +74,7 @@ def test_ddim_ends_in_the_image_when_the_noise_is_predicted_rightly():
     np.testing.assert_allclose(found, image[:, 2:-2, 2:-2], atol=1e-4)
 
 
-@pytest.mark.parametrize("steps, averaged", [(5, False), (400, True)])
+@pytest.mark.parametrize(("steps", "averaged"), [(5, False), (400, True)])
 def test_averaged_weights_are_kept_only_where_they_are_better(steps, averaged):
     # The best weight is 1; steps of 0.3 get near it at once and then swing about it.
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])

@@ -75,8 +75,8 @@ def test_guide(served: Served, folder: Path):
             content = content.replace("localhost:8500", served.grpc)
             subprocess.run([sys.executable, "-c", content], cwd=ROOT, check=True)
             continue
-        for line in content.splitlines():
-            said.append((line.strip(), run_line(line.strip(), served, folder)))
+        lines = [line.strip() for line in content.splitlines()]
+        said += [(line, run_line(line, served, folder)) for line in lines]
     for name in ("grid", "reconstruction", "clean"):
         assert Image.open(folder / f"{name}.png").width >= 28
     answers = dict(said)

@@ -25,7 +25,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 from tests.kubeflow import backend_sim
 
 API = "/apis/v2beta1"
-START = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 class Refused(Exception):
@@ -187,7 +187,7 @@ def _detail(run_id: str, name: str, state: Any) -> dict[str, Any]:
     word, seconds = state if isinstance(state, tuple) else (state, 60)
     end = START + datetime.timedelta(seconds=seconds)
     if word in ("RUNNING", "PENDING"):
-        end = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
+        end = datetime.datetime.fromtimestamp(0, datetime.UTC)
     return {
         "run_id": run_id,
         "task_id": str(uuid.uuid4()),

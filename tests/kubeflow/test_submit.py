@@ -27,7 +27,7 @@ from tests.conftest import ROOT
 from tests.kubeflow.kfp_server import API, KfpServer
 from trainer_modules.common.config import InputError
 
-ALL_DONE = {"": "SUCCEEDED", **{name: "SUCCEEDED" for name in NODES}}
+ALL_DONE = {"": "SUCCEEDED", **dict.fromkeys(NODES, "SUCCEEDED")}
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def write_certificate(certificate: Path, key: Path) -> None:
 
     secret = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     signed = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -409,7 +409,7 @@ def test_parameters_are_named_once():
 
 def test_states_of_the_api_are_those_of_a_local_run():
     def detail(name: str, state: str, seconds: float = 60):
-        start = datetime.datetime(2026, 1, 1)
+        start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
         end = start + datetime.timedelta(seconds=seconds)
         return kfp_server_api.V2beta1PipelineTaskDetail(
             display_name=name, state=state, start_time=start, end_time=end

@@ -209,7 +209,7 @@ def test_a_run_that_cannot_start_says_why_and_keeps_the_stack_trace_in_the_log(c
     assert "Traceback" in Path(str(caught.value).rpartition("the log is ")[2]).read_text()
 
 
-@pytest.mark.parametrize("users", (None, "0"))
+@pytest.mark.parametrize("users", [None, "0"])
 def test_onednn_is_asked_for_unless_the_user_chose(monkeypatch, users):
     monkeypatch.setattr(sys, "argv", ["inkwell"])
     monkeypatch.setattr(os, "environ", {"TF_ENABLE_ONEDNN_OPTS": users} if users else {})
@@ -217,7 +217,7 @@ def test_onednn_is_asked_for_unless_the_user_chose(monkeypatch, users):
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == (users or "1")
 
 
-@pytest.mark.parametrize("users", (None, "/home/ada/keras"))
+@pytest.mark.parametrize("users", [None, "/home/ada/keras"])
 def test_caches_stay_with_the_virtual_environment_unless_the_user_chose(monkeypatch, users):
     if sys.prefix == sys.base_prefix:
         pytest.skip("there is no virtual environment")

@@ -7,9 +7,9 @@ import re
 import pytest
 
 pytest.importorskip("tfx")
-from pipeline.config import RunConfig, load_config  # noqa: E402
-from pipeline.pipeline import PIPELINE_NAME, create_pipeline  # noqa: E402
-from pipeline.plan import NODES, TRAINERS  # noqa: E402
+from pipeline.config import RunConfig, load_config
+from pipeline.pipeline import PIPELINE_NAME, create_pipeline
+from pipeline.plan import NODES, TRAINERS
 
 ARGO_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 

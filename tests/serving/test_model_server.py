@@ -158,7 +158,7 @@ def test_concurrent_requests_get_their_own_answers(client):
 def test_wrong_names_get_the_codes_and_texts_of_tensorflow_serving(
     client, images, signature, inputs, output_filter, code, text
 ):
-    values = {name: images for name in inputs}
+    values = dict.fromkeys(inputs, images)
     assert failure(client.predict, signature, values, TIMEOUT, output_filter) == (code, text)
 
 

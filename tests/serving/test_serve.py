@@ -126,7 +126,7 @@ def test_end_of_the_server_is_reported_with_signal_and_last_line(serving):
         assert is_open(ANOTHER, running.rest_port) and not is_open(LOOPBACK, running.rest_port)
         [child] = psutil.Process(running.process.pid).children()
         child.send_signal(signal.SIGKILL)
-        out, err = running.process.communicate(timeout=30)
+        _out, err = running.process.communicate(timeout=30)
     assert running.process.returncode == 1
     last = running.log.read_text("utf-8").splitlines()[-1]
     assert err == (

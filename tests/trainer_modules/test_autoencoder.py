@@ -19,7 +19,7 @@ from trainer_modules.autoencoder.model import (
     warp,
 )
 
-SMALL = dict(channels=8, batch_size=64, epochs=2)
+SMALL = {"channels": 8, "batch_size": 64, "epochs": 2}
 
 
 def to_numpy(x):
@@ -119,7 +119,7 @@ def test_a_few_steps_lower_the_loss(digits):
 def trained(fn_args):
     base = fn_args("base", SMALL)
     train.run_fn(base)
-    tuned = fn_args("tuned", dict(batch_size=64, epochs=1), base)
+    tuned = fn_args("tuned", {"batch_size": 64, "epochs": 1}, base)
     train.finetune_fn(tuned)
     return base, tuned
 

@@ -165,10 +165,10 @@ def test_network_has_no_hidden_state_and_keeps_its_shape():
 
 @pytest.fixture(scope="module")
 def trained(fn_args):
-    config = dict(channels=8, global_width=64, epochs=1, batch_size=64, sample_steps=2)
+    config = {"channels": 8, "global_width": 64, "epochs": 1, "batch_size": 64, "sample_steps": 2}
     base = fn_args("base", config)
     train.run_fn(base)
-    tuned = fn_args("tuned", dict(epochs=1, batch_size=64), base)
+    tuned = fn_args("tuned", {"epochs": 1, "batch_size": 64}, base)
     train.finetune_fn(tuned)
     return base, tuned
 
@@ -176,7 +176,6 @@ def trained(fn_args):
 def test_train_and_finetune_export_every_signature(trained, digits):
     import tensorflow as tf
 
-    base, tuned = trained
     image = tf.constant(digits.images[:3])
     level = tf.constant([0.1, 0.4, 0.9])
     for args in trained:
@@ -184,7 +183,7 @@ def test_train_and_finetune_export_every_signature(trained, digits):
         clean = served["denoise"](image=image, noise_level=level)["image"]
         assert clean.shape == (3, 28, 28, 1) and clean.dtype == tf.float32
         assert float(tf.reduce_min(clean)) >= 0 and float(tf.reduce_max(clean)) <= 1
-        draw = dict(seed=tf.constant(7), count=tf.constant(5), steps=tf.constant(2))
+        draw = {"seed": tf.constant(7), "count": tf.constant(5), "steps": tf.constant(2)}
         first, again = (served["generate"](**draw)["image"] for _ in range(2))
         assert first.shape == (5, 28, 28, 1)
         np.testing.assert_array_equal(first, again)

@@ -13,7 +13,7 @@ from trainer_modules.gan.config import GanConfig
 from trainer_modules.gan.monitor import BalanceMonitor
 from trainer_modules.gan.sampler import Sampler, calibrate
 
-SMALL = dict(channels=4, latent_size=8, batch_size=64, epochs=2, sample_every=5)
+SMALL = {"channels": 4, "latent_size": 8, "batch_size": 64, "epochs": 2, "sample_every": 5}
 
 
 def weights(model):
@@ -202,12 +202,12 @@ def test_calibrated_scores_are_probabilities():
     assert real / (real + fake) == pytest.approx(promised, abs=0.01)
 
 
-@pytest.mark.parametrize("fake", (0.6, 0.5))
+@pytest.mark.parametrize("fake", [0.6, 0.5])
 def test_a_discriminator_that_cannot_tell_has_no_slope(fake):
     assert calibrate(np.full(9, 0.5), np.full(9, fake)).slope == 0
 
 
-@pytest.mark.parametrize("slope, share", ((0.0, 0.8), (1.0, 0.704)))
+@pytest.mark.parametrize(("slope", "share"), [(0.0, 0.8), (1.0, 0.704)])
 def test_the_sampler_takes_back_what_is_drawn_too_often(slope, share):
     """Four of five fakes are white where it should be half: 0.8^2 + 2 (0.8) (0.2) (0.2) remain."""
     latent, image = keras.Input((1,)), keras.Input((28, 28, 1))

@@ -12,7 +12,7 @@ from trainer_modules.judge import train
 from trainer_modules.judge.config import JudgeConfig
 from trainer_modules.judge.model import build_model
 
-SMALL = dict(channels=8, batch_size=32, epochs=6)
+SMALL = {"channels": 8, "batch_size": 32, "epochs": 6}
 
 
 def test_learns_a_few_hundred_digits(digits):

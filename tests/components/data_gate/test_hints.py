@@ -14,7 +14,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize(
-    "name, mean, hint",
+    ("name", "mean", "hint"),
     [
         ("center_x", 20.0, "are the images shifted right by 6.0 pixels?"),
         ("center_x", 13.0, "are the images shifted left by 1.0 pixels?"),

@@ -53,7 +53,7 @@ def run_node(tmp_path, judge_uri, examples_uri, small):
 
 def test_a_good_model_is_blessed_in_file_and_properties(run_node, gan_uri, tmp_path):
     uri = gan_uri("real")
-    evaluation, blessing = run_node(uri)
+    _, blessing = run_node(uri)
     assert [path.name for path in (tmp_path / "blessing").iterdir()] == ["BLESSED"]
     assert blessing.get_int_custom_property("blessed") == 1
     assert blessing.get_string_custom_property("current_model") == uri

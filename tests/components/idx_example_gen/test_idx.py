@@ -96,7 +96,7 @@ BROKEN_IMAGES = {
 }
 
 
-@pytest.mark.parametrize("content, sentence", BROKEN_IMAGES.values(), ids=BROKEN_IMAGES.keys())
+@pytest.mark.parametrize(("content", "sentence"), BROKEN_IMAGES.values(), ids=BROKEN_IMAGES.keys())
 def test_broken_image_file_is_one_sentence_with_its_name(tmp_path, content, sentence):
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(content)

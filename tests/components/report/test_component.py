@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("tfx")
-from tfx.types import standard_artifacts  # noqa: E402
+from tfx.types import standard_artifacts
 
-from components.report.component import Executor, Report, ReportSpec  # noqa: E402
-from tests.components.report.conftest import evaluation, history  # noqa: E402
+from components.report.component import Executor, Report, ReportSpec
+from tests.components.report.conftest import evaluation, history
 
 
 def artifact(kind, uri: Path, **properties):

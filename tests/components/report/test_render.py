@@ -195,7 +195,7 @@ def test_curves_per_epoch_are_drawn_over_the_epochs_steps(report_data):
 def test_captions_of_curves_are_sentences_that_say_what_is_drawn():
     steps = {"step": [1, 2]}
     game = ("discriminator_loss", "generator_loss", "discriminator_accuracy", "fake_spread")
-    curves = steps | dict.fromkeys(game, [0.1, 0.2])
+    curves = steps | {key: [0.1, 0.2] for key in game}
     charts = curve_charts(Stage("Training", {"model": "gan", "curves": curves}, None), "GAN")
     assert [caption for caption, _ in charts] == [
         "Losses of discriminator and generator during training.",
