@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -73,7 +73,7 @@ def console() -> Console:
     return Screen() if sys.stdout.isatty() else Screen(width=200)
 
 
-def leave(code: int) -> None:
+def leave(code: int) -> NoReturn:
     """Ends the process at once: threads of Beam and gRPC would hold an interrupted one."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -159,7 +159,7 @@ def is_served(candidate: Candidate, serving_dir: str) -> bool:
     from components.report.data import read_json
 
     champion = find_champion(serving_dir, candidate.model)
-    lineage = champion and read_json(champion / "assets.extra" / "lineage.json")
+    lineage = read_json(champion / "assets.extra" / "lineage.json") if champion else None
     return bool(lineage) and lineage.get("model_uri") == candidate.model_uri
 
 

@@ -53,7 +53,7 @@ def agreement_replicates(
     Images are resampled, the partitions stand: what varies is the sample they are scored on.
     """
     weights = resample_counts(len(classes), replicates, seed)
-    total = {"accuracy": 0.0, "nmi": 0.0, "ari": 0.0}
+    total = {name: np.zeros(replicates) for name in ("accuracy", "nmi", "ari")}
     for clusters in partitions:
         shape = (clusters.max() + 1, classes.max() + 1)
         cell = clusters * shape[1] + classes

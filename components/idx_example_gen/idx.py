@@ -259,7 +259,7 @@ def _find(data_dir: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def _open_payload(path: str) -> Iterator[BinaryIO]:
+def _open_payload(path: str) -> Iterator[BinaryIO | gzip.GzipFile]:
     """Opens ``path`` for reading its bytes, decompressed where the content is gzip."""
     with storage.open_file(path) as raw:
         is_gzip = raw.read(2) == _GZIP_MAGIC

@@ -93,7 +93,7 @@ def make_inputs(
     """
     batch = len(images)
     rng = np.random.default_rng(_SEED)
-    makers: dict[str, Callable[[], np.ndarray]] = {
+    makers: dict[str, Callable[[], np.ndarray | np.int32]] = {
         "image": lambda: images,
         "image_bytes": lambda: encode_png(images),
         "latent": lambda: rng.standard_normal((batch, specs["latent"].shape[1])).astype("float32"),

@@ -65,7 +65,7 @@ def bind_errno(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            return error.errno
+            return error.errno or errno.EINVAL
         except (OverflowError, UnicodeError):  # no such port, no such name
             return errno.EINVAL
         return 0

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from serving.errors import ServingError
 from serving.model_server.versions import list_versions
@@ -28,7 +29,7 @@ FILES = Path(__file__).parent / "page"
 _POLICY = "default-src 'self'; connect-src *; img-src 'self' data:; frame-ancestors 'none'"
 
 
-def application(serving_dir: Path, rest_port: int, models: Sequence[str]) -> Starlette:
+def application(serving_dir: Path, rest_port: int, models: Sequence[str]) -> ASGIApp:
     """The ASGI application; ``rest_port`` is the model server's, on the host the page came from."""
 
     async def config(request: Request) -> Response:

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Checkpoint:
             return notes, arrays[count:]
         return {}, []
 
-    def save(self, epoch: int, arrays: list[np.ndarray] = (), **notes: Any) -> None:
+    def save(self, epoch: int, arrays: Sequence[np.ndarray] = (), **notes: Any) -> None:
         """Replaces the file by the state after ``epoch`` epochs; a full disk is only a warning."""
         if self.path is None:
             return
