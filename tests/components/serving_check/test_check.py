@@ -13,6 +13,7 @@ import tensorflow as tf
 from components.serving_check.check import CheckResult, check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.warmup import write_warmup
+from components.wording import number
 from tests.serving.fake_tensorflow_serving import LAST_WORDS, install_fake
 from tests.serving.toy_model import IMAGE, save_toy
 from trainer_modules.common.config import InputError
@@ -96,6 +97,8 @@ def test_right_model_passes_with_every_signature_measured(good: CheckResult):
         assert latency.requests == 5 and 0 < latency.p50 <= latency.p95
     assert good.load_seconds > 0.5
     assert "All 9 signatures" in good.reason
+    largest = number(float(max(good.max_difference.values())))
+    assert f"(largest difference {largest})" in good.reason
 
 
 def test_server_that_takes_too_much_memory_is_refused(good: CheckResult, model_dir: Path):
