@@ -11,6 +11,7 @@ import math
 
 from components.evaluator.catalogue import MODELS, catalogue
 from trainer_modules.common.config import require
+from trainer_modules.common.export import MAX_COUNT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,8 @@ class EvaluatorConfig:
         require(0 <= self.seed < 2**30, "seed must be between 0 and 1073741823.")
         require(self.samples >= 16, "samples must be at least 16.")
         require(1 <= self.generate_steps <= 1000, "generate_steps must be between 1 and 1000.")
-        require(self.batch_size >= 1, "batch_size must be at least 1.")
+        most = MAX_COUNT
+        require(1 <= self.batch_size <= most, f"batch_size must be between 1 and {most}.")
         require(self.bootstrap_replicates >= 2, "bootstrap_replicates must be at least 2.")
         require(self.distance_replicates >= 2, "distance_replicates must be at least 2.")
         require(self.pair_images >= 16, "pair_images must be at least 16.")

@@ -208,6 +208,7 @@ def test_config_survives_json_with_its_gates():
             {"gates": {"gan": [{"metric": "fvd", "direction": "max", "threshold": 1}]}},
             "no metric fvd",
         ),
+        ({"batch_size": 10_001}, "batch_size must be between 1 and 10000"),
         ({"gates": {"vae": []}}, "Unknown setting gates.vae"),
         (
             {"gates": {"gan": [{"metric": "class_tv", "direction": "up", "threshold": 1}]}},

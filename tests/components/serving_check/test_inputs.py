@@ -14,6 +14,7 @@ from components.serving_check.inputs import (
     encode_png,
     make_inputs,
 )
+from serving.model_server.limits import Limits
 from trainer_modules.common.config import InputError, from_dict
 
 IMAGES = np.random.default_rng(0).random((5, 28, 28, 1), dtype="float32")
@@ -89,3 +90,10 @@ def test_settings_out_of_range_are_refused():
         from_dict(ServingCheckConfig, {"tolerance": 0.0})
     with pytest.raises(InputError, match="images"):
         from_dict(ServingCheckConfig, {"images": 1})
+    with pytest.raises(InputError, match="generate_steps must be between 1 and 100"):
+        from_dict(ServingCheckConfig, {"generate_steps": 101})
+
+
+def test_every_number_of_steps_that_may_be_set_is_one_that_the_server_takes():
+    config = ServingCheckConfig(generate_steps=Limits().max_steps, generate_count=64)
+    assert config.generate_count <= Limits().max_count
