@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -30,7 +31,8 @@ from serving.images import as_images
 _T = TypeVar("_T")
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
 # What gRPC says where nothing listens, or where there is no such host.
-_NOT_CONNECTED = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
+# An attempt that took too long (100 ms) on a busy machine is not among them.
+_NOT_CONNECTED = re.compile("failed to connect.*Connection refused|errors resolving|DNS resolution")
 _CODES = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
@@ -321,7 +323,7 @@ class _Grpc:
             return call()
         except grpc.RpcError as error:
             words = error.details() or self._address
-            if words.startswith(_NOT_CONNECTED):
+            if _NOT_CONNECTED.match(words):
                 raise NoServerError(self._address, words.rpartition(": ")[2].rstrip("]")) from None
             raise RequestError(error.code().name, words) from None
 

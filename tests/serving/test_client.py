@@ -158,6 +158,19 @@ def test_without_a_server_the_answer_comes_at_once(protocol, host):
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_server_too_busy_to_answer_is_tried_until_the_deadline(protocol):
+    """The system takes the connection, nobody answers: no sign that there is no server."""
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        with Client("gan", address, protocol=protocol, timeout_s=2) as client:
+            started = time.monotonic()
+            with pytest.raises(RequestError) as caught:
+                client.states()
+    assert not isinstance(caught.value, NoServerError)
+    assert time.monotonic() - started > 0.9
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
 def test_a_server_that_starts_late_is_waited_for_if_asked(addresses, protocol):
     port = free_port()
     fronts = []
