@@ -58,12 +58,12 @@ class Server:
         body = {"json": content} if isinstance(content, dict) else {"content": content}
         return httpx.post(url, timeout=TIMEOUT, **body)
 
-    def call(self, body: bytes) -> tuple[grpc.StatusCode, str]:
+    def call(self, body: bytes, **options) -> tuple[grpc.StatusCode, str]:
         """Code and text of a request that is sent as these bytes."""
         with grpc.insecure_channel(
             self.grpc, options=[("grpc.max_send_message_length", -1)]
         ) as channel:
-            return failure(channel.unary_unary(PREDICT), body, timeout=TIMEOUT)
+            return failure(channel.unary_unary(PREDICT), body, timeout=TIMEOUT, **options)
 
     @contextlib.contextmanager
     def stays_small(self) -> Iterator[None]:
@@ -229,6 +229,13 @@ def test_bytes_that_become_large_objects_are_refused(server, name):
     with server.stays_small():
         code, said = server.call(body)
     assert code == INVALID and text in said
+
+
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+def test_a_request_above_the_limit_is_not_read(server, compression):
+    with server.stays_small():
+        code, said = server.call(bytes(256 * MIB), compression=compression)
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in said
 
 
 def test_other_calls_take_small_requests_only(server):
