@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.pipeline import machine
-from serving.model_server.starting import ROOT, environment, free_port, is_free
+from serving.model_server.starting import ROOT, environment, free_ports, is_free
 from serving.releases import served_models, write_config
 
 SIGNATURES = {"autoencoder": "anomaly_score", "diffusion": "denoise", "gan": "serving_default"}
@@ -264,7 +264,7 @@ def _latent_size() -> int:
 def _model_server(
     serving: Path, models: Sequence[str], batching: Path | None
 ) -> Iterator[tuple[psutil.Process, dict[str, int]]]:
-    grpc_port, rest_port = free_port(), free_port()
+    grpc_port, rest_port = free_ports(2)
     flags = [
         f"--model_config_file={write_config(serving, models).resolve()}",
         *("--enable_batching", f"--port={grpc_port}", f"--rest_api_port={rest_port}"),
@@ -301,7 +301,7 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
 def _plain_server(serving: Path, model: str) -> Iterator[tuple[psutil.Process, int]]:
     from serving.model_server.versions import newest_version
 
-    port = free_port()
+    [port] = free_ports(1)
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "plain.py")
         script.write_text(PLAIN)

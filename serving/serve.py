@@ -26,7 +26,7 @@ from serving.listening import EVERY, LOCAL, listening_host
 from serving.model_server.starting import (
     command,
     environment,
-    free_port,
+    free_ports,
     how_it_ended,
     last_line,
 )
@@ -141,7 +141,8 @@ def _checked(options: ServeOptions) -> ServeOptions:
             f"--host {EVERY}, or leave out --tensorflow-serving."
         )
     command([], tensorflow_serving=options.tensorflow_serving)  # raises if it is not installed
-    port, rest_port = options.port or free_port(), options.rest_port or free_port()
+    port, rest_port = free_ports(2)
+    port, rest_port = options.port or port, options.rest_port or rest_port
     return dataclasses.replace(options, host=host, port=port, rest_port=rest_port)
 
 

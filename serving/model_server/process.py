@@ -20,7 +20,7 @@ from serving.model_server.starting import (
     TENSORFLOW_SERVING,
     command,
     environment,
-    free_port,
+    free_ports,
     how_it_ended,
     last_line,
 )
@@ -76,7 +76,7 @@ class ServerProcess:
         Raises:
             ServingError: Upstream's binary is asked for and is not on PATH.
         """
-        port, rest_port = free_port(), free_port()
+        port, rest_port = free_ports(2)
         self.endpoint, self.rest = f"{_LOCAL}:{port}", f"{_LOCAL}:{rest_port}"
         self._started = time.monotonic()
         flags = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import BinaryIO
 from serving.errors import ServingError
 
 TENSORFLOW_SERVING = "tensorflow_model_server"
+_CHOSEN_PORTS = (20_000, 32_768)  # from, to before
 ROOT = Path(__file__).resolve().parents[2]
 _LINE_CHARACTERS = 400
 
@@ -76,11 +78,19 @@ def is_free(host: str, port: int) -> bool:
     return bind_errno(host, port) == 0
 
 
-def free_port() -> int:
-    """A port that is free now; TensorFlow Serving cannot choose one itself."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count: int) -> list[int]:
+    """So many ports of 127.0.0.1 that are free now; TensorFlow Serving cannot choose one itself.
+
+    They lie below those that Linux gives to outgoing connections, one of which could otherwise
+    take a port before its server does.
+    """
+    dice = random.SystemRandom()  # a seed set for a training must not make two calls agree
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = dice.randrange(*_CHOSEN_PORTS)
+        if is_free("127.0.0.1", port):
+            ports.add(port)
+    return list(ports)
 
 
 def last_line(log: BinaryIO) -> str:

@@ -6,7 +6,6 @@ import datetime
 import io
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from components.idx_example_gen.idx import digest
 from pipeline import kubeflow_client as client_module
 from pipeline.kubeflow_client import Endpoint, connect, follow, parse_parameters, run_parameters
 from pipeline.plan import NODES
+from serving.model_server.starting import free_ports
 from tests.conftest import ROOT
 from tests.kubeflow.kfp_server import API, KfpServer
 from trainer_modules.common.config import InputError
@@ -245,15 +245,10 @@ def test_cookies_and_mounted_tokens_are_sent(package, tmp_path, monkeypatch):
         assert server.runs
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_a_dead_endpoint_gets_one_sentence_at_once(package):
     begin = time.monotonic()
-    result = run_inkwell("--endpoint", f"http://127.0.0.1:{free_port()}", "--pipeline", package)
+    [port] = free_ports(1)
+    result = run_inkwell("--endpoint", f"http://127.0.0.1:{port}", "--pipeline", package)
     assert result.returncode == 2 and time.monotonic() - begin < 15
     assert result.stdout == "" and len(result.stderr.splitlines()) == 1
     assert "does not answer at http://127.0.0.1" in result.stderr

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from components.evaluator.catalogue import MODELS
+from serving.model_server.starting import free_ports
 from tests.kubernetes.conftest import ROOT, documents, needs_kubectl, render
 from tests.serving.toy_model import save_toy
 
@@ -31,14 +32,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for model in MODELS:
         save_toy(folder / model / "1760000000")
     return folder
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [found.getsockname()[1] for found in sockets]
-    for found in sockets:
-        found.close()
-    return ports
 
 
 def lay_out(text: str, deployment: dict, folder: Path, models: Path) -> dict[str, str]:

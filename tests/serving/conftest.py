@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.model_server.starting import free_ports
 from tests.serving.toy_models import save_autoencoder, save_models
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,14 +23,6 @@ def inkwell(*arguments: str, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
     options = {"cwd": ROOT} | options
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [found.getsockname()[1] for found in sockets]
-    for found in sockets:
-        found.close()
-    return ports
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ import pytest
 from serving.client import Client
 from serving.errors import NoServerError, RequestError, ServingError
 from serving.images import encode_png, to_pil
-from serving.model_server.starting import free_port
+from serving.model_server.starting import free_ports
 from serving.releases import Release, apply
 from tests.serving.test_model_server import ROOT
 from tests.serving.toy_models import save_autoencoder, save_models
@@ -146,7 +146,7 @@ def test_signatures_name_their_inputs(connect):
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_without_a_server_the_answer_comes_at_once(protocol, host):
-    client = Client("gan", f"{host}:{free_port()}", protocol=protocol, timeout_s=60)
+    client = Client("gan", f"{host}:{free_ports(1)[0]}", protocol=protocol, timeout_s=60)
     with client:
         with pytest.raises(NoServerError):
             client.states()  # imports what gRPC needs
@@ -172,7 +172,7 @@ def test_a_server_too_busy_to_answer_is_tried_until_the_deadline(protocol):
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
 def test_a_server_that_starts_late_is_waited_for_if_asked(addresses, protocol):
-    port = free_port()
+    [port] = free_ports(1)
     fronts = []
 
     def open_late():

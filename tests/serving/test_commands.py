@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw
 
 from serving.client import Client
 from serving.images import as_images
-from tests.serving.conftest import ROOT, free_ports, inkwell
+from serving.model_server.starting import free_ports
+from tests.serving.conftest import ROOT, inkwell
 from tests.serving.toy_models import MOST_OF_GAN, save_gan
 
 

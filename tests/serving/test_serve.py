@@ -21,7 +21,8 @@ import psutil
 import pytest
 
 from serving.client import Client
-from tests.serving.conftest import ROOT, free_ports, inkwell
+from serving.model_server.starting import free_ports
+from tests.serving.conftest import ROOT, inkwell
 from tests.serving.fake_tensorflow_serving import LAST_WORDS, STATUS, install_fake
 from tests.serving.toy_models import save_gan
 

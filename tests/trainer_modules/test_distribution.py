@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from serving.model_server.starting import free_ports
 from tests.conftest import ROOT
 from trainer_modules.common import distribution
 from trainer_modules.common.config import InputError
@@ -69,12 +69,7 @@ def test_with_other_noise_the_losses_are_still_alike(results):
 def test_two_workers_train_the_same_model_and_the_first_exports_it(
     results, example_files, tmp_path
 ):
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     workers = []
     for i in range(2):
         config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})
