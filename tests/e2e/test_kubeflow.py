@@ -20,7 +20,7 @@ from pipeline.plan import NODES
 from tests.e2e.workplace import MODELS, Workplace
 from tests.kubeflow.backend_sim import Backend, Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 BEFORE_TRANSFORM = ("example-gen", "schema", "statistics-gen", "example-validator", "data-gate")
 UNCACHED = {f"{step}-{short}" for step in ("evaluate", "push") for short in ("ae", "diffusion")}

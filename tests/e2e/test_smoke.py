@@ -21,7 +21,7 @@ from pipeline.plan import NODES
 from tests.conftest import ROOT
 from tests.e2e.workplace import MODELS, Workplace, environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 IMAGES = "train-images-idx3-ubyte.gz"
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.workplace import Workplace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TRAININGS = ("judge", "autoencoder", "finetune-ae", "diffusion", "finetune-diffusion")
 
