@@ -58,6 +58,7 @@ def parse_predict(body: bytes, limits: Limits) -> PredictRequest:
     Raises:
         StatusError: INVALID_ARGUMENT: it has too many fields, or is no PredictRequest.
     """
+    size = 0  # of the numbers below, once they are unpacked
     for found, (level, number, start, end) in enumerate(_walk(body, 0, len(body), 0), 1):
         if found > _MOST_FIELDS:
             raise invalid(
@@ -68,7 +69,8 @@ def parse_predict(body: bytes, limits: Limits) -> PredictRequest:
             raise invalid("The request holds a resource or a variant, which no signature takes.")
         if level == _TENSOR and number in _PACKED and start < end:
             values = np.count_nonzero(np.frombuffer(body, np.uint8, end - start, start) < 0x80)
-            limits.check_size("A tensor of the request", int(values) * _PACKED[number])
+            size += int(values) * _PACKED[number]
+            limits.check_size("The numbers of the request", size)
     return _decode(body, PredictRequest)
 
 

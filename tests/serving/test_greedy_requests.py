@@ -217,6 +217,14 @@ WIRE = {  # an input is field 2, its value 2, and the shape of that 2
     "strings": (nested(2, 2, body=b"\x42\0" * MANY), "more than 131072 fields"),
     "variants": (nested(2, 2, body=b"\x7a\0" * MANY), "a resource or a variant"),
     "integers": (nested(2, 2, 10, body=b"\1" * 2 * MANY), "would take 128 MiB of memory"),
+    "integers in eight fields": (
+        nested(2, 2, body=nested(10, body=b"\1" * 7 * MIB) * 8),
+        "would take 112 MiB of memory",
+    ),
+    "integers in eight tensors": (
+        nested(2, 2, 10, body=b"\1" * 7 * MIB) * 8,
+        "would take 112 MiB of memory",
+    ),
     "junk": (b"junk", "is not a PredictRequest"),
     "a length beyond the end": (b"\x12\x7f", "is not a PredictRequest"),
     "groups": (b"\x13" * 1000, "is not a PredictRequest"),
