@@ -65,6 +65,8 @@ def read_request(
     if name not in signatures:
         raise invalid(f'Serving signature name: "{name}" not found in signature def')
     inputs = signatures[name].inputs
+    if not inputs and not _is_object(request.get("inputs")):  # as of __saved_model_init_op
+        raise invalid(f'The signature "{name}" takes no inputs; send {{"inputs": {{}}}}.')
     if "instances" in request and "inputs" in request:
         raise _format(
             request,

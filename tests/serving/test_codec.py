@@ -161,3 +161,14 @@ def test_a_large_value_is_shown_in_part():
     with pytest.raises(StatusError) as caught:
         codec.read_request(body, signatures(x=types_pb2.DT_FLOAT))
     assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize("request_", [{"instances": [1]}, {"inputs": [1]}, {"inputs": 1}])
+def test_a_signature_without_inputs_is_refused_values(request_):
+    """TensorFlow's own __saved_model_init_op is one."""
+    with pytest.raises(StatusError) as caught:
+        codec.read_request(json.dumps(request_).encode(), signatures())
+    assert caught.value.message == (
+        'The signature "serving_default" takes no inputs; send {"inputs": {}}.'
+    )
+    assert codec.read_request(b'{"inputs": {}}', signatures()) == ("serving_default", {}, False)
