@@ -98,7 +98,7 @@ def check_model(
         config: What is asked and what must hold.
 
     Raises:
-        InputError: TensorFlow Serving is asked for and is not installed.
+        InputError: TensorFlow Serving is asked for and is not installed, or no port is free.
     """
     with tempfile.TemporaryDirectory(prefix="serving-check-") as base:
         # A server wants numbered versions; a link spares copying the model.
@@ -111,7 +111,7 @@ def check_model(
         )
         checker = _Checker(model_name, images[: config.images], config)
         try:
-            _start(server)
+            server.start()
             model = _load(model_dir)  # here while the server starts: it imports for seconds
             server.wait_available()
             with (
@@ -137,6 +137,9 @@ def check_model(
             problems = [f"The SavedModel does not load: {error}"]
         except Refusal as error:
             problems = [str(error)]
+        except ServingError as error:  # nothing about the candidate
+            setting = "serving_check.tensorflow_serving: " if config.tensorflow_serving else ""
+            raise InputError(f"{setting}{error}") from None
         finally:
             server.stop()
     return CheckResult(
@@ -150,13 +153,6 @@ def check_model(
         max_difference=checker.max_difference,
         warmup=checker.warmup,
     )
-
-
-def _start(server: ServerProcess) -> None:
-    try:
-        server.start()
-    except ServingError as error:  # nothing about the candidate
-        raise InputError(f"serving_check.tensorflow_serving: {error}") from None
 
 
 def _load(model_dir: str | Path) -> Any:

@@ -17,7 +17,7 @@ import threading
 
 from serving.model_server import flags as command_line
 from serving.model_server.flags import Flags
-from serving.model_server.starting import is_free
+from serving.model_server.starting import PortError, bind_errno
 
 _GRACE_SECONDS = 5.0
 _COLLECTOR_THRESHOLD = 50_000  # new containers between collections; Python's own is 700
@@ -34,10 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     for name in flags.without_effect:
         _LOGGER.info("--%s has no effect in this server", name)
 
-    for port in (flags.port, flags.rest_api_port):
-        if port is not None and not is_free(flags.host, port):
-            address = f"{flags.host}:{port}"
-            print(f"Cannot listen on {address}; choose another port with --port.", file=sys.stderr)
+    for flag, port in (("--port", flags.port), ("--rest_api_port", flags.rest_api_port)):
+        if port is not None and (number := bind_errno(flags.host, port)):
+            print(PortError(flags.host, port, flag, number), file=sys.stderr)
             return 1
     # After the flags are checked: TensorFlow takes seconds, and --help needs none of it.
     from serving.model_server.config import ConfigError
@@ -45,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         return _serve(flags)
+    except PortError as error:  # taken while the models were loading
+        print(error, file=sys.stderr)
+        return 1
     except (ConfigError, StatusError, LoadError, OSError) as error:
         what = flags.model_config_file or flags.model_name
         print(f"Cannot serve {what}: {error}", file=sys.stderr)
@@ -99,7 +101,8 @@ def _serve(flags: Flags) -> int:
     gc.set_threshold(_COLLECTOR_THRESHOLD)
     server, port = start_server(
         repository,
-        f"{flags.host}:{flags.port}",
+        flags.host,
+        flags.port,
         flags.grpc_max_threads,
         metrics,
         limits,

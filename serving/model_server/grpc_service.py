@@ -33,6 +33,7 @@ from serving.model_server.limits import Limits, declared, malformed
 from serving.model_server.metrics import Metrics
 from serving.model_server.repository import Repository
 from serving.model_server.servable import DEFAULT_SIGNATURE
+from serving.model_server.starting import PortError, bind_errno
 from serving.model_server.versions import list_versions
 
 _INT32_MAX = 2**31 - 1
@@ -176,18 +177,20 @@ class _Health(grpc.GenericRpcHandler):
 
 def start_server(
     repository: Repository,
-    address: str,
+    host: str,
+    port: int,
     threads: int,
     metrics: Metrics,
     limits: Limits,
     reload_root: Path | None = None,
     with_health: bool = False,
 ) -> tuple[grpc.Server, int]:
-    """Opens ``address``; returns the server and its port.
+    """Opens ``host:port``; returns the server and its port.
 
     Args:
         repository: The models.
-        address: ``host:port``, port 0 for a free one.
+        host: Address to listen on.
+        port: 0 for a free one.
         threads: Calls that are answered at the same time.
         metrics: Where calls are counted.
         limits: Bounds of one request.
@@ -196,9 +199,9 @@ def start_server(
         with_health: Whether grpc.health.v1.Health answers.
 
     Raises:
-        OSError: The port is taken or may not be used.
+        PortError: The port is taken or may not be used.
     """
-    options = [*_OPTIONS, ("grpc.max_receive_message_length", limits.max_bytes)]
+    options = [*_OPTIONS, ("grpc.max_receive_message_length", min(limits.max_bytes, _INT32_MAX))]
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=threads), options=options)
     services = {
         "PredictionService": PredictionService(repository, metrics, limits),
@@ -211,11 +214,11 @@ def start_server(
     if with_health:
         server.add_generic_rpc_handlers((_Health(),))
     try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise OSError(f"Cannot listen on {address}; choose another port with --port.") from error
+        opened = server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:  # without the reason
+        raise PortError(host, port, "--port", bind_errno(host, port)) from error
     server.start()
-    return server, port
+    return server, opened
 
 
 def _handler(answer: Callable[[bytes, grpc.ServicerContext], Message]) -> grpc.RpcMethodHandler:

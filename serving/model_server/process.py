@@ -17,6 +17,8 @@ import grpc
 
 from serving.model_server.grpc_client import GrpcClient
 from serving.model_server.starting import (
+    CANNOT_LISTEN,
+    LOCAL,
     TENSORFLOW_SERVING,
     command,
     environment,
@@ -30,7 +32,6 @@ INKWELL_SERVER = "inkwell model server"
 _POLL_SECONDS = 0.1
 _STATUS_TIMEOUT_SECONDS = 2.0
 _END_SECONDS = 10.0
-_LOCAL = "127.0.0.1"
 
 
 class StartError(Exception):
@@ -74,10 +75,10 @@ class ServerProcess:
         """Starts the process and returns at once; ``wait_available`` waits for the model.
 
         Raises:
-            ServingError: Upstream's binary is asked for and is not on PATH.
+            ServingError: Upstream's binary is asked for and is not on PATH, or no port is free.
         """
         port, rest_port = free_ports(2)
-        self.endpoint, self.rest = f"{_LOCAL}:{port}", f"{_LOCAL}:{rest_port}"
+        self.endpoint, self.rest = f"{LOCAL}:{port}", f"{LOCAL}:{rest_port}"
         self._started = time.monotonic()
         flags = [
             f"--port={port}",
@@ -87,7 +88,7 @@ class ServerProcess:
             "--max_num_load_retries=0",  # a broken candidate is refused at once, not in 5 minutes
         ]
         self._process = subprocess.Popen(
-            command(flags, [f"--host={_LOCAL}"], tensorflow_serving=self._tensorflow_serving),
+            command(flags, [f"--host={LOCAL}"], tensorflow_serving=self._tensorflow_serving),
             stdin=subprocess.PIPE,  # ours ends when this end of it closes
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -99,7 +100,19 @@ class ServerProcess:
 
         Raises:
             StartError: The process ended, the model failed to load, or time ran out.
+            ServingError: No port is free.
         """
+        try:
+            self._wait_available()
+        except StartError as error:
+            if not str(error).startswith(CANNOT_LISTEN):
+                raise
+            # Another process took a port between its choice and its use: other ports, once.
+            self._end()
+            self.start()
+            self._wait_available()
+
+    def _wait_available(self) -> None:
         deadline = self._started + self._timeout_s
         with GrpcClient(self.endpoint, self._model_name) as client:
             while time.monotonic() < deadline:
@@ -125,6 +138,10 @@ class ServerProcess:
 
     def stop(self) -> None:
         """Ends the process: asked first, then killed."""
+        self._end()
+        self._resources.close()
+
+    def _end(self) -> None:
         if self._process is not None:
             self._process.terminate()
             try:
@@ -134,7 +151,6 @@ class ServerProcess:
                 self._process.wait()
             self._process.stdin.close()
             self._process = None
-        self._resources.close()
 
     def __enter__(self) -> ServerProcess:
         self.start()

@@ -29,6 +29,7 @@ from serving.model_server import codec
 from serving.model_server.errors import StatusError, invalid, unavailable
 from serving.model_server.metrics import Metrics
 from serving.model_server.repository import Repository
+from serving.model_server.starting import PortError
 
 _MODEL = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(
@@ -84,8 +85,11 @@ class RestServer:
         metrics: Metrics,
         settings: RestSettings,
     ):
-        """Opens the port, 0 for a free one; raises ``OSError`` if it cannot be had."""
-        self._socket = socket.create_server((host, port), backlog=2048)
+        """Opens the port, 0 for a free one; raises ``PortError`` if it cannot be had."""
+        try:
+            self._socket = socket.create_server((host, port), backlog=2048)
+        except OSError as error:
+            raise PortError(host, port, "--rest_api_port", error.errno or 0) from error
         self.port = self._socket.getsockname()[1]
         self._app = _App(repository, metrics, settings)
         self._server = uvicorn.Server(

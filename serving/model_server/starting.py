@@ -9,16 +9,31 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from serving.errors import ServingError
 
 TENSORFLOW_SERVING = "tensorflow_model_server"
-_CHOSEN_PORTS = (20_000, 32_768)  # from, to before
+LOCAL = "127.0.0.1"
+CANNOT_LISTEN = "Cannot listen on"  # how the last line of our server starts if a port is taken
+_CHOSEN_PORTS = (20_000, 30_000)  # from, to before
+_PORT_TRIES = 1000
 ROOT = Path(__file__).resolve().parents[2]
 _LINE_CHARACTERS = 400
+_LAST_BYTES = 64 * 1024
+
+
+class PortError(Exception):
+    """A port that a server cannot listen on.
+
+    ``flag`` is the server's flag for that port, ``number`` an errno, or 0 for an unknown cause.
+    """
+
+    def __init__(self, host: str, port: int, flag: str, number: int):
+        why = os.strerror(number) if number > 0 else "it cannot be opened"
+        super().__init__(f"{CANNOT_LISTEN} {host}:{port} ({why}); choose another port with {flag}.")
 
 
 def command(
@@ -78,25 +93,46 @@ def is_free(host: str, port: int) -> bool:
     return bind_errno(host, port) == 0
 
 
-def free_ports(count: int) -> list[int]:
-    """So many ports of 127.0.0.1 that are free now; TensorFlow Serving cannot choose one itself.
+def free_ports(count: int, host: str = LOCAL, taken: Collection[int] = ()) -> list[int]:
+    """Ports that are free now; TensorFlow Serving cannot choose one itself.
 
-    They lie below those that Linux gives to outgoing connections, one of which could otherwise
-    take a port before its server does.
+    They lie from 20,000 to 29,999: below the ports that Linux gives to outgoing connections, one
+    of which could otherwise take a port before its server does, and below Kubernetes' NodePorts.
+
+    Args:
+        count: How many.
+        host: The address that they must be free on.
+        taken: Ports that something else is about to listen on.
+
+    Raises:
+        ServingError: 1,000 tries did not find as many.
     """
     dice = random.SystemRandom()  # a seed set for a training must not make two calls agree
-    ports: set[int] = set()
-    while len(ports) < count:
+    ports: list[int] = []
+    number = errno.EADDRINUSE
+    for _ in range(_PORT_TRIES):
+        if len(ports) == count:
+            return ports
         port = dice.randrange(*_CHOSEN_PORTS)
-        if is_free("127.0.0.1", port):
-            ports.add(port)
-    return list(ports)
+        if port in taken or port in ports:
+            continue
+        error = bind_errno(host, port)
+        if error:
+            number = error
+        else:
+            ports.append(port)
+    raise ServingError(
+        f"{_PORT_TRIES} tries found no free port on {host} from {_CHOSEN_PORTS[0]} to "
+        f"{_CHOSEN_PORTS[1] - 1} ({os.strerror(number)}); free some, or allow this process to "
+        "listen on them."
+    )
 
 
 def last_line(log: BinaryIO) -> str:
     """The last line that a server wrote, cut at 400 characters; both name a failure there."""
     # pread: the process may write through the same file position, which must not move.
-    text = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace")
+    start = max(0, os.fstat(log.fileno()).st_size - _LAST_BYTES)
+    text = os.pread(log.fileno(), _LAST_BYTES, start).decode(errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:_LINE_CHARACTERS] if lines else ""
 

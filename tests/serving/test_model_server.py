@@ -23,8 +23,10 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
+from serving.model_server import process as process_module
 from serving.model_server.grpc_client import GrpcClient, predict_request
 from serving.model_server.process import INKWELL_SERVER, ServerProcess, StartError
+from serving.model_server.starting import free_ports
 from tests.serving.fake_tensorflow_serving import LAST_WORDS, install_fake
 from tests.serving.toy_model import save_toy
 
@@ -322,16 +324,49 @@ def test_port_zero_is_printed_and_closing_stdin_ends_the_server(base_path):
         process.wait()
 
 
-def test_taken_port_is_an_error_in_one_sentence(base_path):
+@pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
+def test_taken_port_is_an_error_in_one_sentence(base_path, flag):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        process = command(f"--port={port}", f"--model_base_path={base_path}")
+        process = command("--port=0", f"{flag}={port}", f"--model_base_path={base_path}")
         out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert out == ""
-    assert err == f"Cannot listen on 127.0.0.1:{port}; choose another port with --port.\n"
+    assert err == (
+        f"Cannot listen on 127.0.0.1:{port} (Address already in use); choose another port with "
+        f"{flag}.\n"
+    )
+
+
+def test_a_port_taken_while_the_models_load_is_the_same_error(base_path):
+    """REST would open the port that gRPC has just opened."""
+    [port] = free_ports(1)
+    flags = (f"--port={port}", f"--rest_api_port={port}", f"--model_base_path={base_path}")
+    process = command(*flags)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err.splitlines()[-1] == (
+        f"Cannot listen on 127.0.0.1:{port} (Address already in use); choose another port with "
+        "--rest_api_port."
+    )
+
+
+def test_a_port_lost_before_the_server_opens_it_is_replaced_once(base_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        lost = taken.getsockname()[1]
+        answers = [[lost, *free_ports(1)], free_ports(2)]
+        monkeypatch.setattr(process_module, "free_ports", lambda count: answers.pop(0))
+        with ServerProcess("toy", base_path, start_timeout_s=120) as server:
+            assert not server.endpoint.endswith(f":{lost}")
+            with GrpcClient(server.endpoint, "toy") as client:
+                assert client.states(TIMEOUT) == {12: "AVAILABLE"}
+        monkeypatch.setattr(process_module, "free_ports", lambda count: [lost, lost])
+        server = ServerProcess("toy", base_path, start_timeout_s=120)
+        with pytest.raises(StartError, match=f"Cannot listen on 127.0.0.1:{lost}"), server:
+            pass
+        assert server._process is None
 
 
 def command(*flags: str) -> subprocess.Popen:

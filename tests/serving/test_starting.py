@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
+import tracemalloc
 
 import pytest
 
 from serving.errors import ServingError
+from serving.model_server import starting
 from serving.model_server.starting import (
     ROOT,
     TENSORFLOW_SERVING,
     bind_errno,
     command,
     environment,
+    free_ports,
     how_it_ended,
     is_free,
     last_line,
@@ -47,6 +51,41 @@ def test_the_working_folder_never_gets_onto_the_import_path(monkeypatch, given):
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("a" * 70, 1)])
 def test_impossible_addresses_are_not_free(host, port):
     assert bind_errno(host, port) != 0 and not is_free(host, port)
+
+
+def test_free_ports_are_below_those_of_kubernetes_and_of_outgoing_connections():
+    ports = free_ports(500)
+    assert len(set(ports)) == 500 and all(20_000 <= port < 30_000 for port in ports)
+    assert free_ports(0) == []
+
+
+def test_free_ports_are_free_on_their_host_and_nobody_elses(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.9", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(starting, "_CHOSEN_PORTS", (port, port + 1))
+        assert free_ports(1, "127.0.0.8") == [port]
+        with pytest.raises(ServingError, match=r"127.0.0.9 from .* \(Address already in use\)"):
+            free_ports(1, "127.0.0.9")
+    with pytest.raises(ServingError, match="1000 tries"):
+        free_ports(1, "127.0.0.8", taken=[port])
+
+
+def test_free_ports_gives_up_where_nothing_can_be_bound():
+    with pytest.raises(ServingError, match="Cannot assign requested address"):
+        free_ports(1, "192.0.2.1")  # an address of no computer
+
+
+def test_last_line_of_a_long_log_takes_little_memory():
+    with tempfile.TemporaryFile() as log:
+        log.write(1000 * (8 * 1024 * b"x" + b"\n") + b"the end\n")
+        log.flush()
+        tracemalloc.start()
+        try:
+            assert last_line(log) == "the end"
+            assert tracemalloc.get_traced_memory()[1] < 2**20
+        finally:
+            tracemalloc.stop()
 
 
 def test_last_line_skips_blank_ones_and_is_cut():
