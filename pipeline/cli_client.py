@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_common import console, user_errors
+from pipeline.cli_common import complain, console, user_errors
+from serving.model_server.flags import BOUNDS
 
 Server = Annotated[
     str, typer.Option("--server", metavar="HOST:PORT", help="The model server's REST address.")
@@ -28,22 +29,46 @@ Label = Annotated[
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="autoencoder, diffusion or gan.")]
 SERVER = "localhost:8501"
 _STEPS = 20  # of the reverse process, where none are given
-_INT32_MAX = 2**31 - 1
+INT32_MAX = 2**31 - 1
 _ANSWER_CHARACTERS = 300
+# Codes of what is wrong with a request; all others are the server's own trouble.
+_REFUSALS = (
+    *("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "OUT_OF_RANGE"),
+    "PERMISSION_DENIED",
+)
 _PREDICT = """Sends a picture, or a batch of them, to a signature of a model.
 
 Examples:
 
-    inkwell predict autoencoder anomaly_score --image digit.png
-    inkwell predict autoencoder serving_default --image photo.jpg --fit -o back.png
-    inkwell predict diffusion denoise --image noisy.png --noise-level 0.4 -o clean.png
+```
+inkwell predict autoencoder anomaly_score --image digit.png
+inkwell predict autoencoder serving_default --image a.jpg --fit -o b.png
+inkwell predict diffusion denoise --image a.png --noise-level 0.4 -o b.png
+```
 
 Pictures come out as PNG, everything else as JSON on standard output.
 """
 _CANARY = """Compares two versions of a model on the same held-out images.
 
 A share of the requests goes to the label canary, the rest to stable. Latency, errors and the
-distribution of the model's score are told beside each other.
+distribution of the model's score are shown side by side.
+
+Examples:
+
+```
+inkwell canary autoencoder
+inkwell canary gan --share 0.3 --requests 200 --data data/fashion
+```
+"""
+_GENERATE = """Writes a picture of new digits.
+
+Examples:
+
+```
+inkwell generate gan --count 16 --seed 7
+inkwell generate diffusion --count 4 --steps 50 -o four.png
+inkwell generate gan --label canary
+```
 """
 
 
@@ -51,7 +76,7 @@ def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(help=_CANARY)(canary)
     app.command(help=_PREDICT)(predict)
-    app.command()(generate)
+    app.command(help=_GENERATE)(generate)
 
 
 def canary(
@@ -130,16 +155,30 @@ def predict(
 
 def generate(
     model: Model,
-    count: Annotated[int, typer.Option(metavar="N", min=1, max=_INT32_MAX, help="How many.")] = 64,
+    count: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=INT32_MAX,
+            help="Number of images, at most --max-count of inkwell serve "
+            f"({BOUNDS['max_count']} if that is not given).",
+        ),
+    ] = 64,
     seed: Annotated[
         int,
         typer.Option(
-            metavar="N", min=-_INT32_MAX - 1, max=_INT32_MAX, help="The same gives the same."
+            metavar="N", min=-INT32_MAX - 1, max=INT32_MAX, help="The same gives the same."
         ),
     ] = 0,
     steps: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=_INT32_MAX, help="Of the diffusion model alone: 20."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=INT32_MAX,
+            help=f"Sampling steps, diffusion only; {_STEPS} if not given.",
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="PNG to write.")
@@ -148,7 +187,6 @@ def generate(
     server: Server = SERVER,
     wait: Wait = 0.0,
 ) -> None:
-    """Writes a picture of new digits."""
     with _plain_answers():
         from serving.checks import inputs_of
         from serving.client import Client
@@ -169,7 +207,10 @@ def generate(
 
 @contextlib.contextmanager
 def _plain_answers() -> Iterator[None]:
-    """As ``user_errors``; what the server refuses becomes one sentence, however long its words."""
+    """As ``user_errors``; what a server answers becomes one sentence, however long its words.
+
+    A request that the server refuses ends with exit code 2, a server that fails with 1.
+    """
     with user_errors():
         from serving.errors import RequestError, ServingError
 
@@ -181,7 +222,10 @@ def _plain_answers() -> Iterator[None]:
             words = " ".join(str(error).split())
             if len(words) > _ANSWER_CHARACTERS:
                 words = words[: _ANSWER_CHARACTERS - 1] + "…"
-            raise ServingError(f"The server refuses this request: {words}") from None
+            if error.code in _REFUSALS:
+                raise ServingError(f"The server refuses this request: {words}") from None
+            complain(f"The server failed ({error.code}): {words.rstrip('.')}; its log says more.")
+            raise typer.Exit(1) from None
 
 
 def _check_inputs(model: str, signature: str, wanted: list[str], given: list[str]) -> None:

@@ -12,22 +12,72 @@ from typing import Annotated
 import typer
 
 from pipeline import cli_client
-from pipeline.cli_client import SERVER, Model, Server, Wait
+from pipeline.cli_client import INT32_MAX, SERVER, Model, Server, Wait
 from pipeline.cli_common import console, leave, user_errors
+from serving.model_server.flags import BOUNDS
 
 _Serving = Annotated[
     Path, typer.Option("--serving", metavar="DIR", help="Where the pushed versions are.")
 ]
 _SERVING = Path("serving_models")
+_MOST_MIB = 2047  # a gRPC message is smaller than 2 GiB
+_SERVE = """Serves the pushed models until Ctrl-C.
+
+Examples:
+
+```
+inkwell serve --playground
+inkwell serve --models gan,diffusion --serving outputs/try/models
+inkwell serve --port 0 --rest-port 0
+inkwell serve --host 0.0.0.0 --max-count 5000
+```
+"""
+_MODELS = """Lists the versions: verdict, key figure, label, and state where a server answers.
+
+Examples:
+
+```
+inkwell models
+inkwell models --serving outputs/try/models
+inkwell models --server localhost:8601 --wait 60
+```
+"""
+_PROMOTE = """Labels a version stable (or canary); `newest` goes back to serving the newest always.
+
+Examples:
+
+```
+inkwell promote gan 1795554119
+inkwell promote gan 1795554119 --label canary
+inkwell promote gan newest
+```
+"""
+_ROLLBACK = """Gives clients the version that was stable before, or the next older one.
+
+Examples:
+
+```
+inkwell rollback autoencoder
+inkwell rollback gan --serving outputs/try/models
+```
+"""
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command()(serve)
-    app.command()(models)
-    app.command()(promote)
-    app.command()(rollback)
+    # The server's refusals name its flags, which have underscores: both spellings are understood.
+    either = {"token_normalize_func": lambda name: name.replace("_", "-")}
+    app.command(help=_SERVE, context_settings=either)(serve)
+    app.command(help=_MODELS)(models)
+    app.command(help=_PROMOTE)(promote)
+    app.command(help=_ROLLBACK)(rollback)
     cli_client.add_to(app)
+
+
+def _bound(flag: str, words: str, metavar: str = "N", most: int = INT32_MAX):
+    """The option for a bound of one request; ``flag`` is the server's."""
+    text = f"{words}; {BOUNDS[flag]} if not given."
+    return typer.Option(metavar=metavar, min=1, max=most, help=text)
 
 
 def serve(
@@ -54,12 +104,29 @@ def serve(
             "listens on every address.",
         ),
     ] = False,
+    max_request_mib: Annotated[
+        int | None, _bound("max_request_mib", "Largest request", "MIB", _MOST_MIB)
+    ] = None,
+    max_instances: Annotated[
+        int | None, _bound("max_instances", "Most instances of a request")
+    ] = None,
+    max_count: Annotated[
+        int | None, _bound("max_count", "Most images that a request generates")
+    ] = None,
+    max_steps: Annotated[
+        int | None, _bound("max_steps", "Most sampling steps of a request")
+    ] = None,
 ) -> None:
-    """Serves the pushed models until Ctrl-C."""
     with user_errors():
         from serving.serve import ServeOptions
         from serving.serve import serve as serve_until_told
 
+        bounds = {
+            "max_request_mib": max_request_mib,
+            "max_instances": max_instances,
+            "max_count": max_count,
+            "max_steps": max_steps,
+        }
         chosen = () if models == "all" else tuple(name for name in models.split(",") if name)
         options = ServeOptions(
             serving,
@@ -69,13 +136,13 @@ def serve(
             rest_port,
             playground_port if playground else None,
             tensorflow_serving,
+            {name: value for name, value in bounds.items() if value is not None},
         )
         code = serve_until_told(options, typer.echo)
     leave(code)
 
 
 def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0.0) -> None:
-    """Lists the versions: verdict, key figure, label, and state where a server answers."""
     with user_errors():
         from pipeline.summary import models_table, served_versions
         from serving.client import Client
@@ -108,7 +175,6 @@ def promote(
     serving: _Serving = _SERVING,
     server: Server = SERVER,
 ) -> None:
-    """Labels a version stable (or canary); `newest` goes back to serving the newest always."""
     with user_errors():
         from serving.errors import ServingError
         from serving.releases import promoted
@@ -120,7 +186,6 @@ def promote(
 
 
 def rollback(model: Model, serving: _Serving = _SERVING, server: Server = SERVER) -> None:
-    """Gives clients the version that was stable before, or the next older one."""
     with user_errors():
         from serving.releases import rolled_back
 

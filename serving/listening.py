@@ -8,15 +8,18 @@ import socket
 from collections.abc import Mapping
 
 from serving.errors import ServingError
-from serving.model_server.starting import bind_errno
+from serving.model_server.starting import LOCAL, bind_errno
 
-LOCAL, EVERY = "127.0.0.1", "0.0.0.0"  # noqa: S104 - only where the user asks for it
+EVERY = "0.0.0.0"  # noqa: S104 - only where the user asks for it
 _LAST_PORT = 65535
 _CHOICES = f"use {LOCAL} for this computer alone, or {EVERY} for every address."
 
 
-def listening_host(host: str, ports: Mapping[str, int]) -> str:
-    """The host as servers take it: ``EVERY`` for every address, else as it was given.
+def listening_host(host: str, ports: Mapping[str, int]) -> tuple[str, str]:
+    """The IPv4 address to listen on, and the host to show.
+
+    A server gets the address that was checked here, as gRPC would listen on every address of a
+    name, and REST on one. The name is shown where it stands for this address alone.
 
     Args:
         host: An IPv4 address of this computer, or a name of it.
@@ -25,7 +28,7 @@ def listening_host(host: str, ports: Mapping[str, int]) -> str:
     Raises:
         ServingError: No such address here; a port out of range, given twice or taken.
     """
-    address = _address(host)
+    addresses = _addresses(host)
     for flag, port in ports.items():
         if not 0 <= port <= _LAST_PORT:
             raise ServingError(f"{flag} must be between 0 and {_LAST_PORT}, not {port}.")
@@ -34,24 +37,25 @@ def listening_host(host: str, ports: Mapping[str, int]) -> str:
             raise ServingError(
                 f"{flag} and {others[0]} are both {port}; give each a port of its own."
             )
-        _check_free(host, flag, port)
-    # A name stays: clients may call the server by it.
-    return EVERY if address == EVERY else host
+    address = addresses[0]
+    for flag, port in ports.items():
+        _check_free(host, address, flag, port)
+    return address, host if set(addresses) == {address} else address
 
 
-def _address(host: str) -> str:
+def _addresses(host: str) -> list[str]:
     try:
         if not host:  # the system would take it for every address
             raise UnicodeError
-        return socket.gethostbyname(host)
+        return socket.gethostbyname_ex(host)[2]
     except (OSError, UnicodeError):
         raise ServingError(
             f"--host {host!r} is neither an IPv4 address nor the name of a computer; {_CHOICES}"
         ) from None
 
 
-def _check_free(host: str, flag: str, port: int) -> None:
-    number = bind_errno(host, port)
+def _check_free(host: str, address: str, flag: str, port: int) -> None:
+    number = bind_errno(address, port)
     if number == errno.EADDRNOTAVAIL:
         raise ServingError(f"--host {host} is not an address of this computer; {_CHOICES}")
     if number == errno.EADDRINUSE:

@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from serving.client import Client
 from serving.errors import RequestError, ServingError
-from serving.listening import EVERY, LOCAL, listening_host
+from serving.listening import EVERY, listening_host
 from serving.model_server.starting import (
+    LOCAL,
     command,
     environment,
     free_ports,
@@ -36,7 +39,9 @@ LOG_FILE = "server.log"
 _MONITORING = Path(__file__).with_name("monitoring.config")
 _START_SECONDS = 300.0
 _END_SECONDS = 15.0
-_ON_SCREEN = (b"WARNING ", b"ERROR ", b"CRITICAL ")  # how our server's own lines start
+# How lines start that are shown: those of our server, and warnings and errors of upstream's.
+_OURS = re.compile(rb"WARNING |ERROR |CRITICAL ")
+_UPSTREAMS = re.compile(rb"[-\d]+ [:.\d]+: [WEF] ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +55,8 @@ class ServeOptions:
     rest_port: int = 8501
     playground_port: int | None = None
     tensorflow_serving: bool = False  # upstream's binary, which listens on every address
+    # Of one request, by flag of our server, such as max_count; its defaults for those left out.
+    bounds: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def serve(options: ServeOptions, say: Callable[[str], None] = print) -> int:
@@ -59,12 +66,29 @@ def serve(options: ServeOptions, say: Callable[[str], None] = print) -> int:
         ServingError: There is nothing to serve, or it cannot be served there.
     """
     models = _models(options)
-    options = _checked(options)
+    options, shown_host = _checked(options)
     private = _private_directory()
+    code = 0
+    try:
+        code = _serve(options, shown_host, models, private, say)
+    finally:
+        if code == 0:  # ended by the user, or refused; else its log is what explains the end
+            shutil.rmtree(private, ignore_errors=True)
+    return code
+
+
+def _serve(
+    options: ServeOptions,
+    shown_host: str,
+    models: Sequence[str],
+    private: Path,
+    say: Callable[[str], None],
+) -> int:
     log_path = private / LOG_FILE
+    bounds = [f"--{name}={value}" for name, value in options.bounds.items()]
     start = command(
         _flags(options, _models_config(options, models, private, say)),
-        [f"--host={options.host}", "--enable_batching"],
+        [f"--host={options.host}", "--enable_batching", *bounds],
         tensorflow_serving=options.tensorflow_serving,
     )
     playground = None
@@ -82,32 +106,39 @@ def serve(options: ServeOptions, say: Callable[[str], None] = print) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with open(log_path, "w+b") as log:
+    # Unbuffered: closing a file with what a full disk did not take would raise.
+    with open(log_path, "w+b", buffering=0) as log:
         process = subprocess.Popen(
             start,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=environment(),
+            env=_environment(options),
         )
-        copying = threading.Thread(target=_copy, args=(process.stdout, log), daemon=True)
+        shown_lines = _UPSTREAMS if options.tensorflow_serving else _OURS
+        copying = threading.Thread(
+            target=_copy, args=(process.stdout, log, shown_lines), daemon=True
+        )
         copying.start()
         try:
             say(f"Starting {server} for {', '.join(models)}; its log: {log_path}")
             if _wait(process, stop, models, options):
                 if playground:
                     playground.start()
-                for line in _where(options, playground.port if playground else None):
+                page_port = playground.port if playground else None
+                for line in _where(options, shown_host, page_port):
                     say(line)
                 say("Ctrl-C ends it.")
                 while not stop.wait(0.2) and process.poll() is None:
                     pass
             if stop.is_set():
                 return 0
-            copying.join(_END_SECONDS)
+            how = f"did not serve every model within {_START_SECONDS:g} s"
+            if process.poll() is not None:
+                copying.join(_END_SECONDS)
+                how = how_it_ended(process.returncode)
             words = last_line(log)
             says = f"its log {log_path} ends with: {words}" if words else "its log is empty."
-            how = how_it_ended(process.wait())
             print(f"inkwell: {server[0].upper()}{server[1:]} {how}; {says}", file=sys.stderr)
             return 1
         finally:
@@ -129,21 +160,32 @@ def _models(options: ServeOptions) -> list[str]:
     return sorted(options.models) or found
 
 
-def _checked(options: ServeOptions) -> ServeOptions:
-    """The options with ports in place of 0; raises ``ServingError`` if they cannot be had."""
+def _checked(options: ServeOptions) -> tuple[ServeOptions, str]:
+    """The options with an address and ports in place of a name and of 0; the host to show.
+
+    Raises:
+        ServingError: They contradict each other, or cannot be had.
+    """
+    if options.tensorflow_serving and options.bounds:
+        given = " and ".join(f"--{name.replace('_', '-')}" for name in options.bounds)
+        raise ServingError(
+            f"TensorFlow Serving has no {given}; leave that out, or leave out --tensorflow-serving."
+        )
     ports = {"--port": options.port, "--rest-port": options.rest_port}
     if options.playground_port is not None:
         ports["--playground-port"] = options.playground_port
-    host = listening_host(options.host, ports)
-    if options.tensorflow_serving and host != EVERY:
+    address, shown_host = listening_host(options.host, ports)
+    if options.tensorflow_serving and address != EVERY:
         raise ServingError(
             "TensorFlow Serving listens on every address of this computer; agree to that with "
             f"--host {EVERY}, or leave out --tensorflow-serving."
         )
     command([], tensorflow_serving=options.tensorflow_serving)  # raises if it is not installed
-    port, rest_port = free_ports(2)
-    port, rest_port = options.port or port, options.rest_port or rest_port
-    return dataclasses.replace(options, host=host, port=port, rest_port=rest_port)
+    chosen = [options.port, options.rest_port]
+    found = iter(free_ports(chosen.count(0), address, ports.values()))
+    port, rest_port = (port or next(found) for port in chosen)
+    options = dataclasses.replace(options, host=address, port=port, rest_port=rest_port)
+    return options, shown_host
 
 
 def _private_directory() -> Path:
@@ -183,20 +225,29 @@ def _flags(options: ServeOptions, models_config: Path) -> list[str]:
     ]
 
 
-def _copy(output: BinaryIO, log: BinaryIO) -> None:
-    """All that the server prints to the log, and what matters to the screen as well."""
+def _environment(options: ServeOptions) -> dict[str, str]:
+    if options.tensorflow_serving:  # its own warnings come from TensorFlow's logger
+        return environment() | {"TF_CPP_MIN_LOG_LEVEL": "1"}
+    return environment()
+
+
+def _copy(output: BinaryIO, log: BinaryIO, shown_lines: re.Pattern[bytes]) -> None:
+    """All that the server prints to the log, and what matters to the screen as well.
+
+    Goes on whatever happens, as a server whose output nobody takes stands still.
+    """
     for line in output:
-        with contextlib.suppress(OSError):  # a full disk must not hold up the server
+        with contextlib.suppress(OSError):  # a full disk
             log.write(line)
-            log.flush()
-        if line.startswith(_ON_SCREEN):
-            print(line.decode(errors="replace"), end="", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # a screen that is closed
+            if shown_lines.match(line):
+                print(line.decode(errors="replace"), end="", file=sys.stderr, flush=True)
 
 
-def _where(options: ServeOptions, playground_port: int | None) -> list[str]:
+def _where(options: ServeOptions, host: str, playground_port: int | None) -> list[str]:
     """Sentences on what is listened on."""
-    host, page = options.host, []
-    if host == EVERY:
+    page = []
+    if options.host == EVERY:
         if playground_port is not None:
             page = [
                 f"Playground on port {playground_port}; from here: http://{LOCAL}:{playground_port}"
@@ -214,17 +265,13 @@ def _where(options: ServeOptions, playground_port: int | None) -> list[str]:
 def _wait(
     process: subprocess.Popen, stop: threading.Event, models: Sequence[str], options: ServeOptions
 ) -> bool:
-    """Whether every model got to answer; false if the server or the user ended it before."""
+    """Whether every model got to answer; false if time ran out, or the server or user ended it."""
     end = time.monotonic() + _START_SECONDS
     host = LOCAL if options.host == EVERY else options.host
     waiting = list(models)
     while waiting and not stop.wait(0.2):
-        if process.poll() is not None:
+        if process.poll() is not None or time.monotonic() > end:
             return False
-        if time.monotonic() > end:
-            raise ServingError(
-                f"The server did not serve {', '.join(waiting)} within {_START_SECONDS:g} s."
-            )
         with Client(waiting[0], f"{host}:{options.rest_port}", timeout_s=0.5) as client:
             try:
                 client.version()

@@ -10,6 +10,10 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from serving.model_server.starting import LOCAL
+
+# Of one request, by flag; the same flags with hyphens are options of ``inkwell serve``.
+BOUNDS = {"max_request_mib": 64, "max_instances": 10_000, "max_count": 1000, "max_steps": 100}
 _THREADS = 64  # nearly all of them wait: for a batch, or for TensorFlow's own threads
 # They steer the C++ server's threads, buffers and batches, of which there are none here.
 WITHOUT_EFFECT = (
@@ -66,7 +70,7 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
 
     add("--port", type=int, default=8500, help="gRPC port; 0 takes a free one")
     add("--rest_api_port", type=int, metavar="PORT", help="REST port; none if left out")
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for every one")
+    add("--host", default=LOCAL, help="address to listen on; 0.0.0.0 for every one")
     add("--model_name", default="default", help="name that clients use")
     add("--model_base_path", type=Path, metavar="DIR", help="directory of the numbered versions")
     add("--model_config_file", type=Path, metavar="FILE", help="models.config; instead of those")
@@ -89,13 +93,13 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
     add("--rest_api_timeout_in_ms", type=int, default=30_000, metavar="MILLISECONDS")
     switch("--rest_api_enable_cors_support", False, "let pages of other origins ask")
     own = "(not TensorFlow Serving's)"
-    add("--max_request_mib", type=_positive, default=64, metavar="MIB",
+    add("--max_request_mib", type=_positive, default=BOUNDS["max_request_mib"], metavar="MIB",
         help=f"largest request, and its tensors in memory {own}")  # fmt: skip
-    add("--max_instances", type=_positive, default=10_000, metavar="N",
+    add("--max_instances", type=_positive, default=BOUNDS["max_instances"], metavar="N",
         help=f"most instances of one request {own}")  # fmt: skip
-    add("--max_count", type=_positive, default=1000, metavar="N",
+    add("--max_count", type=_positive, default=BOUNDS["max_count"], metavar="N",
         help=f"largest input `count`: images to generate {own}")  # fmt: skip
-    add("--max_steps", type=_positive, default=100, metavar="N",
+    add("--max_steps", type=_positive, default=BOUNDS["max_steps"], metavar="N",
         help=f"largest input `steps`: of the reverse process {own}")  # fmt: skip
     add("--reload_config_root", type=Path, metavar="DIR",
         help=f"parent directory of the models that HandleReloadConfigRequest may name; "
@@ -113,7 +117,7 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
     if found["model_config_file"] and found["model_base_path"]:
         parser.error("give --model_base_path or --model_config_file, not both")
     if found["monitoring_config_file"] and found["rest_api_port"] is None:
-        parser.error("--monitoring_config_file needs --rest_api_port, where metrics are told")
+        parser.error("--monitoring_config_file needs --rest_api_port, which serves the metrics")
     root = found["reload_config_root"]
     if root and not root.is_dir():
         parser.error(f"--reload_config_root: {root} is not a directory")

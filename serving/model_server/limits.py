@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from serving.model_server.errors import StatusError, invalid
+from serving.model_server.flags import BOUNDS
 
 MOST_DIMENSIONS = 32
 MIB = 2**20
@@ -42,10 +43,11 @@ _VALUES = {
 class Limits:
     """The bounds of one request, each with its flag."""
 
-    max_instances: int = 10_000  # first dimension of an input
-    max_count: int = 1000  # an integer input named `count`: images to generate
-    max_steps: int = 100  # an integer input named `steps`: of the reverse process
-    max_bytes: int = 64 * MIB  # of a request, and of its tensors in memory; --max_request_mib
+    max_instances: int = BOUNDS["max_instances"]  # first dimension of an input
+    max_count: int = BOUNDS["max_count"]  # an integer input named `count`: images to generate
+    max_steps: int = BOUNDS["max_steps"]  # an integer input named `steps`: of the reverse process
+    # Of a request, and of its tensors in memory; --max_request_mib.
+    max_bytes: int = BOUNDS["max_request_mib"] * MIB
 
     def check_instances(self, name: str, count: int) -> None:
         """Raises ``StatusError`` for an input of too many instances."""

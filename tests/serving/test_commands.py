@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import httpx
@@ -15,6 +17,7 @@ import psutil
 import pytest
 from PIL import Image, ImageDraw
 
+from pipeline.cli import app
 from serving.client import Client
 from serving.images import as_images
 from serving.model_server.starting import free_ports
@@ -160,6 +163,47 @@ def test_what_the_server_refuses_is_one_sentence(served, tmp_path):
     assert done.returncode == 2 and not (tmp_path / "a.png").exists()
     assert done.stderr.startswith("inkwell: The server refuses this request: ")
     assert f"at most {MOST_OF_GAN}" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, "UNKNOWN"), (429, "RESOURCE_EXHAUSTED")])
+def test_a_server_that_fails_is_not_the_users_mistake(status, code):
+    class Fail(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = b'{"error": "Out of\\nmemory."}'
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fail) as server:
+        threading.Thread(target=server.serve_forever).start()
+        done = inkwell("generate", "gan", "--server", f"127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"inkwell: The server failed ({code}): Out of memory; its log says more.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "command", ["serve", "models", "promote", "rollback", "canary", "predict", "generate"]
+)
+def test_help_shows_examples_that_fit_a_narrow_terminal(command):
+    [found] = [c for c in app.registered_commands if c.callback.__name__ == command]
+    examples = re.search(r"```\n(.*?)```", found.help, re.DOTALL)[1].splitlines()
+    assert len(examples) >= 2 and all(len(line) <= 76 for line in examples)
+    assert all(
+        line.startswith(f"inkwell {command} ") or line == f"inkwell {command}" for line in examples
+    )
+
+
+def test_help_names_the_bounds():
+    text = " ".join(inkwell("generate", "--help").stdout.replace("│", " ").split())
+    assert "at most --max-count of inkwell serve (1000 if that is not given)" in text
+    assert "Sampling steps, diffusion only; 20 if not given." in text
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import io
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -20,7 +22,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from serving import serve as serve_module
 from serving.client import Client
+from serving.errors import ServingError
 from serving.model_server.starting import free_ports
 from tests.serving.conftest import ROOT, inkwell
 from tests.serving.fake_tensorflow_serving import LAST_WORDS, STATUS, install_fake
@@ -104,6 +108,8 @@ def test_own_server_on_loopback_from_a_hostile_folder_with_its_noise_in_a_log(se
             assert is_open(LOOPBACK, port) and not is_open(ANOTHER, port)
         assert not record.exists()
         assert not (hostile / "run").exists()
+        assert running.log.parent.stat().st_mode & 0o777 == 0o700
+        assert hostile not in running.log.parents
         (models / "gan" / "2").mkdir()
         (models / "gan" / "2" / "saved_model.pb").write_bytes(b"\x0ajunk" * 9)
         shown = ""
@@ -111,14 +117,26 @@ def test_own_server_on_loopback_from_a_hostile_folder_with_its_noise_in_a_log(se
             line = running.process.stderr.readline()
             assert line, shown
             shown += line
+        log = running.log.read_text("utf-8")
         running.process.terminate()
         assert running.process.wait(30) == 0
         said = running.said + shown + running.process.stdout.read() + running.process.stderr.read()
-    log = running.log.read_text("utf-8")
     assert "INFO Loaded gan version 1" in log and "oneDNN" in log
     assert "oneDNN" not in said and "cuda" not in said.lower() and "INFO" not in said
-    assert running.log.parent.stat().st_mode & 0o777 == 0o700
-    assert hostile not in running.log.parents
+    assert not running.log.parent.exists()  # the user ended it
+
+
+def test_bounds_reach_the_server_and_a_name_is_listened_on_as_one_address(serving, tmp_path):
+    options = ("--host", "localhost", "--max_count", "5", "--max-instances", "7")
+    with serve("--serving", serving, *options) as running:
+        assert f"gRPC localhost:{running.grpc_port}," in running.said, running.process.stderr.read()
+        [child] = psutil.Process(running.process.pid).children()
+        arguments = child.cmdline()
+        assert f"--host={LOOPBACK}" in arguments and "--max_instances=7" in arguments
+        server = ("--server", f"{LOOPBACK}:{running.rest_port}", "-o", tmp_path / "a.png")
+        done = inkwell("generate", "gan", "--count", "6", *server)
+        assert done.returncode == 2
+        assert "must be between 1 and 5 (--max_count)" in done.stderr
 
 
 def test_end_of_the_server_is_reported_with_signal_and_last_line(serving):
@@ -163,6 +181,12 @@ def test_tensorflow_serving_only_where_it_is_asked_for_on_every_address(serving,
         done = inkwell(*asked, *host, env=env)
         assert done.returncode == 2 and not record.exists()
         assert "listens on every address" in done.stderr and "--host 0.0.0.0" in done.stderr
+    done = inkwell(*asked, "--host", "0.0.0.0", "--max-count", "5", "--max-steps", "5", env=env)
+    assert done.returncode == 2 and not record.exists()
+    assert done.stderr == (
+        "inkwell: TensorFlow Serving has no --max-count and --max-steps; leave that out, or leave "
+        "out --tensorflow-serving.\n"
+    )
     port, rest_port = free_ports(2)
     ports = ("--port", port, "--rest-port", rest_port)
     done = inkwell(*asked, "--host", "0.0.0.0", *ports, env=env)
@@ -176,6 +200,59 @@ def test_tensorflow_serving_only_where_it_is_asked_for_on_every_address(serving,
     assert done.stderr.endswith(f"ends with: {LAST_WORDS}\n")
     done = inkwell(*asked, "--host", "0.0.0.0", *ports, env=env | {"PATH": "/usr/bin:/bin"})
     assert done.returncode == 2 and "tensorflow_model_server is not on PATH" in done.stderr
+
+
+def test_a_full_disk_holds_nothing_up_and_warnings_of_tensorflow_serving_are_shown(
+    serving, tmp_path
+):
+    head = "2026-01-01 00:00:00.123456:"
+    noise = "head -c 200000 /dev/zero | tr '\\0' x | fold; echo"
+    says = f"echo '{head} I quiet'\n{noise}\necho '{head} W level' $TF_CPP_MIN_LOG_LEVEL"
+    path, record = install_fake(tmp_path / "bin", says)
+    env = os.environ | {"PATH": path, "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def small_files() -> None:  # writing beyond this fails, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))
+
+    asked = ("serve", "--serving", serving, "--tensorflow-serving", "--host", "0.0.0.0")
+    options = {"env": env, "preexec_fn": small_files}
+    done = inkwell(*asked, "--port", "0", "--rest-port", "0", **options)
+    assert record.exists() and done.returncode == 1
+    shown, _, end = done.stderr.partition("\n")
+    assert shown == f"{head} W level 1"
+    assert end.startswith(f"inkwell: TensorFlow Serving ended with status {STATUS}; its log /")
+    assert end.count("\n") == 1
+    [private] = tmp_path.glob("inkwell-serve-*")  # kept, as the sentence names it
+    assert (private / "server.log").stat().st_size == 65_536
+
+
+@pytest.mark.parametrize("is_closed_here", [True, False])
+def test_output_is_copied_on_when_the_screen_is_closed(monkeypatch, is_closed_here):
+    reader, writer = os.pipe()
+    os.close(reader)  # a pane that was closed: writing raises BrokenPipeError
+    screen = os.fdopen(writer, "w")
+    if is_closed_here:
+        with contextlib.suppress(BrokenPipeError):
+            screen.close()
+    monkeypatch.setattr(sys, "stderr", screen)
+    log = io.BytesIO()
+    said = b"ERROR one\nINFO two\nERROR three\n"
+    serve_module._copy(io.BytesIO(said), log, serve_module._OURS)
+    assert log.getvalue() == said
+    with contextlib.suppress(BrokenPipeError):
+        screen.close()
+
+
+def test_nothing_is_left_of_a_start_that_is_refused(serving, tmp_path, monkeypatch):
+    """The playground's port is taken between the look at it and its use."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(serve_module, "listening_host", lambda host, ports: (LOOPBACK, LOOPBACK))
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        page = taken.getsockname()[1]
+        options = serve_module.ServeOptions(serving, (), port=0, rest_port=0, playground_port=page)
+        with pytest.raises(ServingError, match="The playground cannot listen on"):
+            serve_module.serve(options)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
