@@ -17,6 +17,7 @@ import base64
 import json
 import random
 import re
+import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -36,7 +37,8 @@ _NOT_CONNECTED = re.compile("failed to connect.*Connection refused|errors resolv
 _CODES = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
-    413: "RESOURCE_EXHAUSTED",
+    403: "PERMISSION_DENIED",
+    413: "INVALID_ARGUMENT",  # the request is too large; 429 is a server with too much to do
     429: "RESOURCE_EXHAUSTED",
     501: "UNIMPLEMENTED",
     503: "UNAVAILABLE",
@@ -258,9 +260,13 @@ class _Rest:
             raise RequestError(
                 "DEADLINE_EXCEEDED", f"{self._base} did not answer in time."
             ) from None
-        except httpx.ConnectError as error:  # refused, or there is no such host
+        except httpx.ConnectError as error:
             reason = str(error).partition("] ")[2] or str(error)  # without the number of the error
-            raise NoServerError(self._base, reason) from None
+            if _is_nobody_there(error):
+                raise NoServerError(self._base, reason) from None
+            raise RequestError(
+                "UNAVAILABLE", f"No connection to {self._base} ({reason})."
+            ) from None
         except httpx.TransportError as error:
             raise RequestError(
                 "UNAVAILABLE", f"The connection to {self._base} was lost ({error})."
@@ -326,6 +332,15 @@ class _Grpc:
             if _NOT_CONNECTED.match(words):
                 raise NoServerError(self._address, words.rpartition(": ")[2].rstrip("]")) from None
             raise RequestError(error.code().name, words) from None
+
+
+def _is_nobody_there(error: BaseException | None) -> bool:
+    """Whether a connection was refused, or there is no such host; not so if TLS fails."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError | socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _jsonable(value: Any) -> Any:
