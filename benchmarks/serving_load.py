@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.pipeline import machine
-from serving.model_server.starting import ROOT, environment, free_ports, is_free
+from serving.model_server.starting import LOCAL, ROOT, command, environment, free_ports, is_free
 from serving.releases import served_models, write_config
 
 SIGNATURES = {"autoencoder": "anomaly_score", "diffusion": "denoise", "gan": "serving_default"}
@@ -267,12 +267,12 @@ def _model_server(
     grpc_port, rest_port = free_ports(2)
     flags = [
         f"--model_config_file={write_config(serving, models).resolve()}",
-        *("--enable_batching", f"--port={grpc_port}", f"--rest_api_port={rest_port}"),
-        "--stop_at_end_of_stdin",
+        *(f"--port={grpc_port}", f"--rest_api_port={rest_port}"),
     ]
+    own_flags = [f"--host={LOCAL}", "--enable_batching"]
     if batching:
-        flags.append(f"--batching_parameters_file={batching}")
-    with _running([sys.executable, "-m", "serving.model_server", *flags]) as process:
+        own_flags.append(f"--batching_parameters_file={batching}")
+    with _running(command(flags, own_flags)) as process:
         yield process, {"REST": rest_port, "gRPC": grpc_port}
 
 
@@ -307,9 +307,9 @@ def _plain_server(serving: Path, model: str) -> Iterator[tuple[psutil.Process, i
         script.write_text(PLAIN)
         version = newest_version(serving / model).path
         place = str(version.resolve())
-        command = [sys.executable, str(script), place, str(port), SIGNATURES[model]]
-        with _running(command) as process:
-            while is_free("127.0.0.1", port):  # the line comes before the port opens
+        plain = [sys.executable, str(script), place, str(port), SIGNATURES[model]]
+        with _running(plain) as process:
+            while is_free(LOCAL, port):  # the line comes before the port opens
                 time.sleep(0.1)
             yield process, port
 

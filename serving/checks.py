@@ -25,7 +25,7 @@ def check_served(client: Client) -> None:
         for name in _MODELS:
             with Client(name, client.address) as other:
                 known += [name] if _is_known(other) else []
-        serves = f"it serves {', '.join(known)}" if known else "nor any model of this project"
+        serves = f"it serves {', '.join(known)}" if known else "it serves no model of this project"
         raise ServingError(f"The server at {client.address} does not serve {model}; {serves}.")
     try:
         client.version()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ServingError(Exception):
-    """One clear sentence: what is wrong, where, and how to mend it."""
+    """One clear sentence: what is wrong, where, and how to fix it."""
 
 
 class RequestError(ServingError):
