@@ -11,6 +11,8 @@ import textwrap
 from rich.console import Console
 from rich.text import Text
 
+_TAB = 8  # columns
+
 
 class Screen(Console):
     """A console whose reader may go away (``inkwell run | head``) without ending the run."""
@@ -30,9 +32,18 @@ def say(console: Console, words: str | Text) -> None:
 
 def _wrapped(text: Text, width: int) -> Text:
     """The text in lines of at most ``width``; Rich itself would break a word that is longer."""
+    text.expand_tabs(_TAB)
+    # Each line is looked for in the text, so its spaces must stay as they are.
+    found = textwrap.wrap(
+        text.plain,
+        width,
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     starts, end = [], 0
-    options = {"break_long_words": False, "break_on_hyphens": False}
-    for line in textwrap.wrap(text.plain, width, **options):
+    for line in found:
         starts.append(text.plain.index(line, end))
         end = starts[-1] + len(line)
     lines = text.divide(starts[1:])

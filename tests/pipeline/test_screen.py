@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 from rich.text import Text
 
@@ -21,6 +22,33 @@ def test_on_a_terminal_a_sentence_is_wrapped_between_words():
     lines = said(words, width=80, force_terminal=True)
     assert len(lines) == 2 and all(len(line) <= 80 for line in lines)
     assert " ".join(lines) == words
+
+
+@pytest.mark.parametrize(
+    ("between", "shown"),
+    [
+        ("\t", "     "),  # to the next multiple of eight columns
+        ("  ", "  "),
+        ("\N{NO-BREAK SPACE}", "\N{NO-BREAK SPACE}"),
+        (" \N{NO-BREAK SPACE} ", " \N{NO-BREAK SPACE} "),
+        ("\n\n", "\n\n"),
+        ("\r\n", "\n"),
+        ("\u2028", "\u2028"),
+    ],
+)
+def test_whatever_space_a_sentence_holds_all_its_words_are_shown(between, shown):
+    words = f"There is no data in data/my{between}digits; name a directory: {'word ' * 20}end."
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    say(console, words)
+    text = console.file.getvalue()
+    assert text.split() == words.split()
+    assert f"data/my{shown}digits" in text
+    assert all(len(line) <= 80 for line in text.split("\n"))
+
+
+def test_a_tab_counts_as_the_columns_that_it_takes():
+    lines = said("a\tb " * 20, width=80, force_terminal=True)
+    assert len(lines) == 3 and all(len(line) <= 80 for line in lines)
 
 
 def test_a_path_that_is_longer_than_a_line_stays_whole_so_that_it_can_be_copied():
