@@ -101,7 +101,7 @@ def evaluate_candidates(
     What the libraries print goes to ``folder/evaluate.log``.
 
     Raises:
-        InputError: A model or the data cannot be read.
+        InputError: A model or the data cannot be read, or no temporary directory be written.
     """
     from pipeline.local_runner import set_environment
     from pipeline.progress import DONE, FAILED, INTERRUPTED, Board, make_display

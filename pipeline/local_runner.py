@@ -46,8 +46,8 @@ def run(
         build: Builds the pipeline; None takes ``create_pipeline``.
 
     Raises:
-        InputError: The output or the serving directory cannot be written, or another run is using
-            the former.
+        InputError: The output, serving or temporary directory cannot be written, or another run is
+            using the first.
         KeyboardInterrupt: The user interrupted it while no node was running.
         StartError: There was no node to blame.
     """
@@ -85,7 +85,7 @@ def set_environment() -> None:
     # with AVX2 alone they train these models up to 1.7 times as fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     # Keras' settings and Matplotlib's list of fonts, which takes seconds to make, stay with the
-    # virtual environment. Without one, as in the images, they go to the home as ever.
+    # virtual environment. Where that cannot be written, as in the images, they go to the home.
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):
         for variable, name in (("KERAS_HOME", "keras"), ("MPLCONFIGDIR", "matplotlib")):
             os.environ.setdefault(variable, os.path.join(sys.prefix, "cache", name))

@@ -65,14 +65,23 @@ def temporary_folder() -> Iterator[None]:
 
     AutoGraph and others leave files there, as the process ends without their clean-up. Its path is
     short, as sockets need it.
+
+    Raises:
+        InputError: No temporary directory can be written.
     """
     before = os.environ.get("TMPDIR"), tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="inkwell-", ignore_cleanup_errors=True) as folder:
+    try:
+        made = tempfile.TemporaryDirectory(prefix="inkwell-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise InputError(
+            f"No temporary directory can be written ({error.strerror}); name one in TMPDIR."
+        ) from error
+    with made as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         try:
             yield
         finally:
-            os.environ.pop("TMPDIR")
+            os.environ.pop("TMPDIR", None)
             if before[0] is not None:
                 os.environ["TMPDIR"] = before[0]
             tempfile.tempdir = before[1]

@@ -16,6 +16,7 @@ pytest.importorskip("tfx")
 from pipeline.config import RunConfig
 from pipeline.local_runner import StartError, run, set_environment
 from pipeline.results import load_results
+from pipeline.workspace import temporary_folder
 from tests.pipeline.toy import toy_pipeline
 from trainer_modules.common.config import InputError
 
@@ -184,6 +185,21 @@ def test_what_nodes_leave_in_the_temporary_folder_goes_with_the_run(config, tmp_
     assert all(name.parent.parent == folder and not name.exists() for name in names)
     assert os.listdir(folder) == []
     assert (os.environ["TMPDIR"], tempfile.gettempdir()) == (str(folder), str(folder))
+
+
+def test_without_a_temporary_directory_a_run_says_how_to_name_one(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    words = r"^No temporary directory can be written \(.+\); name one in TMPDIR\.$"
+    with pytest.raises(InputError, match=words):
+        run(config, build=toy_pipeline())
+    assert load_results(Path(config.output_dir)) == []
+
+
+def test_a_node_may_take_the_name_of_the_temporary_directory_away(monkeypatch):
+    monkeypatch.delenv("TMPDIR", raising=False)
+    with temporary_folder():
+        del os.environ["TMPDIR"]
+    assert "TMPDIR" not in os.environ
 
 
 def test_an_interrupt_before_the_first_node_is_none_of_a_nodes(config, terminal):
