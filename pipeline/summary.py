@@ -9,7 +9,10 @@ import dataclasses
 import datetime
 import itertools
 import math
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,18 +207,33 @@ def _failed(gate: GateResult) -> str:
 
 
 def next_steps(result: RunResult, output_dir: str, serving_dir: str) -> str:
-    """The commands that show what a run has pushed, as they can be typed; empty if nothing."""
+    """The commands that show what a run has pushed, as they can be typed; empty if nothing.
+
+    Models in a store such as ``s3://`` are not served from here.
+    """
     if not any(model.pushed for model in result.models):
         return ""
-    report = _command("inkwell report", "output", output_dir) + " --open"
-    serve = _command("inkwell serve", "serving", serving_dir) + " --playground"
-    return f"See it: {report}    Try it: {serve}"
+    report = f"See it: {_command('report', 'output', output_dir)} --open"
+    if "://" in serving_dir:
+        return report
+    return f"{report}    Try it: {_command('serve', 'serving', serving_dir)} --playground"
 
 
-def _command(command: str, option: str, directory: str) -> str:
+def _command(name: str, option: str, directory: str) -> str:
     """The command, with the option where the directory is not the one it takes by itself."""
+    command = f"{shlex.quote(_program())} {name}"
     is_default = directory == getattr(RunConfig(), f"{option}_dir")
     return command if is_default else f"{command} --{option} {shlex.quote(directory)}"
+
+
+def _program() -> str:
+    """What starts this program in a shell: after ``make run`` it is not on PATH."""
+    started = sys.argv[0]
+    if shutil.which("inkwell") or os.path.basename(started) != "inkwell":
+        return "inkwell"
+    # A shell looks for a name without a slash on PATH alone.
+    paths = [path for path in (started, os.path.relpath(started)) if os.sep in path]
+    return min(paths, key=len, default="inkwell")
 
 
 def runs_table(results: Sequence[RunResult]) -> FittingTable:

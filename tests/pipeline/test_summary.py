@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import io
 import json
+import sys
 
 import pytest
 from rich.console import Console
@@ -148,7 +149,16 @@ def test_the_end_says_which_models_were_refused_by_which_gates():
     )
 
 
-def test_a_run_that_pushed_something_says_what_can_be_done_with_it():
+@pytest.fixture
+def on_path(tmp_path, monkeypatch):
+    """``inkwell`` can be typed, as in an activated environment."""
+    program = tmp_path / "bin" / "inkwell"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+
+
+def test_a_run_that_pushed_something_says_what_can_be_done_with_it(on_path):
     run = result(PUSHED, dataclasses.replace(PUSHED, name="diffusion", pushed=False))
     steps = next_steps(run, "outputs", "serving_models")
     assert steps == "See it: inkwell report --open    Try it: inkwell serve --playground"
@@ -160,6 +170,34 @@ def test_a_run_that_pushed_something_says_what_can_be_done_with_it():
     print_summary(run, console, steps)
     assert console.file.getvalue().splitlines()[-2:] == [steps, "/out/report/index.html"]
     assert next_steps(result(dataclasses.replace(PUSHED, pushed=False)), "outputs", "s") == ""
+
+
+@pytest.mark.parametrize(
+    ("started", "here", "program"),
+    [
+        (".venv/bin/inkwell", "", ".venv/bin/inkwell"),
+        ("{root}/.venv/bin/inkwell", "", ".venv/bin/inkwell"),
+        ("{root}/.venv/bin/inkwell", ".venv/bin", "{root}/.venv/bin/inkwell"),
+        ("./inkwell", ".venv/bin", "./inkwell"),
+        ("{root}/pipeline/cli.py", "", "inkwell"),
+    ],
+)
+def test_where_inkwell_is_not_on_path_its_own_path_is_named(
+    tmp_path, monkeypatch, started, here, program
+):
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / here)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [started.format(root=tmp_path), "run"])
+    program = program.format(root=tmp_path)
+    assert next_steps(result(PUSHED), "outputs", "serving_models") == (
+        f"See it: {program} report --open    Try it: {program} serve --playground"
+    )
+
+
+def test_models_in_a_store_are_not_served_from_here(on_path):
+    steps = next_steps(result(PUSHED), "outputs", "s3://models/serving")
+    assert steps == "See it: inkwell report --open"
 
 
 @pytest.mark.parametrize(
