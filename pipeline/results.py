@@ -37,7 +37,7 @@ class GateResult:
     direction: str = "max"
     sentence: str = ""
     interval: tuple[float, float] | None = None  # 95 %, of the value
-    limit: float | None = None  # the worst value beside the champion; None: no comparison
+    limit: float | None = None  # the worst value that the champion allows; None: no comparison
 
 
 @dataclasses.dataclass(frozen=True)

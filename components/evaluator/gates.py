@@ -4,7 +4,8 @@ Contract: ``check_gate`` never drops a gate. A figure that is missing or not a n
 every verdict comes with a sentence that names value, threshold, champion, limit and outcome. Worse
 than the champion is what neither the choice of images nor a retraining with another seed explains:
 a loss above half the 95 % interval of the paired difference plus the spread over retrained seeds.
-A champion that fails a threshold itself is no measure: no gate compares with it.
+No gate compares with a champion that fails a threshold itself, or whose figure of some gate is
+missing or not a number: it would not be approved today.
 """
 
 from __future__ import annotations
@@ -41,20 +42,20 @@ def check_gate(
             resampled images; without it the spread over retrained seeds alone is allowed.
         why_missing: Why ``value`` is missing, for the sentence.
         has_champion: Whether a champion exists, so that a missing figure of it is told.
-        champion_fails: As ``failed_threshold``: the gate of this model, this one or another, whose
-            threshold the champion fails; empty if it fails none.
+        champion_fails: As ``failed_threshold``: the gate of this model, this one or another, that
+            the champion fails; empty if it fails none.
     """
     bound = _bound(gate)
     passed, limit, parts = False, None, []
     if value is None:
         cause = f" ({why_missing})" if why_missing else ""
-        parts.append(f"was not measured{cause}, {bound} is asked")
+        parts.append(f"was not measured{cause} and {bound}")
     elif not math.isfinite(value):
-        parts.append(f"is not a finite number, {bound} is asked")
+        parts.append(f"is not a finite number and {bound}")
     else:
         passed = not _worse(gate, value, gate.threshold)
         spread = f" (95 %: {_number(interval[0])} to {_number(interval[1])})" if interval else ""
-        parts.append(f"is {_number(value)}{spread}, {bound} is asked")
+        parts.append(f"is {_number(value)}{spread} and {bound}")
         if gate.retrain_spread is not None and has_champion:
             limit, words = _limit(gate, champion, difference_interval, champion_fails)
             passed = passed and (limit is None or not _worse(gate, value, limit))
@@ -79,18 +80,23 @@ def check_gate(
     )
 
 
-def failed_threshold(gate: Gate, title: str, champion: float | None) -> str:
+def failed_threshold(gate: Gate, title: str, champion: float | None, why_missing: str = "") -> str:
     """How the champion's own value fails the gate's threshold, in words; empty if it does not.
 
-    A value that is missing or not a finite number shows nothing.
+    Args:
+        gate: The condition.
+        title: Words of the metric.
+        champion: The champion's figure; None if it was not measured.
+        why_missing: Why it could not be measured; empty if it was left out on purpose, which
+            shows nothing.
     """
-    if (
-        champion is None
-        or not math.isfinite(champion)
-        or not _worse(gate, champion, gate.threshold)
-    ):
+    if champion is None:
+        return f"{title} could not be measured: {why_missing}" if why_missing else ""
+    if not math.isfinite(champion):
+        return f"{title} is not a finite number and {_bound(gate)}"
+    if not _worse(gate, champion, gate.threshold):
         return ""
-    return f"{title} is {_number(champion)}, {_bound(gate)} is asked"
+    return f"{title} is {_number(champion)} and {_bound(gate)}"
 
 
 def _limit(
@@ -101,15 +107,17 @@ def _limit(
 ) -> tuple[float | None, str]:
     """The worst value that is not significantly worse than the champion's, and why, in words.
 
-    There is none beside a champion without such a value, or one that would not be approved today.
+    A champion without such a value sets none, nor does one that would not be approved today.
     """
-    if champion is None or not math.isfinite(champion):
-        return None, "the champion has no such figure, so the value alone decides"
+    is_measured = champion is not None and math.isfinite(champion)
+    own = _number(champion) if is_measured else "no such figure"
     if champion_fails:
         return None, (
-            f"the champion has {_number(champion)} and is not compared with, as it fails a gate "
-            f"itself ({champion_fails}), so the value alone decides"
+            f"the champion has {own} and is not compared with, as it fails a gate itself "
+            f"({champion_fails}), so the value alone decides"
         )
+    if not is_measured:
+        return None, f"the champion has {own}, so the value alone decides"
     retraining = gate.retrain_spread * (abs(champion) if gate.relative else 1.0)
     if difference_interval is None:
         chance, words = 0.0, "as the figure has no interval"
@@ -119,13 +127,14 @@ def _limit(
     allowed = retraining + chance
     limit = champion + allowed if gate.direction == "max" else champion - allowed
     return limit, (
-        f"the champion has {_number(champion)} and the limit beside it is {_number(limit)}: "
+        f"the champion has {own} and sets the limit {_number(limit)}: "
         f"{_number(retraining)} for retraining{'' if difference_interval else ' alone'}, {words}"
     )
 
 
 def _bound(gate: Gate) -> str:
-    return f"{'at most' if gate.direction == 'max' else 'at least'} {_number(gate.threshold)}"
+    side = "at most" if gate.direction == "max" else "at least"
+    return f"must be {side} {_number(gate.threshold)}"
 
 
 def _worse(gate: Gate, value: float, limit: float) -> bool:

@@ -82,7 +82,7 @@ def run_parts(
         rival = _measure_champion(needed, champion, references)
     mine = _merged(found)
     figures = {name: _figure(metric, mine, rival) for name, metric in known.items()}
-    champion_fails = _champion_fails(asked, figures)
+    champion_fails = _champion_fails(asked, known, rival)
     gates = [
         check_gate(
             gate,
@@ -162,11 +162,15 @@ def _nothing(part: Part, why: Exception) -> Measured:
 def _measure_champion(
     parts: Sequence[Part], champion: LoadedModel, references: References
 ) -> Measured:
+    """What the parts find; ``missing`` leaves out what was not run on purpose."""
     try:
-        found, _ = _measure(parts, champion, references, draw=False)
+        found, notes = _measure(parts, champion, references, draw=False)
     except InputError as error:
         raise champion_error(error) from error
-    return _merged(found)
+    broken = {
+        metric: notes[part.name] for part in parts if part.name in notes for metric in part.metrics
+    }
+    return dataclasses.replace(_merged(found), missing=broken)
 
 
 def champion_error(error: InputError) -> InputError:
@@ -177,13 +181,14 @@ def champion_error(error: InputError) -> InputError:
     )
 
 
-def _champion_fails(gates: Sequence[Gate], figures: Mapping[str, Figure]) -> str:
-    """The first gate whose threshold the champion fails today, in words; empty if it fails none."""
-    found = (
-        failed_threshold(gate, figures[gate.metric].title, figures[gate.metric].champion)
-        for gate in gates
-    )
-    return next(filter(None, found), "")
+def _champion_fails(gates: Sequence[Gate], known: Mapping[str, Metric], rival: Measured) -> str:
+    """The first gate that the champion's own value fails, in words; empty if it fails none."""
+    for gate in gates:
+        name = gate.metric
+        value, why_missing = rival.values.get(name), rival.missing.get(name, "")
+        if words := failed_threshold(gate, known[name].title, value, why_missing):
+            return words
+    return ""
 
 
 def _merged(found: Sequence[Measured]) -> Measured:

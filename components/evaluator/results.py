@@ -47,8 +47,8 @@ class GateResult:
     difference_interval: tuple[float, float] | None  # 95 %, in pairs
     retrain_spread: float | None  # what retraining alone moves the figure by
     relative: bool  # whether that is a share of the champion's figure
-    # The worst value beside this champion; None: no comparison, as without a champion, or beside
-    # one that fails a threshold itself.
+    # The worst value that the champion allows; None: no comparison, as without a champion, or with
+    # one that fails a gate itself.
     limit: float | None
     passed: bool
     sentence: str

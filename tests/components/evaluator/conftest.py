@@ -169,16 +169,20 @@ def load(small):
 
 @pytest.fixture(scope="session")
 def autoencoder_uri(data, save):
-    """``build(broken)``: PCA as an autoencoder; ``broken`` gives NaN codes."""
+    """``build(broken, used)``: PCA as an autoencoder with ``used`` components; ``broken`` gives
+    NaN codes.
+    """
     import tensorflow as tf
 
     from components.evaluator.reconstruction import pixel_statistics
 
     found = pixel_statistics(data.train_images)
     mean = tf.constant(found.mean, tf.float32)
-    basis = tf.constant(found.vectors[:, :CODE], tf.float32)
+    vectors = tf.constant(found.vectors[:, :CODE], tf.float32)
 
-    def build(broken: bool = False) -> str:
+    def build(broken: bool = False, used: int = CODE) -> str:
+        basis = vectors * tf.cast(tf.range(CODE) < used, tf.float32)
+
         def encode(image):
             code = tf.matmul(tf.reshape(image, [-1, 784]) - mean, basis)
             return {"code": code * float("nan") if broken else code}

@@ -118,7 +118,13 @@ def generate(data, small):
         values = {"candidate": candidate, "champion": champion}
 
         def part(name: str) -> Part:
-            return Part(name, (name,), lambda model, *_: Measured({name: values[model.path][name]}))
+            def measure(model, references, stage, draw) -> Measured:
+                found = values[model.path][name]
+                if isinstance(found, Exception):
+                    raise found
+                return Measured({name: found})
+
+            return Part(name, (name,), measure)
 
         config = dataclasses.replace(small, gates=Gates(gan=gates))
         models = [LoadedModel("gan", name, None, 1) for name in values]
@@ -134,7 +140,7 @@ def test_noise_as_champion_keeps_no_good_generator_out(generate):
     for gate in found.gates[:3]:
         assert gate.limit is None and gate.champion == NOISE[gate.metric]
         assert (
-            "fails a gate itself (FD as a multiple of its floor is 538, at most 15 is asked)"
+            "fails a gate itself (FD as a multiple of its floor is 538 and must be at most 15)"
             in (gate.sentence)
         )
     assert "champion" not in found.gates[3].sentence  # it never compares
@@ -156,9 +162,33 @@ def test_a_champion_is_judged_by_the_gates_that_do_not_compare_as_well(generate)
     assert unmeasured.blessed and unmeasured.figure("precision").champion is None
 
 
-def test_a_figure_that_the_champion_lacks_does_not_make_it_a_bad_one(generate):
-    found = generate(GOOD, {**GOOD, "inception_score": float("nan"), "precision": 1.0})
-    assert [gate.metric for gate in found.gates if not gate.passed] == ["precision"]
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (float("nan"), "is not a finite number and must be at least 9"),
+        (
+            NotFinite("signature generate gave NaN"),
+            "could not be measured: signature generate gave NaN",
+        ),
+    ],
+)
+def test_a_champion_of_nan_keeps_no_good_generator_out(generate, score, words):
+    found = generate(GOOD, {**GOOD, "inception_score": score, "precision": 1.0})
+    assert found.blessed, found.reason
+    precision = found.gates[2]
+    assert precision.champion == 1.0 and precision.limit is None
+    assert (
+        "is not compared with, as it fails a gate itself "
+        f"(Inception Score under the judge {words})" in precision.sentence
+    )
+
+
+def test_a_figure_that_was_left_out_on_purpose_does_not_make_the_champion_a_bad_one(generate):
+    candidate = {**GOOD, "inception_score": NotRun(DEEP_ONLY)}
+    found = generate(candidate, {**candidate, "precision": 1.0})
+    failed = [gate.metric for gate in found.gates if not gate.passed]
+    assert failed == ["inception_score", "precision"]
+    assert found.gates[2].limit is not None
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,23 @@ def test_a_collapsed_champion_keeps_no_good_generator_out(load, judge, data, con
     assert precision.limit is None and "fails a gate itself" in precision.sentence
 
 
+def test_a_champion_whose_codes_are_nan_keeps_no_good_autoencoder_out(
+    load, judge, data, config, autoencoder_uri
+):
+    gates = (
+        Gate("reconstruction_mse", "max", 1.0, 0.0),
+        Gate("kmeans_nmi", "min", 0.0),
+    )
+    config = dataclasses.replace(config, gates=Gates(autoencoder=gates))
+    candidate = load("autoencoder", autoencoder_uri(used=12))
+    whole, broken = (load("autoencoder", autoencoder_uri(broken=b)) for b in (False, True))
+    assert not evaluate_autoencoder(candidate, judge, data, config, whole).blessed
+    found = evaluate_autoencoder(candidate, judge, data, config, broken)
+    assert found.blessed, found.reason
+    assert found.gates[0].champion < found.gates[0].value and found.gates[0].limit is None
+    assert "could not be measured: signature encode gave" in found.gates[0].sentence
+
+
 def test_the_same_seed_gives_the_same_figures(load, judge, data, config, gan_uri):
     uri = gan_uri("real")
     first, second = (evaluate_gan(load("gan", uri), judge, data, config) for _ in range(2))

@@ -82,7 +82,7 @@ def test_a_collapsed_model_is_not_blessed_and_the_reason_is_told(run_node, gan_u
     assert [path.name for path in (tmp_path / "blessing").iterdir()] == ["NOT_BLESSED"]
     assert blessing.get_int_custom_property("blessed") == 0
     reason = blessing.get_string_custom_property("reason")
-    assert "Classes that are missing is 9 (95 %: 9 to 9), at most 0 is asked: failed." in reason
+    assert "Classes that are missing is 9 (95 %: 9 to 9) and must be at most 0: failed." in reason
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert metrics["blessed"] is False
 

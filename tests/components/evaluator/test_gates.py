@@ -65,7 +65,7 @@ def test_without_an_interval_the_retraining_spread_alone_may_be_lost(gate, value
         (LOW, 6.8, 0.3, True),  # 6 + 10 % + 0.3
         (LOW, 7.0, 0.3, False),
         (LOW, 7.0, 0.5, True),  # the same loss, with fewer images to tell it by
-        (HIGH, 5.75, 0.2, False),  # above 9 is asked as well
+        (HIGH, 5.75, 0.2, False),  # must be at least 9 as well
         (dataclasses.replace(HIGH, threshold=5.0), 5.75, 0.2, True),  # 6 - 0.1 - 0.2
         (dataclasses.replace(HIGH, threshold=5.0), 5.65, 0.2, False),
     ],
@@ -92,8 +92,8 @@ def test_the_sentence_names_value_interval_threshold_champion_limit_and_verdict(
         has_champion=True,
     )
     assert found.sentence == (
-        "FD is 6.8 (95 %: 6.5 to 7.1), at most 10 is asked; the champion has 6 and the limit "
-        "beside it is 6.9: 0.6 for retraining, and 0.3 for chance, half the 95 % interval of the "
+        "FD is 6.8 (95 %: 6.5 to 7.1) and must be at most 10; the champion has 6 and sets the "
+        "limit 6.9: 0.6 for retraining, and 0.3 for chance, half the 95 % interval of the "
         "difference: passed."
     )
 
@@ -108,7 +108,7 @@ def test_without_a_champion_or_its_figure_the_value_decides():
 
 def test_a_champion_that_fails_a_threshold_itself_is_not_compared_with():
     why = failed_threshold(HIGH, "Inception Score", 1.1)
-    assert why == "Inception Score is 1.1, at least 9 is asked"
+    assert why == "Inception Score is 1.1 and must be at least 9"
     precision = Gate("precision", "min", 0.7, retrain_spread=0.033)
     assert not check_gate(precision, "Precision", 0.84, 1.0, has_champion=True).passed
     between = (-0.17, -0.15)
@@ -122,9 +122,9 @@ def test_a_champion_that_fails_a_threshold_itself_is_not_compared_with():
     assert (found.champion, found.difference_interval) == (1.0, between)
     assert found.difference == pytest.approx(-0.16)
     assert found.sentence == (
-        "Precision is 0.84, at least 0.7 is asked; the champion has 1 and is not compared with, as "
-        "it fails a gate itself (Inception Score is 1.1, at least 9 is asked), so the value alone "
-        "decides: passed."
+        "Precision is 0.84 and must be at least 0.7; the champion has 1 and is not compared with, "
+        "as it fails a gate itself (Inception Score is 1.1 and must be at least 9), so the value "
+        "alone decides: passed."
     )
     below = check_gate(precision, "Precision", 0.6, 1.0, has_champion=True, champion_fails=why)
     assert not below.passed
@@ -133,10 +133,21 @@ def test_a_champion_that_fails_a_threshold_itself_is_not_compared_with():
 @pytest.mark.parametrize(
     ("gate", "champion", "fails"),
     [(LOW, 10.0, False), (LOW, 10.1, True), (HIGH, 9.0, False), (HIGH, 8.9, True)]
-    + [(gate, value, False) for gate in (LOW, HIGH) for value in (None, math.nan, math.inf)],
+    + [(gate, value, True) for gate in (LOW, HIGH) for value in (math.nan, math.inf, -math.inf)],
 )
-def test_only_a_finite_value_of_the_champion_can_fail_a_threshold(gate, champion, fails):
+def test_the_champion_fails_a_threshold_as_a_candidate_would(gate, champion, fails):
     assert bool(failed_threshold(gate, "Figure", champion)) is fails
+    assert check_gate(gate, "Figure", champion).passed is not fails
+
+
+def test_a_figure_of_the_champion_that_is_missing_fails_only_if_it_could_not_be_measured():
+    assert failed_threshold(HIGH, "Score", None) == ""
+    assert failed_threshold(HIGH, "Score", None, "signature generate gave NaN") == (
+        "Score could not be measured: signature generate gave NaN"
+    )
+    assert failed_threshold(HIGH, "Score", math.nan) == (
+        "Score is not a finite number and must be at least 9"
+    )
 
 
 def test_a_champion_without_the_figure_is_told_though_it_fails_another_gate():
@@ -164,7 +175,7 @@ def test_a_missing_figure_fails_and_says_why():
     assert not found.passed
     assert found.value is None
     assert found.sentence == (
-        "Inception Score was not measured (signature generate gave NaN), at least 9 is asked: "
+        "Inception Score was not measured (signature generate gave NaN) and must be at least 9: "
         "failed."
     )
 
