@@ -15,7 +15,7 @@ from pipeline.cli_common import PROFILE_NAMES, complain, console, leave, user_er
 
 _EVALUATE = """Evaluates the newest trained models again; changes nothing that is served.
 
-Each is measured beside the champion, as the pipeline's nodes do it. The folder that is named at the
+Each is compared with the champion, as the pipeline's nodes do it. The folder that is named at the
 end holds metrics.json and the pictures of every model.
 
 Examples:

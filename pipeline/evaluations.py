@@ -96,7 +96,7 @@ def find_candidates(
 def evaluate_candidates(
     candidates: Sequence[Candidate], config: RunConfig, folder: Path
 ) -> list[Evaluation]:
-    """Measures each beside the champion, shows progress, writes ``folder/<model>/metrics.json``.
+    """Compares each with the champion, shows progress, writes ``folder/<model>/metrics.json``.
 
     What the libraries print goes to ``folder/evaluate.log``.
 
@@ -164,15 +164,15 @@ def is_served(candidate: Candidate, serving_dir: str) -> bool:
 
 
 def end_sentence(evaluation: Evaluation, candidate: Candidate, serving_dir: str) -> str:
-    """What was evaluated beside what, and the verdict."""
+    """What was evaluated, what it was compared with, and the verdict."""
     if evaluation.champion:
-        beside = f"beside version {evaluation.champion.version} in serving"
+        rival = f"compared with version {evaluation.champion.version}, which is in serving"
     elif is_served(candidate, serving_dir):
-        beside = "which is itself the one in serving"
+        rival = "which is itself the one in serving"
     else:
-        beside = "with none in serving"
+        rival = "with none in serving"
     verdict = "approved" if evaluation.blessed else "not approved"
-    head = f"{evaluation.model} of run {candidate.run_id}, {beside}: {verdict}."
+    head = f"{evaluation.model} of run {candidate.run_id}, {rival}: {verdict}."
     return f"{head} {evaluation.reason}"
 
 

@@ -307,10 +307,8 @@ def _end_words(run: Any) -> str:
     """
     if run.state == "SUCCEEDED":
         return (
-            ". KFP's API does not tell which models were approved and pushed; on the run's page, "
-            "the artifact report of the task report does (index.html), and so does the property "
-            "pushed, 1 or 0, of the artifact pushed_model of each of "
-            + ", ".join(node_id for node_id in NODES if node_id.startswith("push-"))
+            ". KFP's API does not show verdicts. Open the run's page: the artifact report "
+            "(index.html) lists every model; the property pushed of each pushed_model is 1 or 0"
         )
     failed = [node.id for node in task_states(run, list(NODES)).values() if node.state == FAILED]
     if failed:
@@ -336,7 +334,7 @@ def _compiled_config(spec: dict[str, Any]) -> RunConfig:
     for variable in next(iter(executors))["container"]["env"]:
         if variable["name"] == CONFIG_VARIABLE:
             return from_dict(RunConfig, json.loads(variable["value"]))
-    raise InputError("The package holds no configuration; make it anew with: inkwell compile")
+    raise InputError("The package holds no configuration; compile it again with: inkwell compile")
 
 
 def _create_pipeline(client: Any, endpoint: Endpoint) -> str:

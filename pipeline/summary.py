@@ -85,7 +85,7 @@ def gate_table(model: ModelResult) -> Table:
     The bound is the stricter one of threshold and champion's limit; the verdict of a figure that
     holds the threshold alone is ``worse``.
     """
-    table = _table(f"gates: {model.name}", "value", "asked", "verdict")
+    table = _table(f"gates: {model.name}", "value", "must be", "verdict")
     table.columns[0].no_wrap = False  # titles are long
     for column in table.columns[1:3]:
         column.justify = "right"
@@ -99,15 +99,15 @@ def _judged(gate: GateResult) -> tuple[str, Text]:
     is_max = gate.direction == "max"
     bounds = [bound for bound in (gate.threshold, gate.limit) if bound is not None]
     bound = (min if is_max else max)(bounds, default=None)
-    asked = f"{'≤' if is_max else '≥'} {_number(bound)}"
+    words = f"{'≤' if is_max else '≥'} {_number(bound)}"
     if gate.passed:
-        return asked, Text("passed", "green")
-    return asked, Text("worse" if _is_worse(gate) else "failed", "bold red")
+        return words, Text("passed", "green")
+    return words, Text("worse" if _is_worse(gate) else "failed", "bold red")
 
 
 def _is_worse(gate: GateResult) -> bool:
     """Whether the value of a failed gate holds the threshold, and not the champion's limit."""
-    if gate.limit is None:  # a limit is there only beside a finite value
+    if gate.limit is None:  # there is a limit only where the value is finite
         return False
     is_max = gate.direction == "max"
     return gate.value <= gate.threshold if is_max else gate.value >= gate.threshold
@@ -202,8 +202,8 @@ def _failed(gate: GateResult) -> str:
     """``Precision 0.84, at least 0.957 next to the champion``."""
     worse = _is_worse(gate)
     bound = gate.limit if worse else gate.threshold
-    asked = f"at {'most' if gate.direction == 'max' else 'least'} {_number(bound)}"
-    return f"{gate.title} {_number(gate.value)}, {asked}{' next to the champion' * worse}"
+    words = f"at {'most' if gate.direction == 'max' else 'least'} {_number(bound)}"
+    return f"{gate.title} {_number(gate.value)}, {words}{' next to the champion' * worse}"
 
 
 def next_steps(result: RunResult, output_dir: str, serving_dir: str) -> str:

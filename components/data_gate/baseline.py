@@ -131,7 +131,7 @@ _SCHEMA_HEAD = """\
 """
 _BASELINE_HEAD = """\
 # Statistics of known good data, against which the data gate measures drift; written by
-# `inkwell baseline --data DIR`. Write it anew when the data changes on purpose.
+# `inkwell baseline --data DIR`. Write it again when the data changes on purpose.
 """
 
 

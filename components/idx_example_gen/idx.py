@@ -197,7 +197,7 @@ def _read_array(path: str, kind: str) -> np.ndarray:
     if len(payload) > expected:
         raise InputError(
             f"{path} holds more than the {shape[0]} {kind} ({expected} bytes) that its header "
-            "announces; write the header anew or copy the file again."
+            "announces; correct the header or copy the file again."
         )
     return np.frombuffer(payload, np.uint8).reshape(shape)
 

@@ -105,10 +105,9 @@ def test_the_package_is_uploaded_the_run_started_and_followed_to_its_end(server,
     assert any("] schema cached, " in line for line in lines)
     assert any("] report done" in line for line in lines)
     assert lines[-2] == (
-        f"Run {run['run_id']} ended as SUCCEEDED. KFP's API does not tell which models were "
-        "approved and pushed; on the run's page, the artifact report of the task report does "
-        "(index.html), and so does the property pushed, 1 or 0, of the artifact pushed_model of "
-        "each of push-ae, push-diffusion, push-gan."
+        f"Run {run['run_id']} ended as SUCCEEDED. KFP's API does not show verdicts. Open the "
+        "run's page: the artifact report (index.html) lists every model; the property pushed of "
+        "each pushed_model is 1 or 0."
     )
     assert lines[-1] == link
 

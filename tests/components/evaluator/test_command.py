@@ -108,7 +108,9 @@ def test_the_newest_trained_model_is_measured_and_nothing_served_is_changed(
     assert lines[0] == "Profile smoke: gan of run 20261124-110000."
     assert "[1/1] gan started" in lines
     assert any(
-        line.startswith("gan of run 20261124-110000, beside version 7 in serving: approved.")
+        line.startswith(
+            "gan of run 20261124-110000, compared with version 7, which is in serving: approved."
+        )
         for line in lines
     )
     [gate] = [line for line in lines if line.startswith("Classes that are missing") and "≤" in line]
