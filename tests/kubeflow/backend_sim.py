@@ -382,6 +382,8 @@ def environment(root: Path, container: dict[str, Any]) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TF_USE_LEGACY_KERAS": "0",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        # As many threads as this process: sums over more of them round otherwise.
+        **{name: value for name, value in os.environ.items() if name.startswith("TF_NUM_INT")},
         "INKWELL_LAUNCHER_ROOT": str(root),
         **{variable["name"]: variable["value"] for variable in container.get("env", [])},
     }
