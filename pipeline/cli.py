@@ -306,9 +306,9 @@ def runs(output: _OutputOption = _OUTPUT) -> None:
         from pipeline.results import load_results
         from pipeline.screen import say
         from pipeline.summary import runs_table
-        from pipeline.workspace import spelled_out
+        from pipeline.workspace import check_exists, spelled_out
 
-        _check_output(output)
+        check_exists(output, _OUTPUT, "the one of the runs with --output")
         results = load_results(Path(output))
         if results:
             console().print(runs_table(results))
@@ -355,26 +355,14 @@ def _print_plan(config: RunConfig) -> None:
         typer.echo(f"  {node_id}" + (f"  <-  {', '.join(needs)}" if needs else ""))
 
 
-def _check_output(output: str) -> None:
-    """Raises ``InputError`` if the user named a directory that is not there."""
-    from pipeline.workspace import spelled_out
-    from trainer_modules.common.config import require
-
-    require(
-        output == _OUTPUT or os.path.isdir(output),
-        f"The directory {spelled_out(output)} does not exist; name the one of the runs with "
-        "--output.",
-    )
-
-
 def _newest_report(output: str) -> str:
     from pathlib import Path
 
     from pipeline.results import load_results
-    from pipeline.workspace import spelled_out
+    from pipeline.workspace import check_exists, spelled_out
     from trainer_modules.common.config import InputError
 
-    _check_output(output)
+    check_exists(output, _OUTPUT, "the one of the runs with --output")
     for result in reversed(load_results(Path(output))):
         if result.report and Path(result.report).is_file():
             return result.report

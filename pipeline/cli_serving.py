@@ -118,6 +118,7 @@ def serve(
     ] = None,
 ) -> None:
     with user_errors():
+        _check_exists(serving)
         from serving.serve import ServeOptions
         from serving.serve import serve as serve_until_told
 
@@ -142,8 +143,15 @@ def serve(
     leave(code)
 
 
+def _check_exists(serving: Path) -> None:
+    from pipeline.workspace import check_exists
+
+    check_exists(serving, _SERVING, "the one of the pushed versions with --serving")
+
+
 def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0.0) -> None:
     with user_errors():
+        _check_exists(serving)
         from pipeline.summary import models_table, served_versions
         from serving.client import Client
         from serving.errors import RequestError
@@ -176,6 +184,7 @@ def promote(
     server: Server = SERVER,
 ) -> None:
     with user_errors():
+        _check_exists(serving)
         from serving.errors import ServingError
         from serving.releases import promoted
 
@@ -187,6 +196,7 @@ def promote(
 
 def rollback(model: Model, serving: _Serving = _SERVING, server: Server = SERVER) -> None:
     with user_errors():
+        _check_exists(serving)
         from serving.releases import rolled_back
 
         _release(model, rolled_back(serving, model), serving, server)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.config import RunConfig
-from trainer_modules.common.config import InputError
+from trainer_modules.common.config import InputError, require
 
 
 def absolute(config: RunConfig) -> RunConfig:
@@ -33,6 +33,20 @@ def absolute(config: RunConfig) -> RunConfig:
 def spelled_out(path: str | Path) -> str:
     """The path, and where it leads to if it is relative: ``outputs (/home/ada/outputs)``."""
     return str(path) if os.path.isabs(path) else f"{path} ({os.path.abspath(path)})"
+
+
+def check_exists(path: str | Path, default: str | Path, remedy: str) -> None:
+    """Raises ``InputError`` if the user named a directory that is not there.
+
+    Args:
+        path: The directory.
+        default: What it is where the user names none; that may still be missing.
+        remedy: What to name instead, and with which option.
+    """
+    require(
+        path == default or os.path.isdir(path),
+        f"The directory {spelled_out(path)} does not exist; name {remedy}.",
+    )
 
 
 def make_directory(path: Path, option: str = "--output") -> None:

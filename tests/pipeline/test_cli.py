@@ -70,7 +70,7 @@ def packages_of_help() -> set[str]:
 def test_help_imports_nothing_that_takes_time(command, packages_of_help):
     shown, imported = shown_and_imported("from pipeline.cli import app", *command, "--help")
     assert "Usage" in shown and "rich" in packages_of_help
-    assert imported - packages_of_help == {"pipeline"}
+    assert imported - packages_of_help <= {"pipeline", "serving"}
 
 
 def test_help_of_evaluate_shows_examples():
@@ -172,9 +172,13 @@ def test_lists_say_how_to_begin_when_there_is_nothing_yet(tmp_path):
     assert report.returncode == 2 and "inkwell run" in report.stderr
 
 
-def test_an_output_directory_that_is_not_there_is_one_sentence_with_its_absolute_path(tmp_path):
+def test_a_directory_that_is_not_there_is_one_sentence_with_its_absolute_path(tmp_path):
     for command in ("runs", "report"):
         result = inkwell(command, "--output", "nothere", cwd=tmp_path)
+        assert result.returncode == 2 and result.stdout == ""
+        assert f"nothere ({tmp_path}/nothere) does not exist" in result.stderr
+    for command in (["models"], ["rollback", "gan"], ["promote", "gan", "newest"], ["serve"]):
+        result = inkwell(*command, "--serving", "nothere", cwd=tmp_path)
         assert result.returncode == 2 and result.stdout == ""
         assert f"nothere ({tmp_path}/nothere) does not exist" in result.stderr
     result = inkwell("runs", cwd=tmp_path)  # the one that the first run makes
