@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks import serving_load
 from benchmarks.serving_load import Load
-from tests.serving.toy_models import save_models
+from tests.serving.toy_models import save_diffusion
 
 
 def load(server: str, per_second: float, clients: int = 64, protocol: str = "REST") -> Load:
@@ -31,11 +31,12 @@ def test_ratio_is_of_the_same_clients_over_rest():
 
 @pytest.mark.slow
 def test_both_servers_are_measured(tmp_path, capsys):
-    serving = save_models(tmp_path / "serving")
+    serving = tmp_path / "serving"
+    save_diffusion(serving / "diffusion" / "1")
     code = serving_load.main(
         [
-            *("--serving", str(serving), "--seconds", "1", "--clients", "2"),
-            *("--models", "diffusion", "--soak-minutes", "0.05"),
+            *("--serving", str(serving), "--seconds", "0.5", "--clients", "2"),
+            *("--models", "diffusion", "--soak-minutes", "0.02"),
         ]
     )
     text = capsys.readouterr().out
@@ -50,7 +51,7 @@ def test_both_servers_are_measured(tmp_path, capsys):
         per_second, p50, p95, p99, errors, mib = map(float, row[4:])
         assert per_second > 5 and 0 < p50 <= p95 <= p99 and errors == 0 and mib > 100
     assert "2 clients:" in text and "times the plain handler" in text
-    assert "Memory over 0.05 minutes" in text
+    assert "Memory over 0.02 minutes" in text
 
 
 def test_failures_are_counted_and_not_taken_for_answers():
