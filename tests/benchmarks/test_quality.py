@@ -24,14 +24,36 @@ def arguments(data, output, *more: str) -> list[str]:
     return ["--data", str(data), "--seeds", "1", "--output", str(output), *settings]
 
 
+@pytest.fixture
+def budgets(monkeypatch) -> dict[str, float]:
+    """Seconds that each plain model was given; it trains for its first steps alone."""
+    given: dict[str, float] = {}
+
+    def shortened(name: str):
+        train = getattr(baselines, name)
+
+        def short(*arguments):
+            *data, given[name], seed = arguments
+            return train(*data, 0.2, seed)
+
+        monkeypatch.setattr(baselines, name, short)
+
+    for name in ("train_dcgan", "train_ddim", "train_denoiser"):
+        shortened(name)
+    return given
+
+
 @pytest.mark.slow
-def test_one_seed_is_trained_measured_and_kept(small_mnist_dir, tmp_path, capsys):
+def test_one_seed_is_trained_measured_and_kept(small_mnist_dir, tmp_path, capsys, budgets):
     folder = tmp_path / "out"
     assert quality.main(arguments(small_mnist_dir, folder)) == 0
     kept = json.loads((folder / "seed-1" / "figures.json").read_text())
     seconds = {(w["model"], w["name"].partition(",")[0]): w["seconds"] for w in kept["works"]}
     assert seconds["DCGAN", "train"] == seconds["gan", "train"]
     assert seconds["DDIM", "train"] == seconds["diffusion", "train"]
+    assert budgets["train_dcgan"] == seconds["gan", "train"]
+    assert budgets["train_ddim"] == seconds["diffusion", "train"]
+    assert budgets["train_denoiser"] == seconds["convolutional denoiser", "train"]
     for model, gain in (("autoencoder", "MSE saved"), ("diffusion", "dB gained")):
         [tuned] = [w for w in kept["works"] if (w["model"], w["name"]) == (model, "finetune")]
         name = f"{gain} by fine-tuning"
