@@ -8,8 +8,9 @@ On Kubeflow the container image is part of the key and does the same service.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,16 @@ def source_files(modules: Iterable[str]) -> set[Path]:
         if path is None or path in found:
             continue
         found.add(path)
-        waiting += _imports(ast.parse(path.read_bytes()), module, path.name == "__init__.py")
+        waiting += _imports(path.read_bytes(), module, path.name == "__init__.py")
     return found
 
 
-def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
-    """Names of our modules that ``tree`` imports, and of the packages they lie in."""
+@functools.cache  # nodes share most of their files, and parsing takes nearly all of the time
+def _imports(source: bytes, module: str, is_package: bool) -> tuple[str, ...]:
+    """Names of our modules that ``source`` imports, and of the packages they lie in."""
     package = module if is_package else module.rpartition(".")[0]
-    for node in ast.walk(tree):
+    found = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -92,7 +95,8 @@ def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
         for name in names:
             parts = name.split(".")
             if parts[0] in OURS:
-                yield from (".".join(parts[: i + 1]) for i in range(len(parts)))
+                found += (".".join(parts[: i + 1]) for i in range(len(parts)))
+    return tuple(dict.fromkeys(found))
 
 
 def _file(module: str) -> Path | None:
@@ -102,6 +106,11 @@ def _file(module: str) -> Path | None:
 
 
 def _content(path: Path) -> bytes:
-    if path.suffix != ".py":
-        return path.read_bytes()
-    return ast.dump(ast.parse(path.read_bytes())).encode()
+    source = path.read_bytes()
+    return _syntax(source) if path.suffix == ".py" else source
+
+
+@functools.cache
+def _syntax(source: bytes) -> bytes:
+    """The syntax tree of ``source`` in words, without positions."""
+    return ast.dump(ast.parse(source)).encode()
