@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from tests.kubeflow import backend_sim
-from tests.kubeflow.backend_sim import Backend, ObjectStore
+from tests.kubeflow.backend_sim import Backend, ObjectStore, Run
 from tests.kubeflow.toy import compile_toy
 
 
@@ -30,16 +31,33 @@ def test_objects_come_by_bare_prefix_and_empty_folders_do_not(tmp_path):
     assert not (there / "model" / "assets").exists()
 
 
-def test_artifacts_pass_and_results_are_kept_until_something_changes(tmp_path):
-    backend, package = Backend(tmp_path / "kfp"), tmp_path / "toy.yaml"
+@dataclasses.dataclass
+class Started:
+    """A backend on which the toy has gone through once."""
+
+    backend: Backend
+    package: Path  # what the next test compiles and runs
+    first: Run
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Started:
+    """Tests go on from its cache: only the nodes that they change are pods again."""
+    folder = tmp_path_factory.mktemp("toy")
+    backend, package = Backend(folder / "kfp"), folder / "toy.yaml"
     compile_toy(package, "a")
-    first = backend.run(package)
+    return Started(backend, package, backend.run(package))
+
+
+def test_artifacts_pass_and_results_are_kept_until_something_changes(started):
+    backend, package, first = started.backend, started.package, started.first
     assert set(first.states().values()) == {"SUCCEEDED"}, first.tasks["copy"].log
     copied = backend.artifacts[first.tasks["copy"].outputs["model"]]["uri"]
     assert (backend.store.folder / copied.replace("://", "/") / "text").read_text() == "a"
     assert first.tasks["copy"].started >= first.tasks["make"].ended
-    assert os.listdir(tmp_path / "kfp" / "pods") == []
+    assert os.listdir(backend.folder / "pods") == []
 
+    compile_toy(package, "a")
     assert set(backend.run(package).states().values()) == {"CACHED"}
     compile_toy(package, "b")
     assert backend.run(package).states() == {
@@ -49,10 +67,9 @@ def test_artifacts_pass_and_results_are_kept_until_something_changes(tmp_path):
     }
 
 
-def test_the_users_mistake_ends_the_pod_with_2_and_the_run(tmp_path):
-    backend, package = Backend(tmp_path / "kfp"), tmp_path / "toy.yaml"
-    compile_toy(package, fail="input")
-    run = backend.run(package)
+def test_the_users_mistake_ends_the_pod_with_2_and_the_run(started):
+    compile_toy(started.package, "a", fail="input")
+    run = started.backend.run(started.package)
     assert run.states()["copy"] == "FAILED"
     assert not run.succeeded
     lines = [line for line in run.tasks["copy"].log.splitlines() if line]
@@ -61,20 +78,20 @@ def test_the_users_mistake_ends_the_pod_with_2_and_the_run(tmp_path):
     assert "Traceback" not in run.tasks["copy"].log
 
 
-def test_a_crash_shows_its_trace_and_ends_with_1(tmp_path):
-    backend, package = Backend(tmp_path / "kfp"), tmp_path / "toy.yaml"
-    compile_toy(package, fail="crash")
-    task = backend.run(package).tasks["copy"]
+def test_a_crash_shows_its_trace_and_ends_with_1(started):
+    compile_toy(started.package, "a", fail="crash")
+    task = started.backend.run(started.package).tasks["copy"]
     assert task.state == "FAILED" and task.attempts == 1
     assert "ZeroDivisionError: division by zero" in task.log
     assert task.log.endswith("backend: exit status 1")
 
 
-def test_a_pod_can_be_lost(tmp_path):
-    backend, package = Backend(tmp_path / "kfp"), tmp_path / "toy.yaml"
-    compile_toy(package, retries=1)
+def test_a_pod_can_be_lost(started):
+    compile_toy(started.package, "lost", retries=1)
     start = time.monotonic()
-    run = backend.run(package, evict=lambda task, attempt: 0.2 if task == "make" else None)
+    run = started.backend.run(
+        started.package, evict=lambda task, attempt: 0.2 if task == "make" else None
+    )
     assert run.states() == {"make": "FAILED", "copy": "PENDING", "other": run.states()["other"]}
     assert "exit status -9" in run.tasks["make"].log
     assert time.monotonic() - start < 60

@@ -124,8 +124,14 @@ def test_the_same_content_is_uploaded_once(server, package, tmp_path):
 
 
 def test_without_a_package_it_is_compiled_first(server):
-    result = run_inkwell("--endpoint", server.url, "--profile", "smoke", "--set", "gan.epochs=2")
-    assert result.returncode == 0, result.stdout + result.stderr
+    from typer.testing import CliRunner
+
+    from pipeline.cli import app
+
+    # In this process, which has imported TFX already.
+    options = ["--endpoint", server.url, "--profile", "smoke", "--set", "gan.epochs=2"]
+    result = CliRunner().invoke(app, ["submit", *options])
+    assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Compiled: profile smoke, 22 nodes")
     assert len(server.runs) == 1
 
