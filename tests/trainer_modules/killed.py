@@ -1,14 +1,19 @@
-"""Trains a small model and kills itself, without a word, in its second epoch.
+"""Trains small models, each in a process that kills itself, without a word, in its second epoch.
 
-python -m tests.trainer_modules.killed gan EXAMPLES FOLDER
+    python -m tests.trainer_modules.killed EXAMPLES FOLDER judge gan
+
+Prints a JSON object: how the process of each model ended. All are forks of one that has imported
+TensorFlow, and has computed nothing with it.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import sys
+import traceback
 import types
 from pathlib import Path
 from typing import Any
@@ -41,8 +46,8 @@ def run_fn(model: str):
     return importlib.import_module(f"trainer_modules.{model}.train").run_fn
 
 
-def main(model: str, examples: str, folder: str) -> None:
-    """Leaves ``<folder>/<model>.checkpoint`` of the first epoch."""
+def main(examples: str, folder: str, models: list[str]) -> None:
+    """Leaves ``<folder>/<model>.checkpoint`` of the first epoch of every model."""
     from trainer_modules.common.checkpoint import Checkpoint
 
     save = Checkpoint.save
@@ -53,9 +58,20 @@ def main(model: str, examples: str, folder: str) -> None:
         save(self, epoch, *arrays, **notes)
 
     Checkpoint.save = save_or_die
-    place = Path(folder) / f"{model}.checkpoint"
-    run_fn(model)(arguments(model, examples, Path(folder) / "killed", place))
+    ended = {}
+    for model in models:
+        train, child = run_fn(model), os.fork()
+        if child == 0:
+            try:
+                place = Path(folder) / f"{model}.checkpoint"
+                train(arguments(model, examples, Path(folder) / "killed", place))
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        ended[model] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(json.dumps(ended))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])

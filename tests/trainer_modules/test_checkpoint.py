@@ -29,21 +29,24 @@ def place(example_files, tmp_path_factory) -> Path:
     """A folder with the checkpoints of four trainings that were killed in their second epoch."""
     folder = tmp_path_factory.mktemp("killed")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
-    for pair in (("judge", "gan"), ("autoencoder", "diffusion")):  # two cores, two at a time
-        command = [sys.executable, "-m", "tests.trainer_modules.killed"]
-        started = [
-            subprocess.Popen(
-                [*command, model, example_files, str(folder)],
-                cwd=ROOT,
-                env=environment,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for model in pair
-        ]
-        for process in started:
-            errors = process.communicate(timeout=300)[1]
-            assert process.returncode == -signal.SIGKILL, errors[-3000:]
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.trainer_modules.killed",
+            example_files,
+            str(folder),
+            *SETTINGS,
+        ],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    ended = json.loads(process.stdout.splitlines()[-1])
+    assert ended == dict.fromkeys(SETTINGS, -signal.SIGKILL), process.stderr[-3000:]
     return folder
 
 
