@@ -2,6 +2,9 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Processes that share the tests. One more than two cores, as tests wait for servers and files a lot;
+# each takes up to 3 GB.
+WORKERS ?= 3
 BIN := .venv/bin
 CODE := pipeline components trainer_modules serving benchmarks scripts tests
 
@@ -25,7 +28,7 @@ run: setup ## Run the whole pipeline (options: make run ARGS="--profile full")
 	@$(BIN)/inkwell run $(ARGS)
 
 test: lint ## Check the code, then run all tests, end-to-end runs included (quick ones: ARGS="-m 'not slow'")
-	@$(BIN)/python -m pytest -n 2 --durations=25 $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --durations=25 $(ARGS)
 
 lint: setup ## Check style, common mistakes, types and declared dependencies
 	@$(BIN)/ruff check $(wildcard $(CODE))
