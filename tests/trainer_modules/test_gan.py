@@ -25,8 +25,13 @@ def changed(before, model) -> bool:
     return any(not np.array_equal(w, v) for w, v in pairs)
 
 
-def test_each_side_trains_its_own_network_only(digits):
-    gan = train.build_gan(GanConfig(**SMALL), steps=10)
+@pytest.fixture(scope="module")
+def game():
+    return train.build_gan(GanConfig(**SMALL), steps=10)
+
+
+def test_each_side_trains_its_own_network_only(game, digits):
+    gan = game
     latents = np.random.default_rng(0).standard_normal((64, 8), "float32")
     batch = [digits.images[:64], latents]
 
@@ -88,9 +93,8 @@ def test_the_game_starts_with_fakes_that_differ(digits, seed):
     assert fakes.std(axis=0).mean() > 0.4 * digits.images.std(axis=0).mean()
 
 
-def test_samples_use_fixed_latents_and_leave_training_untouched(digits):
-    config = GanConfig(**SMALL)
-    gan = train.build_gan(config, steps=8)
+def test_samples_use_fixed_latents_and_leave_training_untouched(game, digits):
+    gan = game
     latents = np.random.default_rng(0).standard_normal((64, 8), "float32")
     gan.generator_trainer.train_on_batch([digits.images[:64], latents])
     before = weights(gan.generator)
@@ -101,7 +105,7 @@ def test_samples_use_fixed_latents_and_leave_training_untouched(digits):
 
 def collapsing(digits, place=None, on_step=lambda step, values: None):
     """A game whose generator saturates at once, so that it collapses whenever it may."""
-    settings = {**SMALL, "epochs": 90, "sample_every": 10_000, "generator_learning_rate": 0.9}
+    settings = {**SMALL, "epochs": 82, "sample_every": 10_000, "generator_learning_rate": 0.9}
     config = GanConfig(**settings)
     keras.utils.set_random_seed(config.seed)
     gan = train.build_gan(config, len(digits.images) // config.batch_size * config.epochs)
@@ -109,8 +113,14 @@ def collapsing(digits, place=None, on_step=lambda step, values: None):
     return gan, history
 
 
-def test_a_collapsed_generator_begins_anew(digits):
-    gan, history = collapsing(digits)
+@pytest.fixture(scope="module")
+def collapsed(digits):
+    """The game that was never killed, and its history."""
+    return collapsing(digits)
+
+
+def test_a_collapsed_generator_begins_anew(collapsed):
+    gan, history = collapsed
     names = [event["name"] for event in history.events]
     at = names.index("collapsed generator")
     assert names[at + 1] == "restart"
@@ -121,21 +131,21 @@ def test_a_collapsed_generator_begins_anew(digits):
     assert history.curves["fake_spread"][restart - 2] < 0.05
 
 
-def test_a_training_that_began_anew_resumes_to_the_same_weights(digits, tmp_path):
+def test_a_training_that_began_anew_resumes_to_the_same_weights(digits, collapsed, tmp_path):
     """Killed after the restart and after a checkpoint: the monitor's grace counts from there."""
 
     class Killed(Exception):
         pass
 
     def kill(step, _):
-        if step >= 340:
+        if step >= 320:
             raise Killed
 
     place = str(tmp_path / "checkpoint")
     with pytest.raises(Killed):
         collapsing(digits, place, kill)
     resumed, after = collapsing(digits, place)
-    whole, history = collapsing(digits)
+    whole, history = collapsed
     assert after.events == history.events and len(history.events) >= 2
     for one, other in zip(
         resumed.generator.get_weights(), whole.generator.get_weights(), strict=True
