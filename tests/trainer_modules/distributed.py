@@ -18,7 +18,9 @@ BATCH = 32
 
 
 def main(kind: str, examples: str, folder: str, models: list[str]) -> None:
-    """Trains ``models`` in ``folder`` and prints a JSON object of weights and losses."""
+    """Trains ``models`` in ``folder`` and prints a JSON object: their weights and losses by model,
+    and with two replicas the sentence of ``refused_batch``.
+    """
     if kind == "mirrored":
         import tensorflow as tf
 
@@ -26,6 +28,8 @@ def main(kind: str, examples: str, folder: str, models: list[str]) -> None:
         two = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(cpu, two)
     results = {model: RUNS[model](kind, examples, Path(folder)) for model in models}
+    if kind == "mirrored":
+        results["refused"] = refused_batch()
     print(json.dumps(results))
 
 
@@ -121,6 +125,18 @@ def gan(kind: str, examples: str, folder: Path) -> dict[str, Any]:
         history = fit(both, config, train, lambda step, images: None)
     both = local_gan(both)
     return _result([both.generator, both.discriminator], history.curves)
+
+
+def refused_batch() -> str:
+    """What is said of a batch that the two devices cannot share."""
+    from trainer_modules.common import distribution
+    from trainer_modules.common.config import InputError
+
+    try:
+        with distribution.scope("mirrored", BATCH + 1):
+            return "nothing"
+    except InputError as error:
+        return str(error)
 
 
 RUNS = {run.__name__: run for run in (judge, autoencoder, finetune, diffusion, gan)}
