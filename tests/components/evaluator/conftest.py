@@ -6,14 +6,17 @@ generator that hands out real digits is as good as real, one that hands out one 
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from components.evaluator.config import EvaluatorConfig
-from components.evaluator.data import EvalData
+from components.evaluator import evaluate_autoencoder, evaluate_diffusion, evaluate_gan
+from components.evaluator.config import EvaluatorConfig, Gates
+from components.evaluator.data import EvalData, References
 from components.evaluator.models import LoadedModel, load_model
 
 TRAIN, HELD_OUT, TEST, CODE = 2400, 300, 500, 16
@@ -167,6 +170,41 @@ def load(small):
     return from_uri
 
 
+EVALUATIONS = (evaluate_autoencoder, evaluate_diffusion, evaluate_gan)
+
+
+@pytest.fixture(scope="session")
+def yardsticks():
+    """``References``, made once for the same data, judge and config, gates aside: what they keep
+    depends on nothing else.
+    """
+    made: dict[tuple, References] = {}
+
+    def references(data: EvalData, judge: LoadedModel, config: EvaluatorConfig) -> References:
+        key = (id(data), judge.path, repr(dataclasses.replace(config, gates=Gates())))
+        if key not in made:
+            made[key] = References(data, judge, config)  # keeps data, so that its id stays its own
+        return made[key]
+
+    return references
+
+
+@pytest.fixture(scope="module")
+def shared_yardsticks(yardsticks):
+    """The evaluations of a module share ``yardsticks``, as a candidate and its champion do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in EVALUATIONS:
+            patch.setattr(module, "References", yardsticks)
+        yield
+
+
+@pytest.fixture
+def own_yardsticks(monkeypatch):
+    """Every evaluation of this test computes its ``References`` itself, as outside the tests."""
+    for module in EVALUATIONS:
+        monkeypatch.setattr(module, "References", References)
+
+
 @pytest.fixture(scope="session")
 def autoencoder_uri(data, save):
     """``build(broken, used)``: PCA as an autoencoder with ``used`` components; ``broken`` gives
@@ -180,6 +218,7 @@ def autoencoder_uri(data, save):
     mean = tf.constant(found.mean, tf.float32)
     vectors = tf.constant(found.vectors[:, :CODE], tf.float32)
 
+    @functools.cache
     def build(broken: bool = False, used: int = CODE) -> str:
         basis = vectors * tf.cast(tf.range(CODE) < used, tf.float32)
 
@@ -244,6 +283,7 @@ def gan_uri(digits_from, save):
     """``build(kind)``: a GAN whose generator hands out digits; its critic looks at brightness."""
     import tensorflow as tf
 
+    @functools.cache
     def build(kind: str) -> str:
         source = digits_from(kind)
 
@@ -280,6 +320,7 @@ def diffusion_uri(data, digits_from, save):
     vectors = tf.constant(found.vectors, tf.float32)
     values = tf.constant(found.values, tf.float32)
 
+    @functools.cache
     def build(kind: str) -> str:
         source = digits_from(kind)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from components.report.data import ModelReport, read_evaluation
 from components.report.topics import by_topic
 from trainer_modules.common.config import InputError
 
+pytestmark = pytest.mark.usefixtures("shared_yardsticks")
 EVALUATE = {
     "autoencoder": evaluate_autoencoder,
     "diffusion": evaluate_diffusion,
@@ -64,7 +66,9 @@ def judge(load, judge_uri):
 
 
 @pytest.fixture(scope="module")
-def evaluations(load, judge, data, config, autoencoder_uri, diffusion_uri, gan_uri):
+def evaluations(
+    load, judge, data, config, autoencoder_uri, diffusion_uri, gan_uri, shared_yardsticks
+):
     """One good evaluation of each model."""
     uris = {
         "autoencoder": autoencoder_uri(),
@@ -174,7 +178,11 @@ def test_other_data_is_told_from_digits_where_it_is_named(
     noise = np.random.default_rng(0).integers(0, 256, (60, 28, 28)).astype(np.uint8)
     write_idx(str(tmp_path / "t10k-images-idx3-ubyte"), noise)
     write_idx(str(tmp_path / "t10k-labels-idx1-ubyte"), np.zeros(60, np.uint8))
-    config = dataclasses.replace(config, anomaly_data=(str(tmp_path),), tsne_samples=50)
+    config = dataclasses.replace(
+        config,
+        anomaly_data=(str(tmp_path),),
+        **{"tsne_samples": 50, "noise_levels": (0.4,), "kmeans_seeds": 1},
+    )
     model = load("autoencoder", autoencoder_uri())
     found = evaluate_autoencoder(model, judge, data, config)
     assert found.figure("anomaly_other_auroc").value == 1.0
@@ -243,9 +251,11 @@ def test_codes_of_nan_are_refused_while_the_other_figures_stand(
 
 
 def test_the_champion_is_measured_on_the_same_images_where_a_gate_compares(
-    load, judge, data, config, gan_uri
+    load, judge, data, config, gan_uri, tmp_path
 ):
-    candidate, champion = load("gan", gan_uri("real")), load("gan", gan_uri("real"))
+    # A copy: images are drawn once for each path.
+    copy = shutil.copytree(gan_uri("real"), tmp_path / "champion")
+    candidate, champion = load("gan", gan_uri("real")), load("gan", str(copy))
     found = evaluate_gan(candidate, judge, data, config, champion)
     assert found.blessed
     assert found.champion.path == champion.path
@@ -294,9 +304,11 @@ def test_a_champion_whose_codes_are_nan_keeps_no_good_autoencoder_out(
     assert "could not be measured: signature encode gave" in found.gates[0].sentence
 
 
-def test_the_same_seed_gives_the_same_figures(load, judge, data, config, gan_uri):
-    uri = gan_uri("real")
-    first, second = (evaluate_gan(load("gan", uri), judge, data, config) for _ in range(2))
+def test_the_same_seed_gives_the_same_figures(
+    evaluations, load, judge, data, config, gan_uri, own_yardsticks
+):
+    uri, first = gan_uri("real"), evaluations["gan"]
+    second = evaluate_gan(load("gan", uri), judge, data, config)
     assert [f.value for f in first.figures] == [f.value for f in second.figures]
     assert [p.png for p in first.pictures] == [p.png for p in second.pictures]
     other = evaluate_gan(load("gan", uri), judge, data, dataclasses.replace(config, seed=5))

@@ -81,16 +81,16 @@ def judge(files, save):
     features = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(x))
     network = keras.Model(image, [keras.layers.Dense(10)(features), features])
     classifier = keras.Model(image, network.outputs[0])
-    rate = keras.optimizers.schedules.CosineDecay(2e-3, 5 * (SEEN // 128))
+    rate = keras.optimizers.schedules.CosineDecay(4e-3, 3 * (SEEN // 250))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     classifier.compile(keras.optimizers.Adam(rate), loss)
-    classifier.fit(images[:SEEN], labels[:SEEN], batch_size=128, epochs=5, verbose=0)
+    classifier.fit(images[:SEEN], labels[:SEEN], batch_size=250, epochs=3, verbose=0)
 
     return _load("judge", save_judge(save, network))
 
 
 @pytest.fixture(scope="module")
-def generators(files, digits, judge, save):
+def generators(files, digits, judge, save, shared_yardsticks):
     """``generators(kind)``: the evaluation of a GAN that draws in a known way."""
     import tensorflow as tf
 
@@ -133,7 +133,7 @@ def generators(files, digits, judge, save):
 
 
 @pytest.fixture(scope="module")
-def autoencoders(files, digits, judge, save):
+def autoencoders(files, digits, judge, save, shared_yardsticks):
     """``autoencoders(fault)``: the evaluation of a real, trained autoencoder with one fault."""
     import keras
     import tensorflow as tf
@@ -153,12 +153,14 @@ def autoencoders(files, digits, judge, save):
         ]
     )
     whole = keras.Sequential([keras.Input((28, 28, 1)), encoder, decoder])
-    whole.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, 4 * (SEEN // 128))
+    whole.compile(keras.optimizers.Adam(rate), "binary_crossentropy")
     rng = np.random.default_rng(1)
     clean = images[:SEEN]
-    for _ in range(8):  # half of the input is noisy, as in the trainer
-        noise = rng.normal(0, 0.4, clean.shape) * (rng.random((len(clean), 1, 1, 1)) < 0.5)
-        noisy = np.clip(clean + noise, 0, 1).astype("float32")
+    for _ in range(4):  # half of the input is noisy, as in the trainer
+        noise = rng.standard_normal(clean.shape, "float32")
+        noise *= np.float32(0.4) * (rng.random((len(clean), 1, 1, 1)) < 0.5)
+        noisy = np.clip(clean + noise, 0, 1)
         whole.fit(noisy, clean, batch_size=128, epochs=1, verbose=0)
     mean = tf.constant(clean.mean(axis=0))
     reach = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)  # Gaussian of two pixels
@@ -262,14 +264,15 @@ def test_a_sound_autoencoder_passes_the_same_gates(autoencoders):
 
 
 def test_evaluated_twice_metrics_json_is_the_same_but_for_the_seconds(
-    gan_uri, autoencoder_uri, data, judge_uri, small
+    gan_uri, autoencoder_uri, data, judge_uri, small, own_yardsticks
 ):
+    few = {"noise_levels": (0.4,), "tsne_samples": 100, "denoising_images": 50}
     judge = _load("judge", judge_uri)
     for name, uri, evaluate in (
         ("gan", gan_uri("real"), evaluate_gan),
         ("autoencoder", autoencoder_uri(), evaluate_autoencoder),
     ):
-        config = dataclasses.replace(small, gates=QUICK.gates)
+        config = dataclasses.replace(small, gates=QUICK.gates, **few)
         champion = _load(name, uri)
         written = []
         for _ in range(2):

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from components.evaluator import classifier_parts
 from components.evaluator.catalogue import LABEL_SHARES
 from components.evaluator.classifier_parts import augmentation_part
 from components.evaluator.data import References, read_eval_data
@@ -22,8 +23,8 @@ from components.evaluator.process_pictures import (
 
 
 @pytest.fixture(scope="module")
-def references(data, judge_uri, load, small):
-    return References(data, load("judge", judge_uri), small)
+def references(data, judge_uri, load, small, yardsticks):
+    return yardsticks(data, load("judge", judge_uri), small)
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +108,9 @@ def test_held_out_images_are_read_from_the_eval_split(examples_uri, data):
 
 @pytest.mark.slow
 def test_augmentation_is_measured_on_demand_with_the_labels_it_is_given(
-    gan_uri, load, data, judge_uri, small
+    gan_uri, load, data, judge_uri, small, monkeypatch
 ):
+    monkeypatch.setattr(classifier_parts, "_DRAWS", 2)  # of three: each trains six networks
     judge, model = load("judge", judge_uri), load("gan", gan_uri("real"))
     part = augmentation_part(Samples({}))
     with pytest.raises(NotRun, match=DEEP_ONLY):
