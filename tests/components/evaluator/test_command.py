@@ -99,9 +99,9 @@ def test_the_newest_trained_model_is_measured_and_nothing_served_is_changed(
     outputs.run("20261124-100000", gan=gan_uri("collapsed"))
     outputs.run("20261124-110000", gan=good)
     outputs.run("20261124-120000")  # ended before a model was trained
-    outputs.serve("7", gan_uri("real"))
+    outputs.serve("7", str(shutil.copytree(good, tmp_path / "champion")))
     before = sorted(outputs.serving.rglob("*"))
-    result = outputs.evaluate("-o", str(tmp_path / "found"), "--deep")
+    result = outputs.evaluate("-o", str(tmp_path / "found"))
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[-1] == str(tmp_path / "found")
@@ -135,15 +135,29 @@ def test_a_refused_model_gives_exit_code_3_and_its_folder_lies_with_the_runs(out
     assert json.loads((folder / "gan" / "metrics.json").read_text())["blessed"] is False
 
 
-def test_a_model_that_is_itself_in_serving_is_compared_with_nothing(outputs, gan_uri):
+def test_a_model_in_serving_is_compared_with_nothing_by_the_settings_of_the_profile_named(
+    outputs, gan_uri, tmp_path
+):
     uri = gan_uri("real")
     outputs.run("20261124-100000", gan=uri)
     outputs.serve("7", uri)
-    result = outputs.evaluate("gan")
+    arguments = ("--profile", "full", "--run", "20261124-100000", "-o", str(tmp_path / "found"))
+    result = outputs.evaluate("gan", *arguments)
     assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("Profile full: gan of run")
     assert "gan of run 20261124-100000, which is itself the one in serving: approved." in (
         result.stdout
     )
+
+
+def test_deep_asks_for_what_is_left_out_otherwise(outputs, gan_uri, tmp_path):
+    """The generator gives NaN, which that measurement meets as soon as it is run at all."""
+    outputs.run("20261124-100000", gan=gan_uri("broken"))
+    result = outputs.evaluate("--deep", "-o", str(tmp_path / "found"))
+    assert result.returncode == 3, result.stderr
+    notes = json.loads((tmp_path / "found" / "gan" / "metrics.json").read_text())["notes"]
+    [note] = [note for note in notes if note.startswith("augmentation: ")]
+    assert note.startswith("augmentation: signature generate gave")
 
 
 @pytest.mark.parametrize(
@@ -174,10 +188,3 @@ def test_without_runs_it_says_how_to_begin(tmp_path):
         cwd=ROOT,
     )
     assert result.returncode == 2 and "inkwell run" in result.stderr
-
-
-def test_settings_are_those_of_another_profile_where_one_is_named(outputs, gan_uri, tmp_path):
-    outputs.run("20261124-100000", gan=gan_uri("real"))
-    result = outputs.evaluate("--profile", "full", "--run", "20261124-100000", "-o", str(tmp_path))
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("Profile full: gan of run")

@@ -51,11 +51,16 @@ def run_node(tmp_path, judge_uri, examples_uri, small):
     return run
 
 
-def test_a_good_model_is_blessed_in_file_and_properties(run_node, gan_uri, tmp_path):
+def test_a_good_model_is_blessed_in_file_and_properties_and_tfx_itself_reads_it(
+    run_node, gan_uri, tmp_path
+):
+    from tfx.components.util import model_utils
+
     uri = gan_uri("real")
     _, blessing = run_node(uri)
     assert [path.name for path in (tmp_path / "blessing").iterdir()] == ["BLESSED"]
     assert blessing.get_int_custom_property("blessed") == 1
+    assert model_utils.is_model_blessed(blessing)
     assert blessing.get_string_custom_property("current_model") == uri
     assert blessing.get_string_custom_property("reason") == "All 2 gates passed."
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
@@ -68,13 +73,6 @@ def test_a_good_model_is_blessed_in_file_and_properties(run_node, gan_uri, tmp_p
             assert picture.format == "PNG"
     for table in metrics["tables"]:
         assert {len(row) for row in table["rows"]} == {len(table["columns"])}
-
-
-def test_tfx_itself_reads_the_blessing(run_node, gan_uri):
-    from tfx.components.util import model_utils
-
-    _, blessing = run_node(gan_uri("real"))
-    assert model_utils.is_model_blessed(blessing)
 
 
 def test_a_collapsed_model_is_not_blessed_and_the_reason_is_told(run_node, gan_uri, tmp_path):
