@@ -55,7 +55,9 @@ def run_line(line: str, served: Served, folder: Path) -> str:
         command, *arguments = shlex.split(line, comments=True)
         assert command == "inkwell"
         if arguments[0] == "serve":  # runs already; the options must be right
-            done = inkwell(*arguments, "--serving", str(folder / "empty"))
+            empty = folder / "empty"
+            empty.mkdir(exist_ok=True)
+            done = inkwell(*arguments, "--serving", str(empty))
             assert done.returncode == 2 and "There is no model in" in done.stderr
             return ""
         if arguments[0] in WITH_SERVING:
