@@ -40,7 +40,7 @@ class Group(_PlainHelp, TyperGroup):
 
 
 def _words_for_value(param, ctx) -> str:
-    """What stands beside an option; nothing beside a flag, nor beside an argument's own name."""
+    """What follows an option's name; nothing for a flag or an argument."""
     if not isinstance(param, TyperOption) or param.is_flag:
         return ""
     return param.metavar or param.name.upper()

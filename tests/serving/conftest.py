@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import socket
 import subprocess
 import sys
@@ -23,6 +24,29 @@ def inkwell(*arguments: str, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
     options = {"cwd": ROOT} | options
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+@contextlib.contextmanager
+def model_server(*flags: str) -> Iterator[tuple[str, str]]:
+    """A model server of its own on free ports; its gRPC and REST addresses."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
+            *("--stop_at_end_of_stdin", *flags),
+        ],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        found = re.search(r"at (\S+), REST at (\S+)$", line)
+        assert found, line
+        yield found[1], found[2]
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 @dataclasses.dataclass(frozen=True)

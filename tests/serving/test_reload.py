@@ -5,11 +5,8 @@ A SavedModel is a program: its warm-up requests run while it loads, as the user 
 
 from __future__ import annotations
 
-import contextlib
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -20,31 +17,15 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
 from serving.model_server.grpc_client import GrpcClient, predict_request
+from tests.serving.conftest import model_server
 from tests.serving.test_model_server import INVALID, ROOT, TIMEOUT, failure
 from tests.serving.toy_model import save_toy
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 
 
-@contextlib.contextmanager
-def serving(base: Path, *flags: str) -> Iterator[tuple[str, str]]:
-    """A server of ``base`` under the name toy; its gRPC and REST addresses."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
-            *("--model_name=toy", f"--model_base_path={base}", "--stop_at_end_of_stdin", *flags),
-        ],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = process.stdout.readline()
-        yield re.search(r"at (\S+), REST at (\S+)$", line).groups()
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
+def flags_of(base: Path) -> list[str]:
+    return ["--model_name=toy", f"--model_base_path={base}"]
 
 
 def reload_of(path: Path, name: str = "other") -> model_management_pb2.ReloadConfigRequest:
@@ -91,7 +72,7 @@ def hostile(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_reload_is_off_unless_a_flag_allows_it(served, hostile):
     folder, trace = hostile
-    with serving(served) as (address, _), GrpcClient(address, "other") as client:
+    with model_server(*flags_of(served)) as (address, _), GrpcClient(address, "other") as client:
         call = client.models.HandleReloadConfigRequest
         assert failure(call, reload_of(folder), timeout=TIMEOUT) == (
             DENIED,
@@ -119,7 +100,10 @@ def test_only_models_below_the_directory_are_loaded(served, hostile, tmp_path):
         *(root / ".." / "hostile", root / "inside" / ".." / "inside", Path("inside")),
     ]
     flag = f"--reload_config_root={root}"
-    with serving(served, flag) as (address, rest), GrpcClient(address, "other") as client:
+    with (
+        model_server(*flags_of(served), flag) as (address, rest),
+        GrpcClient(address, "other") as client,
+    ):
         call = client.models.HandleReloadConfigRequest
         for path in outside:
             code, text = failure(call, reload_of(path), timeout=TIMEOUT)

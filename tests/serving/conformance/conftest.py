@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,8 +14,7 @@ import pytest
 
 from serving.model_server.grpc_client import GrpcClient
 from tests.serving.conformance import model
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.serving.conftest import model_server
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,22 +57,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(f"{found[1]}:{found[2]}", f"http://{found[1]}:{found[3]}")
         return
     store = model.write_store(tmp_path_factory.mktemp("conformance"))
-    command = [sys.executable, "-m", "serving.model_server", *model.flags(store)]
-    process = subprocess.Popen(
-        [*command, "--port=0", "--rest_api_port=0", "--stop_at_end_of_stdin"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = process.stdout.readline()
-        found = re.search(r"at (\S+), REST at (\S+)$", line)
-        assert found, line
-        yield Server(found[1], f"http://{found[2]}")
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
+    with model_server(*model.flags(store)) as (grpc_address, rest_address):
+        yield Server(grpc_address, f"http://{rest_address}")
 
 
 @pytest.fixture(scope="session")
