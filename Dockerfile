@@ -57,6 +57,7 @@ RUN --mount=type=cache,target=/var/cache/uv \
 FROM base AS app
 WORKDIR /app
 COPY data/mnist data/mnist
+COPY core core
 COPY serving serving
 COPY trainer_modules trainer_modules
 COPY components components

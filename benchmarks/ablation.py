@@ -36,9 +36,9 @@ from benchmarks.train_models import (
     gan_draw,
     train_judge,
 )
+from core.config import InputError, require
 from pipeline.config import RunConfig, load_config
 from pipeline.profiles import profile_names
-from trainer_modules.common.config import InputError, require
 from trainer_modules.diffusion.sampler import ETA
 
 

@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from trainer_modules.common.data import Digits
+from core.digits import Digits
 from trainer_modules.gan.model import Side
 
 _LATENT = 100

@@ -28,9 +28,9 @@ from components.evaluator.memorisation import copying
 from components.evaluator.models import load_model
 from components.evaluator.neighbours import k_nearest
 from components.evaluator.precision_recall import manifolds
-from components.evaluator.run import SERVING
 from components.idx_example_gen.idx import read_idx_pair
-from trainer_modules.common.config import InputError
+from core.artifacts import SAVED_MODEL_DIR
+from core.config import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT, PAIRS, COPIES, SEED = 5000, 5000, 1000, 1
@@ -167,7 +167,7 @@ def _scaled(pixels: np.ndarray) -> np.ndarray:
 
 def judge_of(path: Path) -> Judge:
     """The judge in the Model artifact ``path``."""
-    model = load_model("judge", path / SERVING, 500)
+    model = load_model("judge", path / SAVED_MODEL_DIR, 500)
 
     def judge(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outputs = model.run("serving_default", image=images)

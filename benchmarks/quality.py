@@ -41,9 +41,9 @@ from benchmarks.train_models import (
 from benchmarks.train_speed import caption, product_gflops
 from components.evaluator.denoising import add_noise
 from components.evaluator.reconstruction import pixel_statistics, psnr, ssim
+from core.config import InputError, require
 from pipeline.config import RunConfig, load_config
 from pipeline.profiles import profile_names
-from trainer_modules.common.config import InputError, require
 from trainer_modules.common.training import save_grid
 
 _STAGES = ("judge", "autoencoder", "finetune_autoencoder", "diffusion", "finetune_diffusion", "gan")

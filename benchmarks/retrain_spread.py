@@ -32,12 +32,12 @@ from rich.console import Console
 from benchmarks.pipeline import machine
 from benchmarks.scaling import markdown, table
 from components.evaluator.config import Gate
+from core.config import InputError, require
 from pipeline.config import RunConfig, load_config
 from pipeline.plan import PIPELINE_NAME
 from pipeline.profiles import profile_names
 from pipeline.results import MODELS
 from pipeline.workspace import absolute, make_directory
-from trainer_modules.common.config import InputError, require
 
 # (part of the configuration, function that trains it), in the order of the pipeline.
 STAGES = {

@@ -299,7 +299,7 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
 
 @contextlib.contextmanager
 def _plain_server(serving: Path, model: str) -> Iterator[tuple[psutil.Process, int]]:
-    from serving.model_server.versions import newest_version
+    from serving.versions import newest_version
 
     [port] = free_ports(1)
     with tempfile.TemporaryDirectory() as folder:

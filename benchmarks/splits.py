@@ -13,7 +13,7 @@ import numpy as np
 
 from components.idx_example_gen.encode import choose_eval
 from components.idx_example_gen.idx import read_idx_pair
-from trainer_modules.common.data import Digits
+from core.digits import Digits
 
 
 @dataclasses.dataclass(frozen=True)

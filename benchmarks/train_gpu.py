@@ -25,9 +25,9 @@ from benchmarks.scaling import markdown, table
 from benchmarks.splits import Splits, read_splits
 from benchmarks.train_models import Work, train_all
 from benchmarks.train_speed import MODELS, caption, measure, product_gflops
+from core.config import InputError
 from pipeline.config import RunConfig, load_config
 from pipeline.profiles import profile_names
-from trainer_modules.common.config import InputError
 
 _TITLES = ["model", "work", "figures on test images", "seconds", "images / s", "share of product"]
 

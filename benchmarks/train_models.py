@@ -36,10 +36,10 @@ from components.evaluator.reconstruction import (
     squared_error,
     ssim,
 )
+from core.digits import Digits
 from pipeline.config import RunConfig
 from trainer_modules.autoencoder import train as autoencoder
 from trainer_modules.autoencoder.model import build_decoder, build_encoder
-from trainer_modules.common.data import Digits
 from trainer_modules.common.precision import FLOAT32, recast
 from trainer_modules.common.training import History, freeze_all_but, save_grid, steps_per_epoch
 from trainer_modules.diffusion import train as diffusion

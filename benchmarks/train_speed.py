@@ -41,13 +41,13 @@ from benchmarks.flops import (
 from benchmarks.pipeline import machine
 from benchmarks.scaling import markdown, table
 from benchmarks.splits import Splits, read_splits
+from core.config import InputError, require
+from core.digits import Digits
 from pipeline.config import RunConfig, load_config
 from pipeline.profiles import profile_names
 from trainer_modules.autoencoder import train as autoencoder
 from trainer_modules.autoencoder.model import build_decoder, build_encoder
 from trainer_modules.common import distribution
-from trainer_modules.common.config import InputError, require
-from trainer_modules.common.data import Digits
 from trainer_modules.common.precision import recast
 from trainer_modules.diffusion import train as diffusion
 from trainer_modules.diffusion.model import DiffusionTrainer, build_network

@@ -248,8 +248,8 @@ def submit(
         import tempfile
         from pathlib import Path
 
+        from core.config import require
         from pipeline import kubeflow_client as kfp
-        from trainer_modules.common.config import require
 
         options = [profile, data, set_, cluster, images]
         require(
@@ -292,7 +292,7 @@ def report(
             import webbrowser
 
             if not webbrowser.open(f"file://{path}"):
-                from trainer_modules.common.config import InputError
+                from core.config import InputError
 
                 raise InputError(f"No browser could be started; open {path} in one yourself.")
 
@@ -358,9 +358,9 @@ def _print_plan(config: RunConfig) -> None:
 def _newest_report(output: str) -> str:
     from pathlib import Path
 
+    from core.config import InputError
     from pipeline.results import load_results
     from pipeline.workspace import check_exists, spelled_out
-    from trainer_modules.common.config import InputError
 
     check_exists(output, _OUTPUT, "the one of the runs with --output")
     for result in reversed(load_results(Path(output))):

@@ -49,8 +49,8 @@ def _words_for_value(param, ctx) -> str:
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
     """A user's mistake is one sentence and exit code 2."""
+    from core.config import InputError
     from serving.errors import ServingError
-    from trainer_modules.common.config import InputError
 
     try:
         yield

@@ -67,13 +67,13 @@ def evaluate(
     with user_errors():
         import json
 
+        from core.config import InputError
         from pipeline import evaluations, summary
         from pipeline.config import load_config
         from pipeline.failures import explain
         from pipeline.results import CRASHED, INTERRUPTED, NOT_APPROVED, OK
         from pipeline.screen import say
         from pipeline.workspace import absolute, make_directory
-        from trainer_modules.common.config import InputError
 
         overrides = [*(set_ or []), f"output_dir={json.dumps(output)}"]
         if deep:

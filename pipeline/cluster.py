@@ -12,9 +12,9 @@ import json
 import re
 from pathlib import Path
 
+from core.config import InputError, from_dict, require
 from pipeline.config import merge, read_yaml
 from pipeline.plan import NODES, TRAINERS
-from trainer_modules.common.config import InputError, from_dict, require
 
 DEFAULT_CLUSTER = Path(__file__).with_name("cluster.yaml")
 IMAGE_DATA_DIR = "/app/data/mnist"  # where the images carry the checkout's data/mnist

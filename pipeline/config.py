@@ -20,11 +20,11 @@ import yaml
 from components.evaluator.config import EvaluatorConfig
 from components.idx_example_gen.config import DataConfig
 from components.serving_check.config import ServingCheckConfig
+from core.config import InputError, from_dict, require
 from pipeline import profiles
 from pipeline.profiles import DEFAULT_PROFILE, profile_names
 from pipeline.results import MODELS
 from trainer_modules.autoencoder.config import AutoencoderConfig, AutoencoderFinetuneConfig
-from trainer_modules.common.config import InputError, from_dict, require
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.gan.config import GanConfig
 from trainer_modules.judge.config import JudgeConfig

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.config import require
 from pipeline.config import RunConfig
 from pipeline.plan import PIPELINE_NAME
 from pipeline.results import MODELS, ModelResult, RunResult, load_results, read_gate
 from pipeline.workspace import spelled_out, temporary_folder
-from trainer_modules.common.config import require
 
 if TYPE_CHECKING:
     from components.evaluator.results import Evaluation
@@ -155,11 +155,12 @@ def model_result(evaluation: Evaluation) -> ModelResult:
 
 def is_served(candidate: Candidate, serving_dir: str) -> bool:
     """Whether the champion is this very model, pushed: nothing to compare with."""
-    from components.evaluator.models import find_champion
-    from components.report.data import read_json
+    from core.artifacts import read_json
+    from serving.releases import served_version
+    from serving.versions import LINEAGE_FILE, extra_file
 
-    champion = find_champion(serving_dir, candidate.model)
-    lineage = read_json(champion / "assets.extra" / "lineage.json") if champion else None
+    champion = served_version(serving_dir, candidate.model)
+    lineage = read_json(extra_file(champion, LINEAGE_FILE)) if champion else None
     return bool(lineage) and lineage.get("model_uri") == candidate.model_uri
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trainer_modules.common.config import DivergedError, InputError
+from core.config import DivergedError, InputError
 
 _MAX_LENGTH = 300
 # What traceback.format_exc ends with, then what Beam adds to every message.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("components", "serving", "trainer_modules")
+OURS = ("components", "core", "serving", "trainer_modules")
 
 
 def stamp_code(component: Any, *modules: str) -> Any:

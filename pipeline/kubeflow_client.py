@@ -30,13 +30,13 @@ import yaml
 from rich.console import Console
 
 from components.idx_example_gen.idx import digest
+from core.config import InputError, from_dict, require
 from pipeline.config import RunConfig
 from pipeline.kubeflow_spec import CONFIG_VARIABLE, DATA_FINGERPRINT, DATA_URI
 from pipeline.plan import NODES
 from pipeline.progress import CACHED, DONE, FAILED, NOT_RUN, RUNNING, Board, make_display
 from pipeline.results import CRASHED, INTERRUPTED, OK, NodeResult
 from pipeline.screen import say
-from trainer_modules.common.config import InputError, from_dict, require
 
 PIPELINE = "inkwell"
 TOKEN_VARIABLE, COOKIES_VARIABLE = "INKWELL_KFP_TOKEN", "INKWELL_KFP_COOKIES"

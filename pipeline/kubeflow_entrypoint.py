@@ -22,7 +22,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from components.origin import ORIGIN_PROPERTY
+from core.config import InputError, from_dict
+from core.origin import ORIGIN_PROPERTY
 from pipeline.config import RunConfig, override
 from pipeline.kubeflow_spec import (
     CONFIG_VARIABLE,
@@ -34,7 +35,6 @@ from pipeline.kubeflow_spec import (
     THRESHOLDS,
 )
 from pipeline.local_runner import set_environment
-from trainer_modules.common.config import InputError, from_dict
 
 if TYPE_CHECKING:
     from kfp.pipeline_spec import pipeline_spec_pb2 as pb

@@ -17,13 +17,13 @@ from typing import Any
 import yaml
 
 from components.idx_example_gen.idx import digest
+from core.config import InputError, require
 from pipeline import kubeflow_spec
 from pipeline.cluster import IMAGE_DATA_DIR, Cluster, check_data_uri, load_cluster
 from pipeline.config import RunConfig, check_gates, load_config
 from pipeline.local_runner import set_environment
 from pipeline.plan import NODES
 from pipeline.quiet import output_to
-from trainer_modules.common.config import InputError, require
 
 ENTRYPOINT = ["python", "-m", "pipeline.kubeflow_entrypoint"]
 _CHECKOUT_DATA = Path(__file__).resolve().parents[1] / "data" / "mnist"

@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from core.config import InputError
 from pipeline.cluster import Cluster
-from trainer_modules.common.config import InputError
 
 Spec = dict[str, Any]
 

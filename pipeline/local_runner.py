@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core.config import InputError
 from pipeline.config import RunConfig
 from pipeline.failures import explain
 from pipeline.progress import CACHED, DONE, FAILED, INTERRUPTED, NOT_RUN, Board, make_display
@@ -26,7 +27,6 @@ from pipeline.results import Failure, NodeResult, RunResult, save_result
 from pipeline.screen import Screen
 from pipeline.watch import Watch, interrupted_by
 from pipeline.workspace import absolute, lock, make_directory, new_run_id, temporary_folder
-from trainer_modules.common.config import InputError
 
 
 class StartError(RuntimeError):

@@ -12,9 +12,10 @@ from typing import Any
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from components.evaluator.models import find_champion
-from components.report.data import read_json
+from core.artifacts import METRICS_FILE, read_json
 from pipeline.results import MODELS, ModelResult, read_gate
+from serving.releases import served_version
+from serving.versions import LINEAGE_FILE, extra_file
 
 SHORT = {"autoencoder": "ae", "diffusion": "diffusion", "gan": "gan"}  # in node ids
 _PAGE = "index.html"
@@ -73,12 +74,12 @@ class RunMetadata:
         for artifact in self._live("PushedModel"):
             properties = artifact.custom_properties
             destination = Path(properties["pushed_destination"].string_value)
-            if properties["pushed"].int_value and destination != find_champion(
+            if properties["pushed"].int_value and destination != served_version(
                 destination.parent.parent, destination.parent.name
             ):
                 stale.append(artifact)
         for artifact in self._live("ModelEvaluation"):
-            metrics = read_json(Path(artifact.uri) / "metrics.json")
+            metrics = read_json(Path(artifact.uri) / METRICS_FILE)
             if metrics and not _met_champion(metrics, artifact.uri, serving_dir):
                 stale.append(artifact)
         for artifact in stale:
@@ -107,7 +108,7 @@ class RunMetadata:
         blessing = self.output(run_id, f"evaluate-{short}", "blessing")
         infra = self.output(run_id, f"serving-check-{short}", "blessing")
         pushed = self.output(run_id, f"push-{short}", "pushed_model")
-        metrics = read_json(Path(evaluation.uri) / "metrics.json") if evaluation else None
+        metrics = read_json(Path(evaluation.uri) / METRICS_FILE) if evaluation else None
         return ModelResult(
             name=name,
             gates=[read_gate(gate) for gate in (metrics or {}).get("gates", [])],
@@ -122,11 +123,11 @@ class RunMetadata:
 
 def _met_champion(metrics: dict[str, Any], evaluation_uri: str, serving_dir: Path) -> bool:
     """Whether the evaluation met the champion of now, or made it."""
-    champion = find_champion(serving_dir, metrics["model"])
+    champion = served_version(serving_dir, metrics["model"])
     met = metrics.get("champion")
     if champion is None:
         return met is None
-    lineage = read_json(champion / "assets.extra" / "lineage.json") or {}
+    lineage = read_json(extra_file(champion, LINEAGE_FILE)) or {}
     if lineage.get("evaluation_uri") == evaluation_uri:
         return True
     return met is not None and met["version"] == champion.name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 PIPELINE_NAME = "inkwell"
 NODES: dict[str, tuple[str, ...]] = {

@@ -16,8 +16,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from core.progress import Progress
 from pipeline.screen import say
-from trainer_modules.common.progress import Progress
 
 WAITING, RUNNING, DONE, CACHED, FAILED, NOT_RUN = (
     "waiting",

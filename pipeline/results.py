@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainer_modules.common.config import from_dict
+from core.config import from_dict
 
 MODELS = ("autoencoder", "diffusion", "gan")
 OK, CRASHED, USER_ERROR, NOT_APPROVED, INTERRUPTED = 0, 1, 2, 3, 130

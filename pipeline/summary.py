@@ -22,7 +22,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from components.report.data import read_json
+from core.artifacts import read_json
 from pipeline.config import RunConfig
 from pipeline.progress import CACHED, DONE, STYLES, duration
 from pipeline.results import (
@@ -36,8 +36,8 @@ from pipeline.results import (
     RunResult,
 )
 from pipeline.screen import say
-from serving.model_server.versions import list_versions
 from serving.releases import Release
+from serving.versions import LINEAGE_FILE, METRICS_FILE, extra_file, list_versions
 
 if TYPE_CHECKING:
     from components.evaluator.results import Evaluation
@@ -274,7 +274,7 @@ def served_versions(serving_dir: Path) -> list[ServedVersion]:
     for model in MODELS:
         paths = [version.path for version in list_versions(serving_dir / model)]
         for path in paths:
-            metrics = read_json(path / "assets.extra" / "metrics.json")
+            metrics = read_json(extra_file(path, METRICS_FILE))
             found.append(
                 ServedVersion(
                     model=model,
@@ -324,7 +324,7 @@ def models_table(
 
 def _pushed(version: Path) -> str:
     """When the version was pushed, in local time: from its lineage, which a copy keeps."""
-    lineage = read_json(version / "assets.extra" / "lineage.json") or {}
+    lineage = read_json(extra_file(version, LINEAGE_FILE)) or {}
     if "pushed_at" in lineage:
         moment = datetime.datetime.fromisoformat(lineage["pushed_at"]).astimezone()
     else:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from trainer_modules.common.progress import LOGGER as PROGRESS
+from core.progress import LOGGER as PROGRESS
 
 # TFX tells of nodes in these two log records alone (tfx/orchestration/local/local_dag_runner.py).
 _STARTED, _FINISHED = "Component %s is running.", "Component %s is finished."

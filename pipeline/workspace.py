@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.config import InputError, require
 from pipeline.config import RunConfig
-from trainer_modules.common.config import InputError, require
 
 
 def absolute(config: RunConfig) -> RunConfig:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from serving.errors import ServingError
-from serving.model_server.versions import list_versions
+from serving.versions import list_versions
 
 RELEASES_FILE = "releases.json"
 CONFIG_FILE = "models.config"
@@ -70,6 +70,17 @@ def read_releases(serving_dir: Path) -> dict[str, Release]:
             "newest version of every model."
         ) from None
     return found
+
+
+def served_version(serving_dir: str | Path, model: str) -> Path | None:
+    """Directory of the version of ``model`` that clients get: the one labelled stable, or the
+    newest, the largest number; None where there is no version.
+
+    A version under another name is one that is still being copied, and does not count.
+    """
+    versions = {v.number: v.path for v in list_versions(Path(serving_dir) / model)}
+    stable = read_releases(Path(serving_dir)).get(model, Release()).stable
+    return versions.get(stable) or versions.get(max(versions, default=-1))
 
 
 def kept_versions(serving_dir: Path, model: str) -> set[int]:

@@ -23,7 +23,7 @@ from components.data_gate.schema import (
     without_image,
 )
 from components.idx_example_gen import encode, idx, scalars, storage
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 if TYPE_CHECKING:
     import numpy as np

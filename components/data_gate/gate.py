@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from components.data_gate.hints import explain
 from components.data_gate.schema import UNKNOWN_MAX_LABEL, label_domain
 from components.idx_example_gen.encode import EVAL_BUCKETS, TRAIN_BUCKETS
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from google.protobuf import text_format
 
 from components.idx_example_gen import idx, storage
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import schema_pb2

@@ -18,8 +18,8 @@ from components.evaluator.models import LoadedModel, NotRun
 from components.evaluator.parts import Measured, Part
 from components.evaluator.results import Picture, Table
 from components.idx_example_gen import idx
-from trainer_modules.common.config import InputError
-from trainer_modules.common.progress import report
+from core.config import InputError
+from core.progress import report
 
 _MEMBERS = 10  # images shown per kind
 

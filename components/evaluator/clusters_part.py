@@ -24,7 +24,7 @@ from components.evaluator.data import References
 from components.evaluator.models import LoadedModel
 from components.evaluator.parts import Measured, Part
 from components.evaluator.results import Picture, Table
-from serving.playground import CLUSTERS_FILE
+from serving.versions import CLUSTERS_FILE
 
 _MEMBERS = 10  # images shown per cluster
 _SCORES = ("accuracy", "nmi", "ari")

@@ -10,7 +10,7 @@ import dataclasses
 import math
 
 from components.evaluator.catalogue import MODELS, catalogue
-from trainer_modules.common.config import require
+from core.config import require
 from trainer_modules.common.export import MAX_COUNT
 
 

@@ -33,7 +33,7 @@ from components.evaluator.inception_score import (
 from components.evaluator.kid import kid
 from components.evaluator.models import LoadedModel
 from components.evaluator.neighbours import k_nearest
-from trainer_modules.common.data import read_digits
+from core.digits import read_digits
 
 
 @dataclasses.dataclass(frozen=True)

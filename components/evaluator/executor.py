@@ -10,7 +10,7 @@ from tfx.types import artifact_utils
 
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.run import blessing_properties, evaluate, write_blessing
-from trainer_modules.common.config import from_dict
+from core.config import from_dict
 
 
 class Executor(base_executor.BaseExecutor):

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer_modules.common.config import InputError
-from trainer_modules.common.progress import report
+from core.config import InputError
+from core.progress import report
 
 SIZE, FEATURES = 299, 2048
 DOWNLOAD = "imagenet"  # instead of a file: Keras fetches its own weights

@@ -19,10 +19,9 @@ from components.evaluator.data import References
 from components.evaluator.models import LoadedModel
 from components.evaluator.parts import Measured, Part, mean_figures
 from components.evaluator.results import Picture
-from trainer_modules.common.progress import report
+from core.artifacts import MAP_FILE, MAP_SPRITE
+from core.progress import report
 
-MAP_FILE = "tsne.json"
-SPRITE_FILE = "figures/tsne_sprite.png"
 _COLUMNS = 64  # images in a row of the sprite
 _GREYS = 16  # half a byte per pixel: half the size, and no difference to the eye at 28 pixels
 _DOCUMENT_POINTS = 4000  # the first ones, in random order: what a page can load and draw
@@ -65,7 +64,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     )
     shown = min(len(points), _DOCUMENT_POINTS)
     thumbnails = Picture(
-        SPRITE_FILE,
+        MAP_SPRITE,
         "Images of the map",
         f"The images behind the first {shown:,} points of the map, {_COLUMNS} to a row.",
         sprite(images[:shown]),

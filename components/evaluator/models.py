@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.model_server.versions import list_versions
-from serving.releases import Release, read_releases
-from trainer_modules.common.config import InputError
-from trainer_modules.common.progress import report
+from core.config import InputError
+from core.progress import report
 
 
 class NotFinite(ValueError):
@@ -134,14 +132,3 @@ def load_model(name: str, path: str | Path, batch_size: int) -> LoadedModel:
         first = str(error).splitlines()[0]
         raise InputError(f"The SavedModel of {name} in {path} cannot be loaded: {first}") from error
     return LoadedModel(name, str(path), handle, batch_size)
-
-
-def find_champion(serving_dir: str | Path, model: str) -> Path | None:
-    """Directory of the version of ``model`` that clients get: the one labelled stable, or the
-    newest, the largest number; None where there is no version.
-
-    A version under another name is one that is still being copied, and does not count.
-    """
-    versions = {v.number: v.path for v in list_versions(Path(serving_dir) / model)}
-    stable = read_releases(Path(serving_dir)).get(model, Release()).stable
-    return versions.get(stable) or versions.get(max(versions, default=-1))

@@ -19,7 +19,7 @@ from components.evaluator.data import EvalData, References
 from components.evaluator.models import DEEP_ONLY, LoadedModel, NotRun
 from components.evaluator.parts import Measured, Part
 from components.evaluator.results import Table
-from trainer_modules.common.progress import report
+from core.progress import report
 
 _STEPS, _BATCH, _RATE, _CHANNELS = 400, 64, 2e-3, 16  # of the small network
 _TRAIN_IMAGES = 8000  # at most, per network

@@ -24,7 +24,7 @@ from components.evaluator.data import References
 from components.evaluator.gates import check_gate, failed_threshold
 from components.evaluator.models import LoadedModel, NotFinite, NotRun
 from components.evaluator.results import Champion, Evaluation, Figure, Picture, Table
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 LOGGER = logging.getLogger(__name__)
 

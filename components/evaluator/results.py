@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-FILE = "metrics.json"
+from core.artifacts import METRICS_FILE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
         text = json.dumps(_finite(document), ensure_ascii=False, allow_nan=False)
         (folder / name).write_text(text + "\n", encoding="utf-8")
     text = json.dumps(evaluation.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:

@@ -11,13 +11,14 @@ from components.evaluator.data import read_eval_data
 from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
 from components.evaluator.evaluate_diffusion import evaluate_diffusion
 from components.evaluator.evaluate_gan import evaluate_gan
-from components.evaluator.models import LoadedModel, find_champion, load_model
+from components.evaluator.models import LoadedModel, load_model
 from components.evaluator.parts import champion_error
 from components.evaluator.results import Evaluation, write_evaluation
-from trainer_modules.common.config import InputError, require
+from core.artifacts import SAVED_MODEL_DIR
+from core.config import InputError, require
+from serving.releases import served_version
 
 LOGGER = logging.getLogger(__name__)
-SERVING = "Format-Serving"  # folder of the SavedModel in a Model artifact
 _EVALUATE = {
     "autoencoder": evaluate_autoencoder,
     "diffusion": evaluate_diffusion,
@@ -50,9 +51,9 @@ def evaluate(
     """
     require(model_name in MODELS, f"There is no model {model_name}; known are {', '.join(MODELS)}.")
     data = read_eval_data(examples_uri)
-    judge = load_model("judge", Path(judge_uri) / SERVING, config.batch_size)
-    model = load_model(model_name, Path(model_uri) / SERVING, config.batch_size)
-    place = find_champion(serving_dir, model_name) if serving_dir else None
+    judge = load_model("judge", Path(judge_uri) / SAVED_MODEL_DIR, config.batch_size)
+    model = load_model(model_name, Path(model_uri) / SAVED_MODEL_DIR, config.batch_size)
+    place = served_version(serving_dir, model_name) if serving_dir else None
     champion = _load_champion(model_name, place, config.batch_size) if place else None
     LOGGER.info("Champion of %s: %s", model_name, place or "none yet")
     evaluation = _EVALUATE[model_name](model, judge, data, config, champion)

@@ -23,7 +23,7 @@ from typing import BinaryIO
 import numpy as np
 
 from components.idx_example_gen import storage
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 SIDE = 28
 FILE_PREFIX = {"train": "train", "test": "t10k"}

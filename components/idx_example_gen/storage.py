@@ -9,7 +9,7 @@ import os
 import posixpath
 from typing import BinaryIO
 
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 
 def join(data_dir: str, name: str) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 from components.model_card.content import UNKNOWN, Card, Facts, Grid, Section
 from components.model_card.results import analyses, overview, title_of
 from components.model_card.words import ETHICS, OUT_OF_SCOPE, USERS, WORDS
-from components.report.data import Stage
-from components.report.statistics import SplitStatistics
-from components.wording import number
+from core.artifacts import Stage
+from core.statistics import SplitStatistics
+from core.wording import number
 
 _CITATION = "Mitchell et al. 2019, Model cards for model reporting, FAT*."
 

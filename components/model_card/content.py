@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.report.data import Picture, Stage
-from components.report.statistics import SplitStatistics
+from core.artifacts import Picture, Stage
+from core.statistics import SplitStatistics
 
 UNKNOWN = "not known"
 

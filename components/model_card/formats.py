@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 
 from components.model_card.content import Card, Grid, Section
-from components.report.data import Picture
+from core.artifacts import Picture
 
 _PICTURES, _PICTURE_BYTES = 2, 200_000  # at most so many, and so many bytes in all
 _STYLE = Path(__file__).parent / "card.css"

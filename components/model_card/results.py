@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from components.model_card.content import UNKNOWN, Facts, Grid
-from components.wording import MISSING, bound, interval, number, sentence
+from core.wording import MISSING, bound, interval, number, sentence
 
 
 def overview(facts: Facts) -> Iterator[str | Grid]:

@@ -23,17 +23,19 @@ from tfx.types import channel, component_spec, standard_artifacts
 
 from components.model_card.card import Facts, build_card
 from components.model_card.formats import to_html, to_markdown
-from components.origin import origin
 from components.pusher.push import KEEP_VERSIONS, push
-from components.report.data import key_pictures, read_evaluation, read_json, read_stages
-from components.report.statistics import read_statistics
-from serving.playground import CLUSTERS_FILE
+from core.artifacts import SAVED_MODEL_DIR, key_pictures, read_evaluation, read_json, read_stages
+from core.origin import origin
+from core.statistics import read_statistics
+from serving.versions import (
+    CARD_HTML,
+    CARD_MARKDOWN,
+    CLUSTERS_FILE,
+    LINEAGE_FILE,
+    METRICS_FILE,
+    WARMUP_FILE,
+)
 
-SAVED_MODEL_DIR = "Format-Serving"
-METRICS_FILE = "metrics.json"
-LINEAGE_FILE = "lineage.json"
-CARD_FILES = ("model_card.md", "model_card.html")
-WARMUP_FILE = "tf_serving_warmup_requests"
 RESULT_FILE = "pushed.json"
 
 _LOGGER = logging.getLogger(__name__)
@@ -197,5 +199,4 @@ def card_files(
         data_dir=data_dir,
     )
     card = build_card(facts)
-    texts = (to_markdown(card), to_html(card))
-    return {name: text.encode() for name, text in zip(CARD_FILES, texts, strict=True)}
+    return {CARD_MARKDOWN: to_markdown(card).encode(), CARD_HTML: to_html(card).encode()}

@@ -21,11 +21,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from serving.model_server.versions import list_versions, newest_version
+from core.config import InputError
 from serving.releases import kept_versions
-from trainer_modules.common.config import InputError
+from serving.versions import EXTRA_DIR, extra_file, list_versions, newest_version
 
-EXTRA_DIR = "assets.extra"
 KEEP_VERSIONS = 5
 
 _STAGING = re.compile(r"\.staging-(?P<host>.+)-(?P<pid>\d+)-(?P<seconds>\d+)-[0-9a-f]{8}")
@@ -83,7 +82,7 @@ def push(
     try:
         shutil.copytree(model_dir, staging)
         for name, content in (extra or {}).items():
-            path = staging / EXTRA_DIR / name
+            path = extra_file(staging, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         _sync_tree(staging)

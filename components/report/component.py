@@ -17,21 +17,11 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.model_card.words import WORDS
-from components.origin import origin
-from components.report.data import (
-    Link,
-    ModelReport,
-    Push,
-    ReportData,
-    read_evaluation,
-    read_json,
-    read_map,
-    read_push,
-    read_stage,
-    read_stages,
-)
+from components.report.data import Link, ModelReport, Push, ReportData, read_map, read_push
 from components.report.render import render_report
-from components.report.statistics import read_statistics
+from core.artifacts import read_evaluation, read_json, read_stage, read_stages
+from core.origin import origin
+from core.statistics import read_statistics
 
 PAGE = "index.html"
 

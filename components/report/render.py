@@ -22,10 +22,11 @@ from markupsafe import Markup
 from components.model_card.results import not_measured
 from components.model_card.words import WORDS
 from components.report.charts import bar_chart, gate_strip, line_chart
-from components.report.data import EmbeddingMap, ModelReport, ReportData, Stage, key_pictures
-from components.report.statistics import SplitStatistics
+from components.report.data import EmbeddingMap, ModelReport, ReportData
 from components.report.topics import by_topic
-from components.wording import MISSING, bound, interval, number, sentence
+from core.artifacts import Stage, key_pictures
+from core.statistics import SplitStatistics
+from core.wording import MISSING, bound, interval, number, sentence
 
 _HERE = Path(__file__).parent
 _KEY_FIGURES = 4

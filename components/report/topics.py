@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from components.report.data import EmbeddingMap, ModelReport, Picture
+from components.report.data import EmbeddingMap, ModelReport
+from core.artifacts import Picture
 
 _FIRST = 3  # figures of a topic that are shown without a click
 

@@ -28,15 +28,15 @@ from components.serving_check.inputs import (
     make_inputs,
     specs_of,
 )
-from components.wording import number
+from core import progress
+from core.config import InputError
+from core.wording import number
 from serving.client import Client
 from serving.errors import RequestError, ServingError
 from serving.model_server.errors import LoadError
 from serving.model_server.grpc_client import GrpcClient
 from serving.model_server.process import ServerProcess, StartError
 from serving.model_server.servable import load_saved_model
-from trainer_modules.common import progress
-from trainer_modules.common.config import InputError
 
 _RANGES = {"image": (0.0, 1.0), "score": (0.0, 1.0), "probabilities": (0.0, 1.0)}
 _PNG_LEVEL = 1 / 255  # a value on the border of two grey levels may fall to either side

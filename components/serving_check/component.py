@@ -18,10 +18,10 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.serving_check.config import ServingCheckConfig
-from trainer_modules.common.config import from_dict
+from core.artifacts import SAVED_MODEL_DIR
+from core.config import from_dict
 
 RESULT_FILE = "serving_check.json"
-SAVED_MODEL_DIR = "Format-Serving"
 SPLIT_DIR = "Split-eval"
 
 _LOGGER = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Executor(base_executor.BaseExecutor):
         # TensorFlow takes seconds to import, and building the pipeline needs none of it.
         from components.serving_check.check import check_model
         from components.serving_check.warmup import write_warmup
-        from trainer_modules.common.data import read_digits
+        from core.digits import read_digits
 
         [model], [examples] = input_dict["model"], input_dict["examples"]
         [blessing] = output_dict["blessing"]

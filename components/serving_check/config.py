@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainer_modules.common.config import require
+from core.config import require
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.model_server.grpc_client import predict_request
-
-WARMUP_FILE = "tf_serving_warmup_requests"
+from serving.versions import WARMUP_FILE
 
 
 def write_warmup(

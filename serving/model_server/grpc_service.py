@@ -34,7 +34,7 @@ from serving.model_server.metrics import Metrics
 from serving.model_server.repository import Repository
 from serving.model_server.servable import DEFAULT_SIGNATURE
 from serving.model_server.starting import PortError, bind_errno
-from serving.model_server.versions import list_versions
+from serving.versions import list_versions
 
 _INT32_MAX = 2**31 - 1
 _OPTIONS = [

@@ -23,7 +23,7 @@ from serving.model_server.errors import LoadError, StatusError, invalid
 from serving.model_server.limits import Limits
 from serving.model_server.metrics import Metrics
 from serving.model_server.servable import Servable
-from serving.model_server.versions import list_versions
+from serving.versions import list_versions
 
 _LOGGER = logging.getLogger(__name__)
 State = get_model_status_pb2.ModelVersionStatus

@@ -22,9 +22,9 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.model_server.batching import BatchScheduler
 from serving.model_server.errors import LoadError, StatusError, invalid, plain
 from serving.model_server.limits import Limits
+from serving.versions import WARMUP_FILE, extra_file
 
 DEFAULT_SIGNATURE = "serving_default"
-_WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 _MOST_WARMUPS = 1000
 
 # What TensorFlow is known to raise for files that are missing, cut short or not a SavedModel.
@@ -152,7 +152,7 @@ class Servable:
         Raises:
             LoadError: The file is no TFRecord of PredictionLog, or a request fails.
         """
-        file = path / _WARMUP_FILE
+        file = extra_file(path, WARMUP_FILE)
         if not file.is_file():
             return
         try:

@@ -21,9 +21,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from serving.errors import ServingError
-from serving.model_server.versions import list_versions
-from serving.playground import CLUSTERS_FILE
-from serving.releases import Release, read_releases
+from serving.releases import served_version
+from serving.versions import CLUSTERS_FILE, extra_file
 
 FILES = Path(__file__).parent / "page"
 _POLICY = "default-src 'self'; connect-src *; img-src 'self' data:; frame-ancestors 'none'"
@@ -66,11 +65,10 @@ def application(serving_dir: Path, rest_port: int, models: Sequence[str]) -> ASG
 
 def _clusters(serving_dir: Path) -> str:
     """Of the version that clients get."""
-    base = serving_dir / "autoencoder"
-    stable = read_releases(serving_dir).get("autoencoder", Release()).stable
-    versions = {version.number: version.path for version in list_versions(base)}
-    path = versions[stable] if stable in versions else versions[max(versions, default=-1)]
-    return (path / "assets.extra" / CLUSTERS_FILE).read_text(encoding="utf-8")
+    version = served_version(serving_dir, "autoencoder")
+    if version is None:
+        raise FileNotFoundError
+    return extra_file(version, CLUSTERS_FILE).read_text(encoding="utf-8")
 
 
 class Playground:

@@ -13,7 +13,7 @@ def judge_uri(mnist_dir, tmp_path_factory) -> str:
     import keras
 
     from components.idx_example_gen.idx import read_idx_pair
-    from trainer_modules.common.data import Digits
+    from core.digits import Digits
     from trainer_modules.common.export import write_saved_model
     from trainer_modules.judge.config import JudgeConfig
     from trainer_modules.judge.model import build_model

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import retrain_spread
 from components.evaluator.config import Gate
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 GATE = Gate("fd_over_floor", "max", 10.0, retrain_spread=0.1)
 TINY = (

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.splits import read_splits
 from components.idx_example_gen.encode import choose_eval
 from components.idx_example_gen.idx import read_idx_pair
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 
 def test_splits_are_those_of_the_pipeline(small_mnist_dir):

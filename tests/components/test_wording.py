@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from components.wording import MISSING, bound, interval, number, sentence
+from core.wording import MISSING, bound, interval, number, sentence
 
 
 def test_numbers_are_short_and_say_when_they_are_missing():

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from google.protobuf import json_format
 
+from core.config import InputError, from_dict
 from pipeline import kubeflow_spec
 from pipeline.config import RunConfig, load_config
 from pipeline.kubeflow_runner import compile_pipeline, tfx_spec
@@ -21,7 +22,6 @@ from pipeline.plan import NODES, TRAINERS
 from tests.conftest import ROOT
 from tests.kubeflow import backend_sim
 from tests.kubeflow.golden import meaning
-from trainer_modules.common.config import InputError, from_dict
 
 GOLDEN = Path(__file__).with_name("golden.yaml")
 

@@ -9,13 +9,13 @@ import pytest
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-from components.origin import ORIGIN_PROPERTY, origin
+from core.config import InputError
+from core.origin import ORIGIN_PROPERTY, origin
 from pipeline import kubeflow_entrypoint as entrypoint
 from pipeline.config import load_config
 from pipeline.kubeflow_runner import tfx_spec
 from pipeline.kubeflow_spec import CONFIG_VARIABLE, OVERRIDES, WITHOUT_SETTINGS
 from pipeline.plan import NODES
-from trainer_modules.common.config import InputError
 
 MODEL = "title: tfx.Model\ntype: object\n"
 

@@ -19,13 +19,13 @@ import yaml
 from rich.console import Console
 
 from components.idx_example_gen.idx import digest
+from core.config import InputError
 from pipeline import kubeflow_client as client_module
 from pipeline.kubeflow_client import Endpoint, connect, follow, parse_parameters, run_parameters
 from pipeline.plan import NODES
 from serving.model_server.starting import free_ports
 from tests.conftest import ROOT
 from tests.kubeflow.kfp_server import API, KfpServer
-from trainer_modules.common.config import InputError
 
 ALL_DONE = {"": "SUCCEEDED", **dict.fromkeys(NODES, "SUCCEEDED")}
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
+from core.config import InputError
 from pipeline.cluster import Cluster, Pod, load_cluster
 from pipeline.plan import NODES, TRAINERS
-from trainer_modules.common.config import InputError
 
 
 def cluster_with(tmp_path, text: str) -> Cluster:

@@ -8,11 +8,11 @@ import sys
 import pytest
 import yaml
 
+from core.config import InputError
 from pipeline import profiles as profiles_module
 from pipeline.config import RunConfig, check_gates, load_config, override
 from pipeline.profiles import DEFAULT_PROFILE, PROFILES, profile_names
 from tests.conftest import ROOT
-from trainer_modules.common.config import InputError
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from core.config import DivergedError, InputError
 from pipeline.failures import explain
-from trainer_modules.common.config import DivergedError, InputError
 from trainer_modules.common.training import check_finite
 
 

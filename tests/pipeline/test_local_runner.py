@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("tfx")
+from core.config import InputError
 from pipeline.config import RunConfig
 from pipeline.local_runner import StartError, run, set_environment
 from pipeline.results import load_results
 from pipeline.workspace import temporary_folder
 from tests.pipeline.toy import toy_pipeline
-from trainer_modules.common.config import InputError
 
 
 @pytest.fixture

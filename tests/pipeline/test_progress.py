@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from rich.style import Style
 
+from core.progress import Progress
 from pipeline.progress import (
     CACHED,
     STYLES,
@@ -17,7 +18,6 @@ from pipeline.progress import (
     make_display,
 )
 from pipeline.screen import Screen
-from trainer_modules.common.progress import Progress
 
 
 @pytest.mark.parametrize("background", [(0, 0, 0), (255, 255, 255)])

@@ -16,8 +16,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_artifacts import Model
 
-from trainer_modules.common import progress
-from trainer_modules.common.config import InputError
+from core import progress
+from core.config import InputError
 
 
 @component

@@ -18,6 +18,7 @@ from serving.releases import (
     read_releases,
     rolled_back,
     served_models,
+    served_version,
     write_config,
 )
 
@@ -152,3 +153,20 @@ def test_pushing_keeps_what_has_a_label_and_where_a_roll_back_leads(tmp_path):
     assert left == [1, 2, 7, 8]
     document = json.loads((serving / RELEASES_FILE).read_text())
     assert document == {"gan": {"stable": 2, "canary": None, "before": [1]}}
+
+
+def test_clients_get_the_largest_number_and_no_unfinished_copy(tmp_path):
+    assert served_version(tmp_path, "gan") is None
+    for name in ("9", "10", "1700000000", ".tmp-1800000000", "1800000000.partial", "latest"):
+        (tmp_path / "gan" / name).mkdir(parents=True)
+    (tmp_path / "gan" / "1900000000").write_text("a file is no version")
+    (tmp_path / "diffusion").mkdir()
+    assert served_version(tmp_path, "gan") == tmp_path / "gan" / "1700000000"
+    assert served_version(tmp_path, "diffusion") is None
+
+
+def test_clients_get_the_stable_version_where_there_is_one(tmp_path):
+    for name in ("9", "10"):
+        (tmp_path / "gan" / name).mkdir(parents=True)
+    apply(tmp_path, "gan", Release(stable=9, canary=10))
+    assert served_version(tmp_path, "gan") == tmp_path / "gan" / "9"

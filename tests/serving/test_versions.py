@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serving.model_server.versions import list_versions, newest_version
+from serving.versions import list_versions, newest_version
 
 
 def test_only_directories_named_as_whole_numbers_are_versions(tmp_path: Path):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.digits import Digits
 from trainer_modules.common import export
-from trainer_modules.common.data import Digits
 
 MNIST = Path(__file__).resolve().parents[2] / "data" / "mnist"
 COUNT = 256

@@ -129,8 +129,8 @@ def gan(kind: str, examples: str, folder: Path) -> dict[str, Any]:
 
 def refused_batch() -> str:
     """What is said of a batch that the two devices cannot share."""
+    from core.config import InputError
     from trainer_modules.common import distribution
-    from trainer_modules.common.config import InputError
 
     try:
         with distribution.scope("mirrored", BATCH + 1):
@@ -149,7 +149,7 @@ def _common(kind: str) -> dict[str, Any]:
 def _start(examples: str):
     import keras
 
-    from trainer_modules.common.data import read_digits
+    from core.digits import read_digits
 
     keras.utils.set_random_seed(1)
     return read_digits([examples])

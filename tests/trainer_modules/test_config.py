@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from core.config import InputError, from_dict
 from trainer_modules.autoencoder.config import AutoencoderConfig, AutoencoderFinetuneConfig
-from trainer_modules.common.config import InputError, from_dict
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.gan.config import GanConfig
 from trainer_modules.judge.config import JudgeConfig

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer_modules.common.config import InputError
-from trainer_modules.common.data import read_digits
+from core.config import InputError
+from core.digits import read_digits
 
 
 def test_reads_images_labels_and_constants(digits, example_files):

@@ -10,11 +10,11 @@ import sys
 import numpy as np
 import pytest
 
+from core.config import InputError
 from serving.model_server.starting import free_ports
 from tests.conftest import ROOT
 from tests.trainer_modules.distributed import RUNS
 from trainer_modules.common import distribution
-from trainer_modules.common.config import InputError
 from trainer_modules.gan.config import GanConfig
 
 MODELS = ("judge", "autoencoder", "finetune", "diffusion", "gan")

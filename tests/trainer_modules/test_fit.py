@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import pytest
 
+from core.config import DivergedError, InputError
 from tests.trainer_modules.conftest import write_examples
 from trainer_modules.common import export, training
-from trainer_modules.common.config import DivergedError, InputError
 from trainer_modules.common.precision import recast
 from trainer_modules.judge.config import JudgeConfig
 from trainer_modules.judge.model import build_model

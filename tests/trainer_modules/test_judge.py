@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer_modules.common.config import InputError
+from core.config import InputError
 from trainer_modules.judge import train
 from trainer_modules.judge.config import JudgeConfig
 from trainer_modules.judge.model import build_model

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from core.config import require
 from trainer_modules.common.config import (
     FinetuneConfig,
-    require,
     require_distribution,
     require_patience,
     require_precision,

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import keras
 
+from core.artifacts import SAMPLES_DIR
+from core.config import from_dict
+from core.digits import Digits, read_digits
 from trainer_modules.autoencoder.config import AutoencoderConfig, AutoencoderFinetuneConfig
 from trainer_modules.autoencoder.model import AutoencoderTrainer, build_decoder, build_encoder
 from trainer_modules.autoencoder.signatures import signatures
 from trainer_modules.common import checkpoint, distribution, export, training
-from trainer_modules.common.config import from_dict
-from trainer_modules.common.data import Digits, read_digits
 from trainer_modules.common.fit import fit as fit_trainer
 from trainer_modules.common.precision import FLOAT32, recast
 
@@ -79,8 +80,10 @@ def _fit_and_export(fn_args, config, stage: str, build) -> None:
     training.write_records(folder, history.as_dict(networks, config.batch_size), config)
     shown = held_out.images[:32]
     drawn = keras.ops.sigmoid(decoder.predict(encoder.predict(shown, verbose=0), verbose=0))
-    training.save_grid(shown, folder / "samples" / "originals.png")
-    training.save_grid(keras.ops.convert_to_numpy(drawn), folder / "samples" / "reconstructed.png")
+    training.save_grid(shown, folder / SAMPLES_DIR / "originals.png")
+    training.save_grid(
+        keras.ops.convert_to_numpy(drawn), folder / SAMPLES_DIR / "reconstructed.png"
+    )
     checkpoint.remove(fn_args)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 
 @contextlib.contextmanager

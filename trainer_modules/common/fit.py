@@ -11,8 +11,9 @@ import math
 import keras
 import numpy as np
 
-from trainer_modules.common import checkpoint, distribution, progress, training
-from trainer_modules.common.data import Digits
+from core import progress
+from core.digits import Digits
+from trainer_modules.common import checkpoint, distribution, training
 
 _VALIDATION_BATCH = 512
 

@@ -19,11 +19,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from core.artifacts import CONFIG_FILE, HISTORY_FILE, KERAS_DIR
+from core.config import DivergedError, InputError
 from trainer_modules.common import distribution
-from trainer_modules.common.config import DivergedError, InputError
 
 LOGGER = logging.getLogger("inkwell.training")
-KERAS_DIR = "Format-Keras"
 # Largest global norm of a gradient: every optimizer takes it. It only guards against a step that
 # would ruin a training. In the first 100 steps at the learning rates of the models, warm-up
 # included, the largest norms were 7 (judge), 3 (autoencoder), 2 (diffusion), 15 and 4 (GAN's
@@ -148,8 +148,8 @@ def logs(model_run_dir: str) -> list[keras.callbacks.Callback]:
 def write_records(folder: Path, history: dict[str, Any], config: Any) -> None:
     """Writes history.json and config.json beside the exported model."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "history.json").write_text(json.dumps(history, indent=1))
-    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
+    (folder / HISTORY_FILE).write_text(json.dumps(history, indent=1))
+    (folder / CONFIG_FILE).write_text(json.dumps(dataclasses.asdict(config), indent=1))
 
 
 def save_keras(model: keras.Model, folder: Path, name: str = "model") -> None:

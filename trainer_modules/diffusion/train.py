@@ -11,9 +11,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from core.artifacts import SAMPLES_DIR
+from core.config import from_dict
+from core.digits import Digits, read_digits
 from trainer_modules.common import checkpoint, distribution, export, training
-from trainer_modules.common.config import from_dict
-from trainer_modules.common.data import Digits, read_digits
 from trainer_modules.common.fit import fit as fit_trainer
 from trainer_modules.common.precision import FLOAT32, recast
 from trainer_modules.diffusion import sampler
@@ -113,7 +114,7 @@ def run_fn(fn_args) -> None:
         optimizer = build_optimizer(config, len(train.images))
         callbacks, place = training.logs(fn_args.model_run_dir), checkpoint.place_of(fn_args)
         if distribution.is_chief():
-            callbacks.insert(0, SampleGrid(network, config, train, folder / "samples"))
+            callbacks.insert(0, SampleGrid(network, config, train, folder / SAMPLES_DIR))
         history = fit(trainer, config, "train", optimizer, train, held_out, callbacks, place)
         if not distribution.is_chief():
             return
@@ -140,7 +141,7 @@ def finetune_fn(fn_args) -> None:
     generator = training.load_base(fn_args.base_model, "generator")
     denoiser = recast(distribution.local_copy(denoiser), FLOAT32)
     _export(fn_args, config, history, generator, denoiser, train)
-    _draw_denoising(denoiser, held_out, Path(fn_args.serving_model_dir).parent / "samples")
+    _draw_denoising(denoiser, held_out, Path(fn_args.serving_model_dir).parent / SAMPLES_DIR)
     checkpoint.remove(fn_args)
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from trainer_modules.common import checkpoint, distribution, export, progress, training
-from trainer_modules.common.config import from_dict
-from trainer_modules.common.data import Digits, read_digits
+from core import progress
+from core.artifacts import SAMPLES_DIR
+from core.config import from_dict
+from core.digits import Digits, read_digits
+from trainer_modules.common import checkpoint, distribution, export, training
 from trainer_modules.common.precision import FLOAT32, recast
 from trainer_modules.gan.config import GanConfig
 from trainer_modules.gan.model import (
@@ -209,7 +211,7 @@ def run_fn(fn_args) -> None:
 
     def save_samples(step: int, images: np.ndarray) -> None:
         if distribution.is_chief():
-            training.save_grid(images, folder / "samples" / f"step_{step:06d}.png")
+            training.save_grid(images, folder / SAMPLES_DIR / f"step_{step:06d}.png")
 
     def write_scalars(step: int, values: dict[str, float]) -> None:
         if not distribution.is_chief():

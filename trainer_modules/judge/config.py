@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainer_modules.common.config import (
-    require,
-    require_distribution,
-    require_patience,
-    require_precision,
-)
+from core.config import require
+from trainer_modules.common.config import require_distribution, require_patience, require_precision
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import keras
 
+from core.config import from_dict
+from core.digits import Digits, read_digits
 from trainer_modules.common import checkpoint, distribution, export, training
-from trainer_modules.common.config import from_dict
-from trainer_modules.common.data import Digits, read_digits
 from trainer_modules.common.fit import fit as fit_trainer
 from trainer_modules.common.precision import FLOAT32, recast
 from trainer_modules.judge.config import JudgeConfig

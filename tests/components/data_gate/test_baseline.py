@@ -12,8 +12,8 @@ from components.data_gate import baseline as baseline_module
 from components.data_gate import gate
 from components.data_gate import schema as schemas
 from components.idx_example_gen import idx, scalars
+from core.config import InputError
 from tests.components.data_gate import corruption
-from trainer_modules.common.config import InputError
 
 
 @pytest.fixture

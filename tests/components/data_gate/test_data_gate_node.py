@@ -74,7 +74,7 @@ def test_clean_data_passes_and_every_check_is_on_record(clean_root: Path):
 
 
 def test_transform_after_the_gate_has_normalised_every_split(clean_root: Path, mnist_dir: Path):
-    from trainer_modules.common.data import read_digits
+    from core.digits import read_digits
 
     examples = newest(clean_root, "transform", "transformed_examples")
     splits = {

@@ -12,7 +12,7 @@ from components.evaluator import anomaly, anomaly_part, one_class
 from components.evaluator.bootstrap import resamples
 from components.evaluator.discriminator import verdicts
 from components.idx_example_gen.idx import write_idx
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 
 def test_auroc_by_hand():

@@ -9,7 +9,7 @@ from components.evaluator import fid
 from components.evaluator.classifier import accuracy, fit_classifier, predict
 from components.evaluator.frechet import frechet_distance_of
 from components.evaluator.two_sample import classifier_verdicts
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 
 def test_the_network_learns_digits_and_the_same_seed_gives_the_same_network(data):

@@ -17,9 +17,10 @@ from components.evaluator.evaluate_diffusion import evaluate_diffusion
 from components.evaluator.evaluate_gan import evaluate_gan
 from components.evaluator.results import write_evaluation
 from components.idx_example_gen.idx import write_idx
-from components.report.data import ModelReport, read_evaluation
+from components.report.data import ModelReport
 from components.report.topics import by_topic
-from trainer_modules.common.config import InputError
+from core.artifacts import read_evaluation
+from core.config import InputError
 
 pytestmark = pytest.mark.usefixtures("shared_yardsticks")
 EVALUATE = {

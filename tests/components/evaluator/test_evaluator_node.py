@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from components.evaluator.config import EvaluatorConfig, Gate, Gates
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 GATES = Gates(
     gan=(Gate("missing_modes", "max", 0.0), Gate("fd_over_floor", "max", 3.0, 0.5, True)),

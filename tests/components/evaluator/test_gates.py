@@ -12,7 +12,7 @@ from components.evaluator.catalogue import MODELS, catalogue
 from components.evaluator.config import EvaluatorConfig, Gate, Gates
 from components.evaluator.gates import check_gate, failed_threshold
 from components.evaluator.results import Evaluation
-from trainer_modules.common.config import InputError, from_dict
+from core.config import InputError, from_dict
 
 LOW = Gate("frechet_distance", "max", 10.0, retrain_spread=0.1, relative=True, reason="why")
 HIGH = Gate("inception_score", "min", 9.0, retrain_spread=0.1)

@@ -1,4 +1,4 @@
-"""SavedModels as the Evaluator calls them, and the choice of the champion."""
+"""SavedModels as the Evaluator calls them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.evaluator.models import NotFinite, find_champion, load_model
-from serving.releases import Release, apply
-from trainer_modules.common.config import InputError
+from components.evaluator.models import NotFinite, load_model
+from core.config import InputError
 
 FOLDER = "Format-Serving"
 
@@ -52,20 +51,3 @@ def test_a_missing_or_broken_model_is_one_sentence_with_its_place(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"not a model")
     with pytest.raises(InputError, match="cannot be loaded"):
         load_model("gan", tmp_path, 10)
-
-
-def test_the_champion_is_the_largest_number_and_no_unfinished_copy(tmp_path):
-    assert find_champion(tmp_path, "gan") is None
-    for name in ("9", "10", "1700000000", ".tmp-1800000000", "1800000000.partial", "latest"):
-        (tmp_path / "gan" / name).mkdir(parents=True)
-    (tmp_path / "gan" / "1900000000").write_text("a file is no version")
-    (tmp_path / "diffusion").mkdir()
-    assert find_champion(tmp_path, "gan") == tmp_path / "gan" / "1700000000"
-    assert find_champion(tmp_path, "diffusion") is None
-
-
-def test_the_champion_is_the_stable_version_where_there_is_one(tmp_path):
-    for name in ("9", "10"):
-        (tmp_path / "gan" / name).mkdir(parents=True)
-    apply(tmp_path, "gan", Release(stable=9, canary=10))
-    assert find_champion(tmp_path, "gan") == tmp_path / "gan" / "9"

@@ -12,8 +12,8 @@ import pytest
 
 from components.idx_example_gen import encode, idx
 from components.idx_example_gen.config import DataConfig
+from core.config import InputError
 from tests.components.idx_example_gen.local_run import newest, run_nodes
-from trainer_modules.common.config import InputError
 
 
 def make(data_dir: Path, max_images: int | None = None):

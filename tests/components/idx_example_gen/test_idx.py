@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from components.idx_example_gen import idx
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 IMAGES = np.arange(6 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(6, 28, 28)
 LABELS = np.array([0, 1, 2, 2, 1, 0], np.uint8)

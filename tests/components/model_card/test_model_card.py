@@ -13,9 +13,9 @@ from components.model_card.content import UNKNOWN, Facts, Grid
 from components.model_card.formats import to_html, to_markdown
 from components.model_card.results import not_measured
 from components.model_card.words import WORDS
-from components.report.data import Picture, Stage
-from components.report.statistics import ColumnStatistics, SplitStatistics
-from components.wording import number
+from core.artifacts import Picture, Stage
+from core.statistics import ColumnStatistics, SplitStatistics
+from core.wording import number
 from tests.browser import needs_chromium, open_browser
 from tests.components.report.conftest import evaluation, history, png
 

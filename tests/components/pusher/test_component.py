@@ -13,7 +13,7 @@ from tfx.orchestration.local import local_dag_runner
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.pusher.component import Executor, Pusher, extra_files
-from serving.model_server.versions import list_versions
+from serving.versions import list_versions
 
 KINDS = {
     "model": standard_artifacts.Model,

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from components.pusher.push import EXTRA_DIR, push
-from serving.model_server.versions import list_versions
-from trainer_modules.common.config import InputError
+from components.pusher.push import push
+from core.config import InputError
+from serving.versions import EXTRA_DIR, list_versions
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")

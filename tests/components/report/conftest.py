@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.report.data import (
-    EmbeddingMap,
-    Link,
-    ModelReport,
-    Picture,
-    Push,
-    ReportData,
-    Stage,
-)
-from components.report.statistics import ColumnStatistics, SplitStatistics
+from components.report.data import EmbeddingMap, Link, ModelReport, Push, ReportData
+from core.artifacts import Picture, Stage
+from core.statistics import ColumnStatistics, SplitStatistics
 
 
 def png(width: int, height: int, seed: int = 0) -> bytes:

@@ -4,14 +4,13 @@ import json
 
 import pytest
 
-from components.report.data import (
+from components.report.data import read_map, read_push
+from core.artifacts import (
     MAP_SPRITE,
     Picture,
     key_pictures,
     read_evaluation,
     read_json,
-    read_map,
-    read_push,
     read_stage,
     read_stages,
 )
@@ -128,7 +127,7 @@ def test_a_flat_strip_is_no_key_picture_alone():
 
 def test_statistics_of_every_split_that_is_there(tmp_path):
     pb = pytest.importorskip("tensorflow_metadata.proto.v0.statistics_pb2")
-    from components.report.statistics import read_statistics
+    from core.statistics import read_statistics
 
     lists = pb.DatasetFeatureStatisticsList()
     dataset = lists.datasets.add(num_examples=20)

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from components.idx_example_gen.scalars import compute_scalars
-from components.report.data import Link, ModelReport, Push, ReportData, Stage
+from components.report.data import Link, ModelReport, Push, ReportData
 from components.report.render import (
     curve_charts,
     flatten,
@@ -20,6 +20,7 @@ from components.report.render import (
     verdict,
 )
 from components.report.topics import by_topic
+from core.artifacts import Stage
 
 
 class Page(HTMLParser):

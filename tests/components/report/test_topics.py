@@ -14,8 +14,8 @@ import pytest
 
 import components.evaluator
 from components.evaluator.catalogue import MODELS, catalogue
-from components.report.data import MAP_SPRITE
 from components.report.topics import topic_of
+from core.artifacts import MAP_SPRITE
 
 FOLDER = Path(components.evaluator.__file__).parent
 

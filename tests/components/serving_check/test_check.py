@@ -13,10 +13,10 @@ import tensorflow as tf
 from components.serving_check.check import CheckResult, check_model
 from components.serving_check.config import ServingCheckConfig
 from components.serving_check.warmup import write_warmup
-from components.wording import number
+from core.config import InputError
+from core.wording import number
 from tests.serving.fake_tensorflow_serving import LAST_WORDS, install_fake
 from tests.serving.toy_model import IMAGE, save_toy
-from trainer_modules.common.config import InputError
 
 IMAGES = np.random.default_rng(3).random((20, 28, 28, 1), dtype="float32")
 SIGNATURES = {

@@ -14,8 +14,8 @@ from components.serving_check.inputs import (
     encode_png,
     make_inputs,
 )
+from core.config import InputError, from_dict
 from serving.model_server.limits import Limits
-from trainer_modules.common.config import InputError, from_dict
 
 IMAGES = np.random.default_rng(0).random((5, 28, 28, 1), dtype="float32")
 IMAGE = InputSpec("float32", (None, 28, 28, 1))

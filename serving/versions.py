@@ -1,7 +1,7 @@
-"""Version directories as TensorFlow Serving reads them: ``<base>/<whole number>/``.
+"""Version directories as TensorFlow Serving reads them, and the files that Inkwell adds to one.
 
-Contract: other names (``.staging-...``, ``1.partial``) are skipped, so a version appears by one
-rename. Imports nothing heavy.
+Contract: a version is ``<base>/<whole number>/``; other names (``.staging-...``, ``1.partial``) are
+skipped, so a version appears by one rename. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -10,6 +10,13 @@ import dataclasses
 import os
 from pathlib import Path
 
+EXTRA_DIR = "assets.extra"  # of a version; model servers read nothing from it but the next file
+WARMUP_FILE = "tf_serving_warmup_requests"  # requests that a server runs before it serves
+LINEAGE_FILE = "lineage.json"  # what the version was made from
+METRICS_FILE = "metrics.json"  # the evaluation that approved it
+CLUSTERS_FILE = "clusters.json"  # K-Means centres of an autoencoder
+CARD_MARKDOWN, CARD_HTML = "model_card.md", "model_card.html"
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Version:
@@ -17,6 +24,11 @@ class Version:
 
     number: int
     path: Path
+
+
+def extra_file(version: Path, name: str) -> Path:
+    """Path of one of the files named above in the directory of a version."""
+    return version / EXTRA_DIR / name
 
 
 def list_versions(base_path: str | os.PathLike[str]) -> list[Version]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer_modules.common.config import InputError
+from core.config import InputError
 
 _ROWS_PER_PARSE = 2048
 
