@@ -39,7 +39,7 @@ RUN --mount=type=cache,target=/var/cache/uv \
 # Only for compiling against TensorFlow and for testing pandas; no -f, so that a new layout is seen.
 WORKDIR /opt/venv/lib/python3.11/site-packages
 RUN rm -r tensorflow/include clang pandas/tests
-RUN printf '#!/opt/venv/bin/python\nfrom pipeline.cli import main\n\nmain()\n' > /opt/venv/bin/inkwell \
+RUN printf '#!/opt/venv/bin/python\nfrom pipeline.cli.main import main\n\nmain()\n' > /opt/venv/bin/inkwell \
     && chmod 755 /opt/venv/bin/inkwell
 
 # CUDA and cuDNN, where TensorFlow looks for them: beside itself in site-packages.

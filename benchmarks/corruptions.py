@@ -21,13 +21,13 @@ from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
 from benchmarks import use_onednn
-from components.evaluator import inception_score as scores
-from components.evaluator.frechet import Moments, frechet_distance, moments
-from components.evaluator.kid import kid
-from components.evaluator.memorisation import copying
-from components.evaluator.models import load_model
-from components.evaluator.neighbours import k_nearest
-from components.evaluator.precision_recall import manifolds
+from components.evaluator.metrics import inception_score as scores
+from components.evaluator.metrics.frechet import Moments, frechet_distance, moments
+from components.evaluator.metrics.kid import kid
+from components.evaluator.metrics.memorisation import copying
+from components.evaluator.metrics.neighbours import k_nearest
+from components.evaluator.metrics.precision_recall import manifolds
+from components.evaluator.saved_model import load_model
 from components.idx_example_gen.idx import read_idx_pair
 from core.artifacts import SAVED_MODEL_DIR
 from core.config import InputError

@@ -60,7 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(profile: str, data: str, folder: Path) -> Measurement:
     """Runs the pipeline once in ``folder``; a second call there finds everything cached."""
-    command = [sys.executable, "-m", "pipeline.cli", "run", "--profile", profile, "--data", data]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli.main",
+        "run",
+        "--profile",
+        profile,
+        "--data",
+        data,
+    ]
     command += ["--output", str(folder / "out"), "--set", f"serving_dir={folder / 'serving'}"]
     started, peak = time.monotonic(), 0
     process = subprocess.Popen(

@@ -39,8 +39,8 @@ from benchmarks.train_models import (
     train_judge,
 )
 from benchmarks.train_speed import caption, product_gflops
-from components.evaluator.denoising import add_noise
-from components.evaluator.reconstruction import pixel_statistics, psnr, ssim
+from components.evaluator.metrics.denoising import add_noise
+from components.evaluator.metrics.reconstruction import pixel_statistics, psnr, ssim
 from core.config import InputError, require
 from pipeline.config import RunConfig, load_config
 from pipeline.profiles import profile_names

@@ -34,10 +34,10 @@ from benchmarks.scaling import markdown, table
 from components.evaluator.config import Gate
 from core.config import InputError, require
 from pipeline.config import RunConfig, load_config
+from pipeline.local.workspace import absolute, make_directory
 from pipeline.plan import PIPELINE_NAME
 from pipeline.profiles import profile_names
 from pipeline.results import MODELS
-from pipeline.workspace import absolute, make_directory
 
 # (part of the configuration, function that trains it), in the order of the pipeline.
 STAGES = {
@@ -121,7 +121,7 @@ def measure(config: RunConfig, models: Sequence[str], seeds: int, folder: Path) 
 
 def prepare(config: RunConfig) -> tuple[str, str]:
     """Directories of the examples and of the judge, made by the pipeline or from its cache."""
-    from pipeline.local_runner import run
+    from pipeline.local.runner import run
 
     result = run(config, build=_data_pipeline)
     if result.failure:
@@ -129,7 +129,7 @@ def prepare(config: RunConfig) -> tuple[str, str]:
         if result.failure.kind == "input":
             raise InputError(words)
         raise RuntimeError(f"{words}; the log is {result.log}")
-    from pipeline.metadata import RunMetadata
+    from pipeline.local.metadata import RunMetadata
 
     database = Path(config.output_dir) / config.profile / "metadata.sqlite"
     metadata = RunMetadata(database, PIPELINE_NAME)
@@ -162,8 +162,8 @@ def train_and_evaluate(
     config: RunConfig, model: str, seed: int, uris: tuple[str, str], place: Path
 ) -> None:
     """The body of the process of one seed; metrics.json is written last."""
-    from pipeline.local_runner import set_environment
-    from pipeline.quiet import output_to
+    from pipeline.environment import set_environment
+    from pipeline.terminal.quiet import output_to
 
     shutil.rmtree(place, ignore_errors=True)  # of a process that was stopped
     set_environment()

@@ -103,12 +103,12 @@ def measure(
     data: Path, folder: Path, profile: str, settings: Sequence[str], workers: int
 ) -> dict[str, Cost]:
     """Runs the pipeline once; raises ``RuntimeError`` with the log of a node that failed."""
-    from pipeline.local_runner import set_environment
+    from pipeline.environment import set_environment
 
     set_environment()
-    from pipeline.cluster import load_cluster
     from pipeline.config import load_config
-    from pipeline.kubeflow_runner import compile_pipeline
+    from pipeline.kubeflow.cluster import load_cluster
+    from pipeline.kubeflow.compiler import compile_pipeline
     from tests.kubeflow.backend_sim import Backend
 
     cluster = load_cluster()

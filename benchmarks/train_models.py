@@ -23,12 +23,16 @@ from benchmarks.flops import (
     step_flops,
 )
 from benchmarks.splits import Splits
-from components.evaluator.bootstrap import interval, mean_replicates
-from components.evaluator.clustering import kmeans_runs
-from components.evaluator.denoising import add_noise, linear_optimum
-from components.evaluator.frechet import frechet_distance_of
-from components.evaluator.inception_score import class_histogram, inception_score, total_variation
-from components.evaluator.reconstruction import (
+from components.evaluator.metrics.bootstrap import interval, mean_replicates
+from components.evaluator.metrics.clustering import kmeans_runs
+from components.evaluator.metrics.denoising import add_noise, linear_optimum
+from components.evaluator.metrics.frechet import frechet_distance_of
+from components.evaluator.metrics.inception_score import (
+    class_histogram,
+    inception_score,
+    total_variation,
+)
+from components.evaluator.metrics.reconstruction import (
     PixelStatistics,
     pca_reconstruction,
     pixel_statistics,

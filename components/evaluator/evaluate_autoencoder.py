@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.evaluator.anomaly_part import anomaly_part, other_data_part, read_other_data
-from components.evaluator.clusters_part import clusters_part
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.data import EvalData, References
-from components.evaluator.denoising_part import denoising_part
-from components.evaluator.map_part import map_part
-from components.evaluator.models import LoadedModel
-from components.evaluator.one_class import one_class_part
-from components.evaluator.parts import judge_part, run_parts
-from components.evaluator.reconstruction_part import reconstruction_part
+from components.evaluator.measurement import judge_part, run_parts
+from components.evaluator.parts.anomaly import anomaly_part, other_data_part, read_other_data
+from components.evaluator.parts.clusters import clusters_part
+from components.evaluator.parts.denoising import denoising_part
+from components.evaluator.parts.one_class import one_class_part
+from components.evaluator.parts.reconstruction import reconstruction_part
+from components.evaluator.parts.tsne import map_part
+from components.evaluator.references import EvalData, References
 from components.evaluator.results import Evaluation
+from components.evaluator.saved_model import LoadedModel
 
 
 def evaluate_autoencoder(

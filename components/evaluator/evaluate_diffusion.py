@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.data import EvalData, References
-from components.evaluator.denoising_part import denoising_part
 from components.evaluator.generation_parts import generation_parts
-from components.evaluator.models import LoadedModel
-from components.evaluator.parts import judge_part, run_parts
-from components.evaluator.process_pictures import reverse_process_part
+from components.evaluator.measurement import judge_part, run_parts
+from components.evaluator.parts.denoising import denoising_part
+from components.evaluator.parts.sampling_process import reverse_process_part
+from components.evaluator.references import EvalData, References
 from components.evaluator.results import Evaluation
+from components.evaluator.saved_model import LoadedModel
 
 
 def evaluate_diffusion(

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.evaluator import figures
-from components.evaluator.bootstrap import resamples
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.data import EvalData, References
-from components.evaluator.discriminator import Verdicts, verdicts
 from components.evaluator.generation_parts import generation_parts
-from components.evaluator.models import LoadedModel
-from components.evaluator.parts import Measured, Part, judge_part, run_parts
-from components.evaluator.process_pictures import latent_walk_part
+from components.evaluator.measurement import Measured, Part, judge_part, run_parts
+from components.evaluator.metrics.bootstrap import resamples
+from components.evaluator.metrics.discriminator import Verdicts, verdicts
+from components.evaluator.parts import plots
+from components.evaluator.parts.sampling_process import latent_walk_part
+from components.evaluator.references import EvalData, References
 from components.evaluator.results import Evaluation, Picture, Table
+from components.evaluator.saved_model import LoadedModel
 
 DISCRIMINATOR = (
     "discriminator_accuracy",
@@ -75,7 +75,7 @@ def measure_discriminator(
         "On test images, which it has never seen, and on fresh fakes. The more the two overlap, "
         "the less it can tell them apart; that is no proof of good fakes, as a dead discriminator "
         "overlaps too.",
-        figures.score_histogram(real_scores, fake_scores),
+        plots.score_histogram(real_scores, fake_scores),
     )
     table = Table(
         f"Discriminator on {len(reals):,} held-out reals and as many fakes",

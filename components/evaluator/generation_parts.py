@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.evaluator.classifier_parts import (
+from components.evaluator.measurement import Measured, Part
+from components.evaluator.metrics.fid import load_inception, pool3_features
+from components.evaluator.metrics.frechet import frechet_distance_of
+from components.evaluator.parts.classifier import (
     augmentation_part,
     synthetic_part,
     two_sample_part,
 )
-from components.evaluator.data import References
-from components.evaluator.fid import load_inception, pool3_features
-from components.evaluator.frechet import frechet_distance_of
-from components.evaluator.generation import Samples, generation_part
-from components.evaluator.models import LoadedModel, NotRun
-from components.evaluator.neighbour_parts import diversity_part, memorisation_part
-from components.evaluator.parts import Measured, Part
+from components.evaluator.parts.generation import Samples, generation_part
+from components.evaluator.parts.neighbours import diversity_part, memorisation_part
+from components.evaluator.references import References
 from components.evaluator.results import Table
+from components.evaluator.saved_model import LoadedModel, NotRun
 
 NO_WEIGHTS = "not run; evaluator.fid_weights must name a file of Inception-v3 weights"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from components.evaluator.catalogue import MODELS
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.data import read_eval_data
 from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
 from components.evaluator.evaluate_diffusion import evaluate_diffusion
 from components.evaluator.evaluate_gan import evaluate_gan
-from components.evaluator.models import LoadedModel, load_model
-from components.evaluator.parts import champion_error
+from components.evaluator.measurement import champion_error
+from components.evaluator.references import read_eval_data
 from components.evaluator.results import Evaluation, write_evaluation
+from components.evaluator.saved_model import LoadedModel, load_model
 from core.artifacts import SAVED_MODEL_DIR
 from core.config import InputError, require
 from serving.releases import served_version

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster import load_cluster
 from pipeline.config import load_config
-from pipeline.kubeflow_runner import compile_pipeline
+from pipeline.kubeflow.cluster import load_cluster
+from pipeline.kubeflow.compiler import compile_pipeline
 from pipeline.plan import NODES
 from tests.e2e.workplace import MODELS, Workplace
 from tests.kubeflow.backend_sim import Backend, Run

@@ -87,7 +87,7 @@ def test_the_last_line_is_the_report_with_every_model_in_it(workplace):
 
 def test_lists_show_the_run_and_the_models(workplace):
     def inkwell(*arguments: str) -> str:
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
         return subprocess.run(
             command, capture_output=True, text=True, cwd=ROOT, env=environment(), check=True
         ).stdout

@@ -25,7 +25,7 @@ class Workplace:
 
     def command(self, *arguments: str) -> list[str]:
         return [
-            *(sys.executable, "-m", "pipeline.cli", "run", "--profile", "smoke"),
+            *(sys.executable, "-m", "pipeline.cli.main", "run", "--profile", "smoke"),
             *("--output", str(self.output), "--set", f"serving_dir={self.serving}", *arguments),
         ]
 

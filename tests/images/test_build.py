@@ -148,7 +148,7 @@ def test_every_module_imports_without_the_tools_of_development(image: Image):
 
 
 def test_entrypoint_of_a_pod_answers(image: Image):
-    done = sandbox.run(image, ["python", "-m", "pipeline.kubeflow_entrypoint"])
+    done = sandbox.run(image, ["python", "-m", "pipeline.kubeflow.entrypoint"])
     assert done.returncode == 2 and "usage:" in done.stderr
 
 

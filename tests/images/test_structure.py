@@ -257,7 +257,7 @@ def test_try_out_of_each_image_gives_it_no_more_than_a_pod_has():
 
 
 def test_names_are_those_of_the_cluster_settings_and_manifests():
-    cluster = yaml.safe_load((ROOT / "pipeline" / "cluster.yaml").read_text())
+    cluster = yaml.safe_load((ROOT / "pipeline" / "kubeflow" / "cluster.yaml").read_text())
     assert cluster["images"] == {target: f"inkwell-{target}" for target in TARGETS}
     used = set()
     for path in (ROOT / "kubernetes").rglob("*.yaml"):

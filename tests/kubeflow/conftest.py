@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.cluster import Cluster, Secret, Volume, load_cluster
 from pipeline.config import load_config
-from pipeline.kubeflow_runner import compile_pipeline
+from pipeline.kubeflow.cluster import Cluster, Secret, Volume, load_cluster
+from pipeline.kubeflow.compiler import compile_pipeline
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ import yaml
 from google.protobuf import json_format
 
 from core.config import InputError, from_dict
-from pipeline import kubeflow_spec
 from pipeline.config import RunConfig, load_config
-from pipeline.kubeflow_runner import compile_pipeline, tfx_spec
+from pipeline.kubeflow import spec as kubeflow_spec
+from pipeline.kubeflow.compiler import compile_pipeline, tfx_spec
 from pipeline.plan import NODES, TRAINERS
 from tests.conftest import ROOT
 from tests.kubeflow import backend_sim
@@ -182,7 +182,7 @@ def test_only_trainers_ask_for_gpus_and_all_do(spec, platform):
 
 
 def test_the_command_takes_under_twenty_seconds_and_is_quiet(tmp_path):
-    command = [sys.executable, "-m", "pipeline.cli", "compile", "-o", str(tmp_path / "p.yaml")]
+    command = [sys.executable, "-m", "pipeline.cli.main", "compile", "-o", str(tmp_path / "p.yaml")]
     before = os.times()
     result = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}
@@ -219,7 +219,7 @@ def test_the_command_takes_under_twenty_seconds_and_is_quiet(tmp_path):
 def test_a_mistake_is_one_sentence_and_writes_nothing(tmp_path, monkeypatch, options, words):
     from typer.testing import CliRunner
 
-    from pipeline.cli import app
+    from pipeline.cli.main import app
 
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["compile", *options])

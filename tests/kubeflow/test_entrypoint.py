@@ -11,10 +11,10 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
 from core.config import InputError
 from core.origin import ORIGIN_PROPERTY, origin
-from pipeline import kubeflow_entrypoint as entrypoint
 from pipeline.config import load_config
-from pipeline.kubeflow_runner import tfx_spec
-from pipeline.kubeflow_spec import CONFIG_VARIABLE, OVERRIDES, WITHOUT_SETTINGS
+from pipeline.kubeflow import entrypoint
+from pipeline.kubeflow.compiler import tfx_spec
+from pipeline.kubeflow.spec import CONFIG_VARIABLE, OVERRIDES, WITHOUT_SETTINGS
 from pipeline.plan import NODES
 
 MODEL = "title: tfx.Model\ntype: object\n"

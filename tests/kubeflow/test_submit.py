@@ -20,8 +20,8 @@ from rich.console import Console
 
 from components.idx_example_gen.idx import digest
 from core.config import InputError
-from pipeline import kubeflow_client as client_module
-from pipeline.kubeflow_client import Endpoint, connect, follow, parse_parameters, run_parameters
+from pipeline.kubeflow import client as client_module
+from pipeline.kubeflow.client import Endpoint, connect, follow, parse_parameters, run_parameters
 from pipeline.plan import NODES
 from serving.model_server.starting import free_ports
 from tests.conftest import ROOT
@@ -44,7 +44,7 @@ def no_access_from_outside(monkeypatch):
 
 
 def inkwell(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "pipeline.cli", "submit", *map(str, arguments)]
+    return [sys.executable, "-m", "pipeline.cli.main", "submit", *map(str, arguments)]
 
 
 def run_inkwell(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess:
@@ -126,7 +126,7 @@ def test_the_same_content_is_uploaded_once(server, package, tmp_path):
 def test_without_a_package_it_is_compiled_first(server):
     from typer.testing import CliRunner
 
-    from pipeline.cli import app
+    from pipeline.cli.main import app
 
     # In this process, which has imported TFX already.
     options = ["--endpoint", server.url, "--profile", "smoke", "--set", "gan.epochs=2"]
@@ -394,7 +394,7 @@ def test_a_run_that_is_not_there_is_one_sentence(server):
 def test_a_slip_in_the_options_is_one_sentence(arguments, words):
     from typer.testing import CliRunner
 
-    from pipeline.cli import app
+    from pipeline.cli.main import app
 
     result = CliRunner().invoke(app, ["submit", *arguments])
     assert result.exit_code == 2 and words in result.output

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as runner
 
-from pipeline import kubeflow_spec
-from pipeline.kubeflow_runner import ENTRYPOINT
+from pipeline.kubeflow import spec as kubeflow_spec
+from pipeline.kubeflow.compiler import ENTRYPOINT
 from tests.pipeline.toy import toy_pipeline
 
 

@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from components.evaluator.catalogue import MODELS
-from pipeline.cluster import load_cluster
+from pipeline.kubeflow.cluster import load_cluster
 from tests.kubernetes.conftest import (
     COMPONENTS,
     MANIFESTS,

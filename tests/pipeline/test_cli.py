@@ -15,14 +15,14 @@ import termios
 import pytest
 import yaml
 
-from pipeline.cli import app
+from pipeline.cli.main import app
 from pipeline.plan import NODES
 from tests.conftest import ROOT
 
 
 def inkwell(*arguments: str, cwd=ROOT, **variables: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
+        [sys.executable, "-m", "pipeline.cli.main", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -68,7 +68,7 @@ def packages_of_help() -> set[str]:
     "command", [[], ["run"], ["evaluate"], ["report"], ["runs"], ["models"], ["baseline"]]
 )
 def test_help_imports_nothing_that_takes_time(command, packages_of_help):
-    shown, imported = shown_and_imported("from pipeline.cli import app", *command, "--help")
+    shown, imported = shown_and_imported("from pipeline.cli.main import app", *command, "--help")
     assert "Usage" in shown and "rich" in packages_of_help
     assert imported - packages_of_help <= {"pipeline", "serving"}
 
@@ -203,7 +203,7 @@ def on_a_terminal(*arguments: str, until: str, interrupt: bool = False) -> tuple
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     variables = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
+        [sys.executable, "-m", "pipeline.cli.main", *arguments],
         stdin=its,
         stdout=its,
         stderr=its,

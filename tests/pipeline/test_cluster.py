@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from core.config import InputError
-from pipeline.cluster import Cluster, Pod, load_cluster
+from pipeline.kubeflow.cluster import Cluster, Pod, load_cluster
 from pipeline.plan import NODES, TRAINERS
 
 
@@ -99,6 +99,6 @@ def test_tags_come_from_what_skaffold_built(tmp_path):
 
 
 def test_the_file_in_the_repository_names_every_setting():
-    from pipeline.cluster import DEFAULT_CLUSTER
+    from pipeline.kubeflow.cluster import DEFAULT_CLUSTER
 
     assert set(yaml.safe_load(DEFAULT_CLUSTER.read_text())) == set(Cluster.__dataclass_fields__)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from core.config import DivergedError, InputError
-from pipeline.failures import explain
+from pipeline.local.failures import explain
 from trainer_modules.common.training import check_finite
 
 

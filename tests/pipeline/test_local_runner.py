@@ -15,9 +15,10 @@ import pytest
 pytest.importorskip("tfx")
 from core.config import InputError
 from pipeline.config import RunConfig
-from pipeline.local_runner import StartError, run, set_environment
+from pipeline.environment import set_environment
+from pipeline.local.runner import StartError, run
+from pipeline.local.workspace import temporary_folder
 from pipeline.results import load_results
-from pipeline.workspace import temporary_folder
 from tests.pipeline.toy import toy_pipeline
 
 

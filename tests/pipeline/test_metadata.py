@@ -7,7 +7,7 @@ import pytest
 
 pb = pytest.importorskip("ml_metadata.proto.metadata_store_pb2")
 
-from pipeline.metadata import RunMetadata  # noqa: E402
+from pipeline.local.metadata import RunMetadata  # noqa: E402
 from serving.versions import list_versions, newest_version  # noqa: E402
 
 LIVE, ABANDONED = pb.Artifact.LIVE, pb.Artifact.ABANDONED

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.style import Style
 
 from core.progress import Progress
-from pipeline.progress import (
+from pipeline.terminal.display import (
     CACHED,
     STYLES,
     Board,
@@ -17,7 +17,7 @@ from pipeline.progress import (
     duration,
     make_display,
 )
-from pipeline.screen import Screen
+from pipeline.terminal.screen import Screen
 
 
 @pytest.mark.parametrize("background", [(0, 0, 0), (255, 255, 255)])

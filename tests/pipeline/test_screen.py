@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.screen import say
+from pipeline.terminal.screen import say
 
 PATH = "/home/ada/" + "runs/" * 20 + "report/index.html"
 

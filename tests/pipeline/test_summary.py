@@ -18,7 +18,7 @@ from pipeline.results import (
     load_results,
     save_result,
 )
-from pipeline.summary import (
+from pipeline.terminal.tables import (
     ServedVersion,
     models_table,
     next_steps,
@@ -179,7 +179,7 @@ def test_a_run_that_pushed_something_says_what_can_be_done_with_it(on_path):
         ("{root}/.venv/bin/inkwell", "", ".venv/bin/inkwell"),
         ("{root}/.venv/bin/inkwell", ".venv/bin", "{root}/.venv/bin/inkwell"),
         ("./inkwell", ".venv/bin", "./inkwell"),
-        ("{root}/pipeline/cli.py", "", "inkwell"),
+        ("{root}/pipeline/cli/main.py", "", "inkwell"),
     ],
 )
 def test_where_inkwell_is_not_on_path_its_own_path_is_named(

@@ -70,7 +70,7 @@ def Copy(source: InputArtifact[Model], model: OutputArtifact[Model], fail: Param
 
 
 def toy_pipeline(text: str = "a", fail: str = ""):
-    """A builder as ``local_runner.run`` takes it: make -> copy, with other in between."""
+    """A builder as ``pipeline.local.runner.run`` takes it: make -> copy, with other in between."""
 
     def build(config, root, connection):
         make = Make(text=text).with_id("make")

@@ -101,7 +101,7 @@ def test_installed_package_holds_code_and_data_files(tmp_path: Path):
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = set(wheel.namelist())
         entry_points = next(n for n in names if n.endswith("entry_points.txt"))
-        assert "inkwell = pipeline.cli:main" in wheel.read(entry_points).decode()
+        assert "inkwell = pipeline.cli.main:main" in wheel.read(entry_points).decode()
     wanted = {
         str(path.relative_to(ROOT))
         for package in PACKAGES

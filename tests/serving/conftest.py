@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def inkwell(*arguments: str, **options) -> subprocess.CompletedProcess:
     """The command line, run to its end."""
-    command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "pipeline.cli.main", *map(str, arguments)]
     options = {"cwd": ROOT} | options
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
 
@@ -70,7 +70,7 @@ def serving_of(serving: Path) -> Iterator[Served]:
     grpc_port, rest_port, page_port = free_ports(3)
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "pipeline.cli", "serve", "--serving", str(serving)),
+            *(sys.executable, "-m", "pipeline.cli.main", "serve", "--serving", str(serving)),
             *("--port", str(grpc_port), "--rest-port", str(rest_port)),
             *("--playground", "--playground-port", str(page_port)),
         ],

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.cli import app
+from pipeline.cli.main import app
 from serving.client import Client
 from serving.images import as_images
 from serving.model_server.starting import free_ports
@@ -291,7 +291,7 @@ def test_the_server_never_outlives_the_command(tmp_path, number):
     grpc_port, rest_port = free_ports(2)
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "pipeline.cli", "serve", "--serving", str(tmp_path)),
+            *(sys.executable, "-m", "pipeline.cli.main", "serve", "--serving", str(tmp_path)),
             *("--port", str(grpc_port), "--rest-port", str(rest_port)),
         ],
         cwd=ROOT,

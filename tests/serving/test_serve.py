@@ -53,7 +53,7 @@ class Running:
 def serve(*options: str, **popen) -> Iterator[Running]:
     """Starts it on two free ports, from any working folder, and reads until it serves."""
     grpc_port, rest_port = free_ports(2)
-    command = [sys.executable, "-P", "-m", "pipeline.cli", "serve", *map(str, options)]
+    command = [sys.executable, "-P", "-m", "pipeline.cli.main", "serve", *map(str, options)]
     popen["env"] = os.environ | {"PYTHONPATH": str(ROOT)} | popen.get("env", {})
     process = subprocess.Popen(
         [*command, "--port", str(grpc_port), "--rest-port", str(rest_port)],

@@ -16,8 +16,8 @@ import pytest
 
 from components.evaluator import evaluate_autoencoder, evaluate_diffusion, evaluate_gan
 from components.evaluator.config import EvaluatorConfig, Gates
-from components.evaluator.data import EvalData, References
-from components.evaluator.models import LoadedModel, load_model
+from components.evaluator.references import EvalData, References
+from components.evaluator.saved_model import LoadedModel, load_model
 
 TRAIN, HELD_OUT, TEST, CODE = 2400, 300, 500, 16
 SMALL = EvaluatorConfig(
@@ -212,7 +212,7 @@ def autoencoder_uri(data, save):
     """
     import tensorflow as tf
 
-    from components.evaluator.reconstruction import pixel_statistics
+    from components.evaluator.metrics.reconstruction import pixel_statistics
 
     found = pixel_statistics(data.train_images)
     mean = tf.constant(found.mean, tf.float32)
@@ -313,7 +313,7 @@ def diffusion_uri(data, digits_from, save):
     """``build(kind)``: hands out digits, and denoises by the linear optimum for clipped noise."""
     import tensorflow as tf
 
-    from components.evaluator.reconstruction import pixel_statistics
+    from components.evaluator.metrics.reconstruction import pixel_statistics
 
     found = pixel_statistics(data.train_images)
     mean = tf.constant(found.mean, tf.float32)

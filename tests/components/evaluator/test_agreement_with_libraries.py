@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.evaluator import agreement, anomaly, denoising, embedding, filters, reconstruction
+from components.evaluator.metrics import (
+    agreement,
+    anomaly,
+    denoising,
+    embedding,
+    filters,
+    reconstruction,
+)
 
 RNG = np.random.default_rng(5)
 IMAGES = RNG.random((4, 28, 28, 1))

@@ -8,9 +8,11 @@ import math
 import numpy as np
 import pytest
 
-from components.evaluator import anomaly, anomaly_part, one_class
-from components.evaluator.bootstrap import resamples
-from components.evaluator.discriminator import verdicts
+from components.evaluator.metrics import anomaly
+from components.evaluator.metrics.bootstrap import resamples
+from components.evaluator.metrics.discriminator import verdicts
+from components.evaluator.parts import anomaly as anomaly_part
+from components.evaluator.parts import one_class
 from components.idx_example_gen.idx import write_idx
 from core.config import InputError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.evaluator import fid
-from components.evaluator.classifier import accuracy, fit_classifier, predict
-from components.evaluator.frechet import frechet_distance_of
-from components.evaluator.two_sample import classifier_verdicts
+from components.evaluator.metrics import fid
+from components.evaluator.metrics.classifier import accuracy, fit_classifier, predict
+from components.evaluator.metrics.frechet import frechet_distance_of
+from components.evaluator.metrics.two_sample import classifier_verdicts
 from core.config import InputError
 
 

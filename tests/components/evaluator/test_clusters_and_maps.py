@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.evaluator import embedding
-from components.evaluator.agreement import (
+from components.evaluator.metrics import embedding
+from components.evaluator.metrics.agreement import (
     accuracy,
     agreement,
     agreement_replicates,
@@ -17,14 +17,14 @@ from components.evaluator.agreement import (
     mutual_information,
     rand_index,
 )
-from components.evaluator.bootstrap import resamples
-from components.evaluator.clustering import (
+from components.evaluator.metrics.bootstrap import resamples
+from components.evaluator.metrics.clustering import (
     graph_embedding,
     kmeans,
     kmeans_runs,
     nearest_to_centres,
 )
-from components.evaluator.map_part import map_document, sprite
+from components.evaluator.parts.tsne import map_document, sprite
 
 
 def _blobs(count=40, classes=4, dimensions=6, seed=0):

@@ -27,7 +27,7 @@ class Outputs:
     """An outputs directory whose runs trained the models that they are given."""
 
     def __init__(self, root: Path, judge_uri: str, examples_uri: str):
-        from pipeline.metadata import RunMetadata
+        from pipeline.local.metadata import RunMetadata
 
         self.root, self.serving = root / "outputs", root / "serving"
         self._shared = {"judge": judge_uri, "transform": examples_uri}
@@ -61,7 +61,7 @@ class Outputs:
     def evaluate(self, *arguments: str) -> subprocess.CompletedProcess:
         settings = [part for setting in SMALL for part in ("--set", setting)]
         return subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", "evaluate", *arguments, *settings]
+            [sys.executable, "-m", "pipeline.cli.main", "evaluate", *arguments, *settings]
             + ["--output", str(self.root), "--set", f"serving_dir={self.serving}"],
             capture_output=True,
             text=True,
@@ -182,7 +182,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(outputs, tmp_path, arguments,
 
 def test_without_runs_it_says_how_to_begin(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "evaluate", "--output", str(tmp_path)],
+        [sys.executable, "-m", "pipeline.cli.main", "evaluate", "--output", str(tmp_path)],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from components.evaluator.bootstrap import mean_replicates
 from components.evaluator.config import Gate, Gates
-from components.evaluator.data import References
-from components.evaluator.models import DEEP_ONLY, LoadedModel, NotFinite, NotRun
-from components.evaluator.parts import Measured, Part, run_parts
+from components.evaluator.measurement import Measured, Part, run_parts
+from components.evaluator.metrics.bootstrap import mean_replicates
+from components.evaluator.references import References
+from components.evaluator.saved_model import DEEP_ONLY, LoadedModel, NotFinite, NotRun
 
 GATE = Gate("reconstruction_mse", "max", 10.0, retrain_spread=0.0)
 REPLICATES = 400

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from components.evaluator.frechet import frechet_distance, frechet_distance_of, moments
-from components.evaluator.inception_score import (
+from components.evaluator.metrics.frechet import frechet_distance, frechet_distance_of, moments
+from components.evaluator.metrics.inception_score import (
     class_histogram,
     inception_score,
     missing_modes,

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.evaluator.data import EvalData
 from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
 from components.evaluator.evaluate_gan import evaluate_gan
-from components.evaluator.models import load_model
+from components.evaluator.references import EvalData
 from components.evaluator.results import Evaluation
+from components.evaluator.saved_model import load_model
 from pipeline.config import load_config
 
 TRAIN, SEEN, REAL, HELD_OUT, TEST = 10_000, 50_000, 8000, 2000, 5000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.evaluator import figures
+from components.evaluator.parts import plots
 
 RNG = np.random.default_rng(0)
 HISTOGRAM = np.full(10, 0.1)
@@ -19,25 +19,23 @@ def _digits(data, count):
 
 
 PICTURES = {
-    "grid": lambda d: figures.sample_grid(d[:64]),
-    "grid of few": lambda d: figures.sample_grid(d[:3]),
-    "rows": lambda d: figures.image_rows(
-        [d[:10]] * 9, ["original"] + ["noise 0.2", "denoised"] * 4
-    ),
-    "rows of unequal length": lambda d: figures.image_rows([d[:10], d[:2], d[:0]], ["a", "b", "c"]),
-    "map": lambda d: figures.scatter_map(RNG.normal(size=(5000, 2)), np.arange(5000) % 10, 10),
-    "map of 26 classes": lambda d: figures.scatter_map(
+    "grid": lambda d: plots.sample_grid(d[:64]),
+    "grid of few": lambda d: plots.sample_grid(d[:3]),
+    "rows": lambda d: plots.image_rows([d[:10]] * 9, ["original"] + ["noise 0.2", "denoised"] * 4),
+    "rows of unequal length": lambda d: plots.image_rows([d[:10], d[:2], d[:0]], ["a", "b", "c"]),
+    "map": lambda d: plots.scatter_map(RNG.normal(size=(5000, 2)), np.arange(5000) % 10, 10),
+    "map of 26 classes": lambda d: plots.scatter_map(
         RNG.normal(size=(5000, 2)), np.arange(5000) % 26, 26
     ),
-    "curve over the code": lambda d: figures.size_curve(
+    "curve over the code": lambda d: plots.size_curve(
         [8, 16, 32, 64], [0.036, 0.025, 0.015, 0.008], (32, 0.006)
     ),
-    "classes": lambda d: figures.class_histogram(HISTOGRAM, HISTOGRAM[::-1], "generated"),
-    "scores": lambda d: figures.score_histogram(RNG.random(1000), RNG.random(500)),
-    "scores of a dead discriminator": lambda d: figures.score_histogram(
+    "classes": lambda d: plots.class_histogram(HISTOGRAM, HISTOGRAM[::-1], "generated"),
+    "scores": lambda d: plots.score_histogram(RNG.random(1000), RNG.random(500)),
+    "scores of a dead discriminator": lambda d: plots.score_histogram(
         np.full(100, 0.5), np.full(100, 0.5)
     ),
-    "lines": lambda d: figures.lines(
+    "lines": lambda d: plots.lines(
         [0.2, 0.4],
         {
             y: {"model": [20, 18], "linear": [19, 17], "noisy": [16, 11]}
@@ -60,13 +58,13 @@ def test_pictures_are_png_files_below_250_kb(name, data):
 
 
 def test_same_input_gives_the_same_bytes(data):
-    assert figures.sample_grid(_digits(data, 64)) == figures.sample_grid(_digits(data, 64))
+    assert plots.sample_grid(_digits(data, 64)) == plots.sample_grid(_digits(data, 64))
 
 
 def test_grid_shows_the_images_in_order():
     images = np.zeros((4, 28, 28, 1))
     images[1] = 1.0  # second of the first row
-    pixels = np.asarray(Image.open(io.BytesIO(figures.sample_grid(images, 2))).convert("L"))
+    pixels = np.asarray(Image.open(io.BytesIO(plots.sample_grid(images, 2))).convert("L"))
     half = np.array(pixels.shape) // 2
     assert pixels[half[0] // 2, half[1] // 2] < 10
     assert pixels[half[0] // 2, half[1] + half[1] // 2] > 245
@@ -75,4 +73,4 @@ def test_grid_shows_the_images_in_order():
 
 def test_colours_of_classes_are_all_different():
     for count in (2, 10, 26):
-        assert len(set(figures.class_colours(count))) == count
+        assert len(set(plots.class_colours(count))) == count

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from components.evaluator import denoising, filters
-from components.evaluator.reconstruction import squared_error
+from components.evaluator.metrics import denoising, filters
+from components.evaluator.metrics.reconstruction import squared_error
 
 
 def _noisy(count=3, side=10, seed=0):

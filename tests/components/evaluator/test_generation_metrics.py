@@ -7,25 +7,25 @@ import math
 import numpy as np
 import pytest
 
-from components.evaluator.bootstrap import resamples
-from components.evaluator.frechet import (
+from components.evaluator.metrics.bootstrap import resamples
+from components.evaluator.metrics.frechet import (
     frechet_distance_of,
     frechet_infinity,
     frechet_replicates,
     moment_replicates,
     moments,
 )
-from components.evaluator.inception_score import (
+from components.evaluator.metrics.inception_score import (
     class_histogram,
     histogram_replicates,
     inception_score,
     score_replicates,
 )
-from components.evaluator.kid import kid, kid_replicates
-from components.evaluator.memorisation import copying
-from components.evaluator.neighbours import k_nearest
-from components.evaluator.precision_recall import manifolds
-from components.evaluator.two_sample import neighbour_verdicts
+from components.evaluator.metrics.kid import kid, kid_replicates
+from components.evaluator.metrics.memorisation import copying
+from components.evaluator.metrics.neighbours import k_nearest
+from components.evaluator.metrics.precision_recall import manifolds
+from components.evaluator.metrics.two_sample import neighbour_verdicts
 
 
 @pytest.fixture

@@ -7,19 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from components.evaluator import classifier_parts
 from components.evaluator.catalogue import LABEL_SHARES
-from components.evaluator.classifier_parts import augmentation_part
-from components.evaluator.data import References, read_eval_data
-from components.evaluator.generation import Samples
 from components.evaluator.generation_parts import NO_WEIGHTS, fid_part, generation_parts
-from components.evaluator.models import DEEP_ONLY, NotFinite, NotRun
-from components.evaluator.process_pictures import (
+from components.evaluator.parts import classifier
+from components.evaluator.parts.classifier import augmentation_part
+from components.evaluator.parts.generation import Samples
+from components.evaluator.parts.sampling_process import (
     latent_walk,
     latent_walk_part,
     reverse_process,
     reverse_process_part,
 )
+from components.evaluator.references import References, read_eval_data
+from components.evaluator.saved_model import DEEP_ONLY, NotFinite, NotRun
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_held_out_images_are_read_from_the_eval_split(examples_uri, data):
 def test_augmentation_is_measured_on_demand_with_the_labels_it_is_given(
     gan_uri, load, data, judge_uri, small, monkeypatch
 ):
-    monkeypatch.setattr(classifier_parts, "_DRAWS", 2)  # of three: each trains six networks
+    monkeypatch.setattr(classifier, "_DRAWS", 2)  # of three: each trains six networks
     judge, model = load("judge", judge_uri), load("gan", gan_uri("real"))
     part = augmentation_part(Samples({}))
     with pytest.raises(NotRun, match=DEEP_ONLY):

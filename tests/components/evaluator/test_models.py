@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.evaluator.models import NotFinite, load_model
+from components.evaluator.saved_model import NotFinite, load_model
 from core.config import InputError
 
 FOLDER = "Format-Serving"

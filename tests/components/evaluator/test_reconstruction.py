@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from components.evaluator import denoising, reconstruction
+from components.evaluator.metrics import denoising, reconstruction
 
 SIDE = 12  # pixels of the images that PCA is tried on: 28 would take seconds for nothing
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from components.evaluator.frechet import frechet_distance_of
-from components.evaluator.inception_score import inception_score
-from components.evaluator.kid import kid
-from components.evaluator.precision_recall import manifolds
+from components.evaluator.metrics.frechet import frechet_distance_of
+from components.evaluator.metrics.inception_score import inception_score
+from components.evaluator.metrics.kid import kid
+from components.evaluator.metrics.precision_recall import manifolds
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Metrics: arrays in, numbers out, on NumPy, SciPy and scikit-learn alone."""

@@ -1,0 +1,1 @@
+"""Parts of an evaluation: one measurement each, with its table and plots."""

@@ -1,0 +1,137 @@
+"""Parts that train a classifier: two-sample tests, train on synthetic, and augmentation.
+
+Each network is small and seeded (``classifier``). 15 s in all for 10,000 images on two cores, half
+of them for the floors; augmentation trains 18 networks and is measured on demand only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from components.evaluator.catalogue import LABEL_SHARES
+from components.evaluator.measurement import Measured, Part, mean_figures
+from components.evaluator.metrics.classifier import accuracy, fit_classifier, predict
+from components.evaluator.metrics.two_sample import classifier_verdicts, neighbour_verdicts
+from components.evaluator.parts.generation import Samples
+from components.evaluator.references import Judged, References
+from components.evaluator.results import Table
+from components.evaluator.saved_model import DEEP_ONLY, LoadedModel, NotRun
+
+_DRAWS = 3  # of the labelled images; their choice moves the accuracy by a point
+
+
+def two_sample_part(samples: Samples) -> Part:
+    """Accuracy of the nearest neighbour and of a fresh network in telling generated from real."""
+    names = ("nearest_neighbour_accuracy", "classifier_accuracy")
+
+    def verdicts(images: np.ndarray, judged: Judged, references: References) -> list[np.ndarray]:
+        config = references.config
+        real = references.data.test_images[references.test_part(config.pair_images)]
+        return [
+            neighbour_verdicts(references.paired(judged.features), references.paired_test),
+            classifier_verdicts(images[: config.pair_images], real, config.seed),
+        ]
+
+    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
+        sample = samples.of(model, references, stage)
+        found = verdicts(sample.images, sample.judged, references)
+        measured = mean_figures(dict(zip(names, found, strict=True)), references.config)
+        if not draw:
+            return measured
+        values = measured.values
+        real = verdicts(references.floor_images, references.train, references)
+        floors = {name: float(each.mean()) for name, each in zip(names, real, strict=True)}
+        table = Table(
+            f"Two-sample tests on {len(found[0]) // 2:,} images each of generated and test images; "
+            f"the network is asked about {len(found[1]):,} that it has not seen",
+            ("accuracy of", "real against generated (%)", "real test against real train (%)"),
+            [
+                [words, round(100 * values[name], 2), round(100 * floors[name], 2)]
+                for name, words in zip(names, ("nearest neighbour", "fresh network"), strict=True)
+            ],
+        )
+        return dataclasses.replace(measured, floors=floors, tables=[table])
+
+    return Part("two-sample", names, measure)
+
+
+def synthetic_part(samples: Samples) -> Part:
+    """Accuracy on real test images of a network that has seen generated images alone."""
+    name = "synthetic_accuracy"
+
+    def right(images: np.ndarray, judged: Judged, references: References) -> np.ndarray:
+        """Labels are the judge's on both sides, so that the images alone make the difference."""
+        data = references.data
+        network = fit_classifier(
+            images, judged.classes, judged.probabilities.shape[1], references.config.seed
+        )
+        return accuracy(network, data.test_images, data.test_labels)
+
+    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
+        sample = samples.of(model, references, stage)
+        found = right(sample.images, sample.judged, references)
+        measured = mean_figures({name: found}, references.config)
+        if not draw:
+            return measured
+        floor = float(right(references.floor_images, references.train, references).mean())
+        return dataclasses.replace(measured, floors={name: floor})
+
+    return Part("synthetic training", (name,), measure)
+
+
+def augmentation_part(samples: Samples) -> Part:
+    """Whether generated images help where labels are few."""
+    names = {share: f"augmented_accuracy_{share:02d}" for share in LABEL_SHARES}
+
+    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
+        if not references.config.deep:
+            raise NotRun(DEEP_ONLY)
+        images = samples.of(model, references, stage).images
+        found = {share: _with_and_without(images, references, share) for share in LABEL_SHARES}
+        values = {names[share]: augmented for share, (_, augmented, _) in found.items()}
+        if not draw:
+            return Measured(values)
+        floors = {names[share]: plain for share, (plain, _, _) in found.items()}
+        table = Table(
+            f"A network on a few labelled train images and {len(images):,} generated ones that it "
+            f"labels itself: accuracy on the test images, mean of {_DRAWS} draws",
+            ("labels", "images", "without generated (%)", "with generated (%)"),
+            [
+                [f"{share} %", count, round(100 * plain, 2), round(100 * augmented, 2)]
+                for share, (plain, augmented, count) in found.items()
+            ],
+        )
+        return Measured(values, floors, tables=[table])
+
+    return Part("augmentation", tuple(names.values()), measure)
+
+
+def _with_and_without(
+    generated: np.ndarray, references: References, share: int
+) -> tuple[float, float, int]:
+    """Accuracy without and with generated images, and how many labelled images there were.
+
+    Self-training (Lee 2013, pseudo-labels): no other labels reach the second network.
+    """
+    data, seed = references.data, references.config.seed
+    count = max(data.num_classes, len(data.train_images) * share // 100)
+    plain, augmented = [], []
+    for draw in range(_DRAWS):
+        rng = np.random.default_rng([seed, share, draw])
+        chosen = rng.choice(len(data.train_images), count, replace=False)
+        images, labels = data.train_images[chosen], data.train_labels[chosen]
+        alone = fit_classifier(images, labels, data.num_classes, seed + draw)
+        plain.append(accuracy(alone, data.test_images, data.test_labels).mean())
+        guessed = predict(alone, generated).argmax(axis=1)
+        # As many labelled as generated images, so that guesses do not drown what is known.
+        repeated = np.resize(np.arange(count), max(count, len(generated)))
+        both = fit_classifier(
+            np.concatenate([images[repeated], generated]),
+            np.concatenate([labels[repeated], guessed]),
+            data.num_classes,
+            seed + draw,
+        )
+        augmented.append(accuracy(both, data.test_images, data.test_labels).mean())
+    return float(np.mean(plain)), float(np.mean(augmented)), count

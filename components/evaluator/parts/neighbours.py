@@ -1,0 +1,138 @@
+"""Parts that look for neighbours: how varied generated images are, and whether they are copies.
+
+Precision, recall, density and coverage in the judge's features; memorisation in pixels and in
+features. 15 s for 10,000 images on two cores, of which the judge's look at every train image is 5.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from components.evaluator.measurement import Measured, Part, mean_figures
+from components.evaluator.metrics.bootstrap import mean_replicates
+from components.evaluator.metrics.memorisation import PERCENTILE, Copying, copying
+from components.evaluator.metrics.neighbours import k_nearest
+from components.evaluator.metrics.precision_recall import manifolds
+from components.evaluator.parts import plots
+from components.evaluator.parts.generation import Sample, Samples
+from components.evaluator.references import References
+from components.evaluator.results import Picture, Table
+from components.evaluator.saved_model import LoadedModel
+
+_PAIRS = 12  # of the picture of the closest pairs
+
+
+def diversity_part(samples: Samples) -> Part:
+    """Precision, recall, density and coverage, with intervals over the images they are means of."""
+
+    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
+        generated = references.paired(samples.of(model, references, stage).judged.features)
+        found = _as_metrics(generated, references.paired_test)
+        measured = mean_figures(found, references.config)
+        if not draw:
+            return measured
+        train = references.paired(references.train.features)
+        floor = _as_metrics(train, references.paired_test)
+        values = measured.values
+        floors = {name: float(each.mean()) for name, each in floor.items()}
+        table = Table(
+            f"Realism and variety in the judge's features: {len(generated):,} images each, "
+            f"against {len(references.paired_test):,} test images",
+            ("images", *values),
+            (
+                ["generated", *(round(value, 4) for value in values.values())],
+                ["real, train split", *(round(value, 4) for value in floors.values())],
+            ),
+        )
+        return dataclasses.replace(measured, floors=floors, tables=[table])
+
+    return Part("diversity", ("precision", "recall", "density", "coverage"), measure)
+
+
+def memorisation_part(samples: Samples) -> Part:
+    """Nearest train images of generated and of held-out images, and the closest pairs to see."""
+    names = ("memorised_share", "memorised_share_features", "memorisation_p")
+
+    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
+        config, data = references.config, references.data
+        count = config.memorisation_images
+        sample = samples.of(model, references, stage)
+        images, classes = sample.images[:count], sample.judged.classes[:count]
+        features = sample.judged.features[:count]
+        by_pixels, nearest = k_nearest(images, data.train_images, 1)
+        by_features, _ = k_nearest(features, references.all_train_features, 1)
+        held_out = references.held_out
+        pixels, deep = (
+            copying(distance[:, 0], classes, other, held_out.classes)
+            for distance, other in zip(
+                (by_pixels, by_features), references.held_out_distances, strict=True
+            )
+        )
+        values = {names[0]: pixels.share, names[1]: deep.share, names[2]: pixels.p_value}
+        replicates = {
+            name: mean_replicates(
+                found.close[found.compared], config.bootstrap_replicates, config.seed
+            )
+            for name, found in zip(names[:2], (pixels, deep), strict=True)
+            if found.compared.any()
+        }
+        if not draw:
+            return Measured(values, replicates=replicates)
+        by_definition = PERCENTILE / 100
+        floors = {names[0]: by_definition, names[1]: by_definition, names[2]: 0.5}
+        pairs = _pairs(sample, data.train_images[nearest[:, 0]], pixels)
+        table = _table(pixels, deep, by_pixels[:, 0], by_features[:, 0], references)
+        return Measured(values, floors, [pairs], [table], replicates=replicates)
+
+    return Part("memorisation", names, measure)
+
+
+def _as_metrics(generated: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:
+    found = manifolds(generated, real)
+    return {
+        "precision": found.precise,
+        "recall": found.recalled,
+        "density": found.density,
+        "coverage": found.covered,
+    }
+
+
+def _pairs(sample: Sample, nearest: np.ndarray, found: Copying) -> Picture:
+    """The generated images that are closest for their class, above their nearest train images."""
+    order = np.argsort(found.ratio, kind="stable")[:_PAIRS]
+    return Picture(
+        "figures/memorisation.png",
+        "Closest to the training images",
+        f"Of {len(nearest):,} generated images the {len(order)} that lie closest to a train image "
+        "for their class, in pixels, and that train image below each. Alike is not the same: a "
+        "copy shows the very pixels.",
+        plots.image_rows([sample.images[order], nearest[order]], ["generated", "nearest train"]),
+    )
+
+
+def _table(
+    pixels: Copying,
+    deep: Copying,
+    by_pixels: np.ndarray,
+    by_features: np.ndarray,
+    references: References,
+) -> Table:
+    held_pixels, held_features = references.held_out_distances
+
+    def row(space: str, found: Copying, generated: np.ndarray, held: np.ndarray) -> list:
+        middle = [round(float(np.median(distances)), 3) for distances in (generated, held)]
+        return [space, *middle, round(100 * found.share, 2), found.z, found.p_value]
+
+    return Table(
+        f"Nearest of {len(references.data.train_images):,} train images: {len(by_pixels):,} "
+        f"generated beside {len(held_pixels):,} held-out real images; too close is closer than "
+        f"percentile {PERCENTILE} of held-out images of the same class",
+        ("distance in", "median, generated", "median, held-out", "too close (%)")
+        + ("z of the rank test", "p-value"),
+        (
+            row("pixels", pixels, by_pixels, held_pixels),
+            row("the judge's features", deep, by_features, held_features),
+        ),
+    )

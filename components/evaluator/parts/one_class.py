@@ -1,0 +1,146 @@
+"""Anomaly detection by a class that the model has never seen, as the literature measures it.
+
+Two protocols (Ruff et al. 2018, ICML, section 4; Ahmed & Courville 2020, AAAI): train on one class
+and find all others, or train on all but one and find that. Each asks for one small network per
+class, trained here as the trainer trains, so this is a property of the architecture at this code
+size, not of the candidate's weights. Beside it PCA on the same images. Some five minutes on two
+cores for ten classes, so it is only measured when asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import expit
+
+from components.evaluator.measurement import Measured, Part
+from components.evaluator.metrics import anomaly, reconstruction
+from components.evaluator.references import EvalData, References
+from components.evaluator.results import Table
+from components.evaluator.saved_model import DEEP_ONLY, LoadedModel, NotRun
+from core.progress import report
+
+_STEPS, _BATCH, _RATE, _CHANNELS = 400, 64, 2e-3, 16  # of the small network
+_TRAIN_IMAGES = 8000  # at most, per network
+_METRICS = ("anomaly_one_class_auroc", "anomaly_left_out_auroc")
+# images [N, 28, 28, 1] -> score [N], higher for those unlike the train images
+Score = Callable[[np.ndarray], np.ndarray]
+# images [N, 28, 28, 1] -> codes [N, D], squared error per pixel [N]
+CodeAndError = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def one_class_part() -> Part:
+    """Mean AUROC over the classes, by both protocols."""
+
+    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
+        if not references.config.deep:
+            raise NotRun(DEEP_ONLY)
+        data, seed = references.data, references.config.seed
+        size = model.size_of("encode", "code")
+        found = references.once(
+            ("one class", size), lambda: one_class_areas(data, size, seed, stage)
+        )
+        means = found.mean(axis=1)  # [2 protocols, 2 methods]
+        table = Table(
+            f"Anomaly detection by class, AUROC: a small autoencoder ({size} numbers) and PCA, "
+            f"trained on up to {_TRAIN_IMAGES:,} images",
+            (
+                "class",
+                *("alone normal, autoencoder", "alone normal, PCA"),
+                *("left out, autoencoder", "left out, PCA"),
+            ),
+            [
+                [name, *np.round(areas.ravel(), 4).tolist()]
+                for name, areas in zip(
+                    [*map(str, range(data.num_classes)), "mean"],
+                    [*found.swapaxes(0, 1), means],
+                    strict=True,
+                )
+            ],
+        )
+        values = dict(zip(_METRICS, means[:, 0].tolist(), strict=True))
+        floors = dict(zip(_METRICS, means[:, 1].tolist(), strict=True))
+        return Measured(values, floors, tables=[table] if draw else ())
+
+    return Part("one-class anomalies", _METRICS, measure)
+
+
+def one_class_areas(data: EvalData, size: int, seed: int, stage: str = "") -> np.ndarray:
+    """AUROC on the test images: [2 protocols, K classes, 2 methods].
+
+    Protocols are "this class alone is normal" and "this class was left out of the training";
+    methods are the autoencoder and PCA, both with ``size`` numbers in the code.
+    """
+    areas = np.zeros((2, data.num_classes, 2))
+    for k in range(data.num_classes):
+        inside, seen = data.test_labels == k, data.train_labels == k
+        for protocol, (train_part, normal) in enumerate(((seen, inside), (~seen, ~inside))):
+            rng = np.random.default_rng([seed, k, protocol])
+            train = data.train_images[rng.permutation(np.flatnonzero(train_part))[:_TRAIN_IMAGES]]
+            for method, fit in enumerate((fit_autoencoder, fit_pca)):
+                score = fit(train, size, seed)(data.test_images)
+                areas[protocol, k, method] = anomaly.auroc(score[normal], score[~normal])
+            if stage:
+                report(
+                    stage, 2 * k + protocol + 1, 2 * data.num_classes, auroc=areas[protocol, k, 0]
+                )
+    return areas
+
+
+def fit_autoencoder(images: np.ndarray, size: int, seed: int, steps: int = _STEPS) -> Score:
+    """Trains a small autoencoder on ``images`` and scores by ``_distance``."""
+    import keras
+
+    from trainer_modules.autoencoder.config import AutoencoderConfig
+    from trainer_modules.autoencoder.model import AutoencoderTrainer, build_decoder, build_encoder
+    from trainer_modules.common.training import cosine_schedule
+
+    keras.utils.set_random_seed(seed)
+    config = AutoencoderConfig(code_size=size, channels=_CHANNELS)
+    encoder, decoder = build_encoder(config), build_decoder(config)
+    trainer = AutoencoderTrainer(encoder, decoder, noisy_share=0.0, noise_high=0.0, seed=seed)
+    batch = min(_BATCH, len(images))
+    epochs = max(1, round(steps / (len(images) // batch)))
+    trainer.compile(keras.optimizers.Adam(cosine_schedule(_RATE, epochs * (len(images) // batch))))
+    whole = images[: len(images) // batch * batch]
+    trainer.fit(whole, whole, batch_size=batch, epochs=epochs, verbose=0)
+
+    def code_and_error(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        code = encoder.predict(x, batch_size=500, verbose=0)
+        logits = decoder.predict(code, batch_size=500, verbose=0)
+        return code, reconstruction.squared_error(x, expit(logits))
+
+    return _distance(code_and_error, images)
+
+
+def fit_pca(images: np.ndarray, size: int, seed: int) -> Score:
+    """The same by PCA, which needs no ``seed``."""
+    found = reconstruction.pixel_statistics(images)
+
+    def code_and_error(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        drawn = reconstruction.pca_reconstruction(x, found, size)
+        return reconstruction.pca_code(x, found, size), reconstruction.squared_error(x, drawn)
+
+    return _distance(code_and_error, images)
+
+
+def _distance(code_and_error: CodeAndError, images: np.ndarray) -> Score:
+    """How far an image is from ``images`` [N, 28, 28, 1], along what the code can tell and across.
+
+    The squared Mahalanobis distance of the code plus the squared error, each in multiples of its
+    mean over ``images`` (the two are added as in Denouden et al. 2018, "Improving reconstruction
+    autoencoder out-of-distribution detection with Mahalanobis distance"). The error alone misses
+    what is drawn well from a code that no image of the training has.
+    """
+    codes, errors = code_and_error(images)
+    center, usual = codes.mean(axis=0), errors.mean()
+    covariance = np.cov(codes, rowvar=False).reshape(codes.shape[1], -1)
+    inverse = np.linalg.pinv(covariance, hermitian=True)  # some numbers of a code may never vary
+
+    def score(x: np.ndarray) -> np.ndarray:
+        code, error = code_and_error(x)
+        away = code - center
+        return np.sum(away @ inverse * away, axis=1) / len(center) + error / usual
+
+    return score

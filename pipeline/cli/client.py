@@ -1,0 +1,262 @@
+"""The commands that call a model server: canary, predict, generate.
+
+Contract: as ``pipeline.cli.main``: heavy imports inside the commands; a mistake is one sentence and
+exit code 2. What a server refuses is one sentence too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.common import complain, console, user_errors
+from serving.model_server.flags import BOUNDS
+
+Server = Annotated[
+    str, typer.Option("--server", metavar="HOST:PORT", help="The model server's REST address.")
+]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", metavar="SECONDS", min=0, help="Time to wait for a server to start."),
+]
+Label = Annotated[
+    str | None, typer.Option(metavar="LABEL", help="Ask the version with this label.")
+]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="autoencoder, diffusion or gan.")]
+SERVER = "localhost:8501"
+_STEPS = 20  # of the reverse process, where none are given
+INT32_MAX = 2**31 - 1
+_ANSWER_CHARACTERS = 300
+# Codes of what is wrong with a request; all others are the server's own trouble.
+_REFUSALS = (
+    *("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "OUT_OF_RANGE"),
+    "PERMISSION_DENIED",
+)
+_PREDICT = """Sends a picture, or a batch of them, to a signature of a model.
+
+Examples:
+
+```
+inkwell predict autoencoder anomaly_score --image digit.png
+inkwell predict autoencoder serving_default --image a.jpg --fit -o b.png
+inkwell predict diffusion denoise --image a.png --noise-level 0.4 -o b.png
+```
+
+Pictures come out as PNG, everything else as JSON on standard output.
+"""
+_CANARY = """Compares two versions of a model on the same held-out images.
+
+A share of the requests goes to the label canary, the rest to stable. Latency, errors and the
+distribution of the model's score are shown side by side.
+
+Examples:
+
+```
+inkwell canary autoencoder
+inkwell canary gan --share 0.3 --requests 200 --data data/fashion
+```
+"""
+_GENERATE = """Writes a picture of new digits.
+
+Examples:
+
+```
+inkwell generate gan --count 16 --seed 7
+inkwell generate diffusion --count 4 --steps 50 -o four.png
+inkwell generate gan --label canary
+```
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(help=_CANARY)(canary)
+    app.command(help=_PREDICT)(predict)
+    app.command(help=_GENERATE)(generate)
+
+
+def canary(
+    model: Model,
+    share: Annotated[float, typer.Option(metavar="SHARE", help="Of requests, to canary.")] = 0.2,
+    requests: Annotated[
+        int, typer.Option(metavar="N", help="Number of requests to both together.")
+    ] = 500,
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="IDX files; the test images are sent.")
+    ] = Path("data/mnist"),
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the choice of images.")] = 0,
+    server: Server = SERVER,
+    wait: Wait = 0.0,
+) -> None:
+    with _plain_answers():
+        import numpy as np
+
+        from components.idx_example_gen.idx import find_files, read_images
+        from serving.canary import compare, comparison_table
+
+        images = read_images(find_files(str(data), "test")[0])
+        images = images[..., None].astype("float32") / np.float32(255)
+        result = compare(model, server, images, share, requests, seed, wait)
+        console().print(comparison_table(result))
+        typer.echo(result.sentence())
+
+
+def predict(
+    model: Model,
+    signature: Annotated[
+        str, typer.Argument(metavar="SIGNATURE", help="A use of the model, such as denoise.")
+    ],
+    image: Annotated[
+        list[Path], typer.Option("--image", metavar="FILE", help="28 x 28, grey; may be repeated.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="PNG to write.")
+    ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Make any picture of a digit like MNIST's.")
+    ] = False,
+    noise_level: Annotated[
+        float | None, typer.Option(metavar="SIGMA", help="Deviation of the noise in [0, 1].")
+    ] = None,
+    label: Label = None,
+    server: Server = SERVER,
+    wait: Wait = 0.0,
+) -> None:
+    with _plain_answers():
+        import json
+
+        import numpy as np
+
+        from serving.checks import inputs_of
+        from serving.client import Client
+        from serving.errors import ServingError
+        from serving.images import as_images, read_image
+
+        if noise_level is not None and not 0 <= noise_level <= 1:
+            raise ServingError(f"--noise-level must be between 0 and 1, not {noise_level:g}.")
+        images = as_images([read_image(path, fit) for path in image])
+        inputs = {"image": images}
+        if noise_level is not None:
+            inputs["noise_level"] = np.full(len(images), noise_level, "float32")
+        with Client(model, server, label=label, wait_s=wait) as client:
+            _check_inputs(model, signature, inputs_of(client, signature), list(inputs))
+            outputs = client.predict(signature, inputs)
+        if "image" in outputs:
+            if output is None:
+                raise ServingError(f"{signature} answers with pictures; say where to: -o FILE.")
+            _save(outputs.pop("image"), output)
+        if outputs:
+            typer.echo(json.dumps({name: value.tolist() for name, value in outputs.items()}))
+
+
+def generate(
+    model: Model,
+    count: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=INT32_MAX,
+            help="Number of images, at most --max-count of inkwell serve "
+            f"({BOUNDS['max_count']} if that is not given).",
+        ),
+    ] = 64,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=-INT32_MAX - 1, max=INT32_MAX, help="The same gives the same."
+        ),
+    ] = 0,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=INT32_MAX,
+            help=f"Sampling steps, diffusion only; {_STEPS} if not given.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="PNG to write.")
+    ] = Path("samples.png"),
+    label: Label = None,
+    server: Server = SERVER,
+    wait: Wait = 0.0,
+) -> None:
+    with _plain_answers():
+        from serving.checks import inputs_of
+        from serving.client import Client
+        from serving.errors import ServingError
+
+        with Client(model, server, label=label, timeout_s=120, wait_s=wait) as client:
+            takes_steps = "steps" in inputs_of(client, "generate")
+            if steps is not None and not takes_steps:
+                raise ServingError(
+                    f"The model {model} takes no steps, only the diffusion model does; leave out "
+                    "--steps."
+                )
+            if steps is None and takes_steps:
+                steps = _STEPS
+            images = client.generate(count, seed, steps)
+        _save(images, output)
+
+
+@contextlib.contextmanager
+def _plain_answers() -> Iterator[None]:
+    """As ``user_errors``; what a server answers becomes one sentence, however long its words.
+
+    A request that the server refuses ends with exit code 2, a server that fails with 1.
+    """
+    with user_errors():
+        from serving.errors import RequestError, ServingError
+
+        try:
+            yield
+        except RequestError as error:
+            if error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+                raise
+            words = " ".join(str(error).split())
+            if len(words) > _ANSWER_CHARACTERS:
+                words = words[: _ANSWER_CHARACTERS - 1] + "…"
+            if error.code in _REFUSALS:
+                raise ServingError(f"The server refuses this request: {words}") from None
+            complain(f"The server failed ({error.code}): {words.rstrip('.')}; its log says more.")
+            raise typer.Exit(1) from None
+
+
+def _check_inputs(model: str, signature: str, wanted: list[str], given: list[str]) -> None:
+    """Raises ``ServingError`` unless the signature takes what is about to be sent."""
+    from serving.errors import ServingError
+
+    name = "noise_level"
+    if name in wanted and name not in given:
+        raise ServingError(
+            f"The signature {signature} of {model} needs the noise level of the picture; give it "
+            "with --noise-level, as in --noise-level 0.4"
+        )
+    if name in given and name not in wanted:
+        raise ServingError(
+            f"The signature {signature} of {model} takes no noise level; leave out --noise-level."
+        )
+    if sorted(given) != wanted:
+        raise ServingError(
+            f"The signature {signature} of {model} takes {', '.join(wanted)}, and this command "
+            "sends pictures only; call it from Python with serving.client."
+        )
+
+
+def _save(images, path: Path) -> None:
+    """One picture as it is, several as a grid."""
+    from serving.errors import ServingError
+    from serving.images import grid, to_pil
+
+    picture = to_pil(images)[0] if len(images) == 1 else grid(images)
+    try:
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise ServingError(f"{path} cannot be written: {error}") from None
+    typer.echo(f"{path}: {len(images)} image(s)")

@@ -1,0 +1,80 @@
+"""What the modules of the command line share."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from pipeline.profiles import profile_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+PROFILE_NAMES = "|".join(profile_names())
+
+
+class _PlainHelp:
+    """A command whose help says what a value is in our words, not as Python's type."""
+
+    def get_params(self, ctx):
+        params = super().get_params(ctx)
+        for param in params:
+            param.display_type_rich = functools.partial(_words_for_value, param)
+        return params
+
+
+class Command(_PlainHelp, TyperCommand):
+    """A command with plain help."""
+
+
+class Group(_PlainHelp, TyperGroup):
+    """The command line itself, with plain help."""
+
+
+def _words_for_value(param, ctx) -> str:
+    """What follows an option's name; nothing for a flag or an argument."""
+    if not isinstance(param, TyperOption) or param.is_flag:
+        return ""
+    return param.metavar or param.name.upper()
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """A user's mistake is one sentence and exit code 2."""
+    from core.config import InputError
+    from serving.errors import ServingError
+
+    try:
+        yield
+    except (InputError, ServingError) as error:
+        complain(error)
+        raise typer.Exit(2) from None
+
+
+def complain(words: object) -> None:
+    """Prints a sentence to standard error."""
+    from pipeline.terminal.screen import Screen, say
+
+    say(Screen(stderr=True), f"inkwell: {words}")
+
+
+def console() -> Console:
+    """A console that never cuts what it is piped."""
+    from pipeline.terminal.screen import Screen
+
+    return Screen() if sys.stdout.isatty() else Screen(width=200)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once: threads of Beam and gRPC would hold an interrupted one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

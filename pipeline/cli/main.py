@@ -1,0 +1,378 @@
+"""The command line: ``inkwell run``, ``compile``, ``submit``, and those of ``cli_*``.
+
+Contract: heavy imports happen inside the commands, so ``--help`` answers at once. Exit codes: 0
+all models approved and pushed, 1 a node crashed, 2 the user's mistake (one sentence, no stack
+trace), 3 a model was not approved, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli import evaluate, serving
+from pipeline.cli.common import (
+    PROFILE_NAMES,
+    Command,
+    Group,
+    complain,
+    console,
+    leave,
+    user_errors,
+)
+
+if TYPE_CHECKING:
+    from pipeline.config import RunConfig
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Trains, judges, gates and pushes generative models of handwritten digits.",
+)
+
+_EXAMPLES = """Takes IDX files to approved models in the serving directory.
+
+Examples:
+
+```
+inkwell run
+inkwell run --profile smoke --output outputs/try
+inkwell run --data data/fashion --set gan.epochs=12 --set seed=7
+inkwell run --from-node evaluate-gan
+inkwell run --dry-run
+```
+"""
+_COMPILE_EXAMPLES = """Compiles the pipeline for Kubeflow Pipelines 2.x.
+
+Examples:
+
+```
+inkwell compile
+inkwell compile -o quick.yaml --profile quick --set gan.epochs=12
+inkwell compile --images build.json --cluster my-cluster.yaml
+inkwell compile --data gs://bucket/fashion
+```
+"""
+_SUBMIT_EXAMPLES = """Runs the pipeline on a Kubeflow Pipelines cluster.
+
+Examples:
+
+```
+inkwell submit --endpoint http://localhost:8888 --images build.json --wait
+inkwell submit --endpoint URL --pipeline pipeline.yaml --wait
+inkwell submit --endpoint URL --param "overrides=gan.epochs=8 seed=2"
+inkwell submit --endpoint URL --follow RUN_ID
+```
+
+INKWELL_KFP_TOKEN or INKWELL_KFP_COOKIES let you in where KFP asks who you are; in a pod of the
+cluster its own token does.
+"""
+_ProfileOption = Annotated[str, typer.Option(metavar=PROFILE_NAMES, help="Settings to start from.")]
+_SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+]
+_ClusterDataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="URI", help="Four IDX files as pods see them: a path, or gs://."
+    ),
+]
+_ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="FILE", help="Settings over pipeline/kubeflow/cluster.yaml."),
+]
+_ImagesOption = Annotated[
+    str | None,
+    typer.Option("--images", metavar="FILE", help="What skaffold build --file-output wrote."),
+]
+_OutputOption = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
+_OUTPUT = "outputs"
+
+
+def main() -> None:
+    """Console script ``inkwell``."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from importlib import metadata
+
+        try:
+            typer.echo(f"inkwell {metadata.version('inkwell')}")
+        except metadata.PackageNotFoundError:
+            typer.echo("inkwell, run from a checkout that is not installed")
+        raise typer.Exit()
+
+
+@app.command(help=_EXAMPLES)
+def run(
+    profile: _ProfileOption = "quick",
+    data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Four IDX files, named as MNIST's.")
+    ] = None,
+    set_: _SetOption = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where runs keep their files.")
+    ] = None,
+    from_node: Annotated[
+        str | None,
+        typer.Option(metavar="NODE", help="Run this node and all after it, even if cached."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the settings and the nodes, then exit.")
+    ] = False,
+) -> None:
+    with user_errors():
+        from pipeline.config import check_gates, load_config
+        from pipeline.plan import check_node
+
+        overrides = list(set_ or [])
+        if output is not None:
+            overrides.append(f"output_dir={_quote(output)}")
+        config = load_config(profile, data, overrides)
+        check_gates(config)
+        if from_node is not None:
+            check_node(from_node)
+        if dry_run:
+            _print_plan(config)
+            return
+        from components.idx_example_gen.idx import describe
+        from pipeline.local.workspace import absolute
+        from pipeline.terminal.screen import say
+
+        described = describe(absolute(config).data_dir)
+        screen = console()
+        limit = config.data.max_images
+        part = f", the first {limit} of each file" if limit else ""
+        say(
+            screen,
+            f"Profile {config.profile}, {described.train_images} + {described.test_images} images "
+            f"in {config.data_dir}{part}. Starting TFX takes some ten seconds.",
+        )
+        from pipeline.local.runner import StartError
+        from pipeline.local.runner import run as run_locally
+        from pipeline.results import CRASHED, INTERRUPTED
+        from pipeline.terminal.tables import next_steps, print_summary
+
+        try:
+            result = run_locally(config, from_node)
+        except StartError as error:
+            complain(error)
+            leave(CRASHED)
+        except KeyboardInterrupt:
+            complain("Interrupted while no node was running. Run the same command again to go on.")
+            leave(INTERRUPTED)
+        print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
+    leave(result.exit_code)
+
+
+@app.command(help=_COMPILE_EXAMPLES)
+def compile(
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="YAML file to write.")
+    ] = "pipeline.yaml",
+    profile: _ProfileOption = "full",
+    data: _ClusterDataOption = None,
+    set_: _SetOption = None,
+    cluster: _ClusterOption = None,
+    images: _ImagesOption = None,
+) -> None:
+    with user_errors():
+        from pathlib import Path
+
+        from pipeline.kubeflow.compiler import compile_options
+
+        notes = compile_options(Path(output), profile, data, set_ or [], cluster, images)
+        typer.echo("\n".join(notes))
+
+
+@app.command(help=_SUBMIT_EXAMPLES)
+def submit(
+    endpoint: Annotated[
+        str,
+        typer.Option(
+            envvar="INKWELL_KFP_ENDPOINT", metavar="URL", help="Address of KFP's API server."
+        ),
+    ],
+    package: Annotated[
+        str | None,
+        typer.Option("--pipeline", metavar="FILE", help="What inkwell compile wrote."),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar=PROFILE_NAMES, help="Profile to compile; full if not given."),
+    ] = None,
+    data: _ClusterDataOption = None,
+    set_: _SetOption = None,
+    cluster: _ClusterOption = None,
+    images: _ImagesOption = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Parameter of the run; may be repeated."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    follow: Annotated[
+        str | None, typer.Option(metavar="RUN_ID", help="Follow this run; submit nothing.")
+    ] = None,
+    experiment: Annotated[
+        str, typer.Option(metavar="NAME", help="What the web page gathers runs under.")
+    ] = "inkwell",
+    run_name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run.")] = None,
+    pipeline_root: Annotated[
+        str | None, typer.Option(metavar="URI", help="Place of this run's artifacts.")
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(metavar="NS", help="Yours, where KFP has several users.")
+    ] = None,
+    ui: Annotated[
+        str | None, typer.Option(metavar="URL", help="Address of KFP's web page, for the link.")
+    ] = None,
+    ca_cert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Authority of the server's certificate.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Do not check the server's certificate.")
+    ] = False,
+) -> None:
+    with user_errors():
+        import tempfile
+        from pathlib import Path
+
+        from core.config import require
+        from pipeline.kubeflow import client as kfp
+
+        options = [profile, data, set_, cluster, images]
+        require(
+            not (package or follow) or not any(options),
+            "--profile, --data, --set, --cluster and --images are for compiling; leave them out "
+            "where there is a package (--pipeline) or a run (--follow) already.",
+        )
+        address = kfp.Endpoint(endpoint, ui, namespace, ca_cert, insecure)
+        parameters = kfp.parse_parameters(param or [])
+        client = kfp.connect(address)
+        run_id = follow
+        if run_id is None:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(package or f"{folder}/pipeline.yaml")
+                if package is None:
+                    from pipeline.kubeflow.compiler import compile_options
+
+                    made = compile_options(
+                        path, profile or "full", data, set_ or [], cluster, images
+                    )
+                    typer.echo("\n".join(made).replace(f"{path}: ", "Compiled: "))
+                run_id, notes = kfp.submit(
+                    client, address, path, parameters, experiment, run_name, pipeline_root
+                )
+            typer.echo("\n".join([*notes, f"Run {run_id}:", address.link(run_id)]))
+        if wait or follow:
+            leave(kfp.follow(client, address, run_id, console()))
+
+
+@app.command()
+def report(
+    output: _OutputOption = _OUTPUT,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Prints the path of the newest report."""
+    with user_errors():
+        path = _newest_report(output)
+        typer.echo(path)
+        if open_:
+            import webbrowser
+
+            if not webbrowser.open(f"file://{path}"):
+                from core.config import InputError
+
+                raise InputError(f"No browser could be started; open {path} in one yourself.")
+
+
+@app.command()
+def runs(output: _OutputOption = _OUTPUT) -> None:
+    """Lists the runs, the newest last."""
+    with user_errors():
+        from pathlib import Path
+
+        from pipeline.local.workspace import check_exists, spelled_out
+        from pipeline.results import load_results
+        from pipeline.terminal.screen import say
+        from pipeline.terminal.tables import runs_table
+
+        check_exists(output, _OUTPUT, "the one of the runs with --output")
+        results = load_results(Path(output))
+        if results:
+            console().print(runs_table(results))
+        else:
+            where = spelled_out(output)
+            say(console(), f"There are no runs in {where} yet; start one with: inkwell run")
+
+
+@app.command()
+def baseline(
+    data: Annotated[str, typer.Option(metavar="DIR", help="Four IDX files, named as MNIST's.")],
+) -> None:
+    """Declares data good: writes the statistics that later data is compared with."""
+    with user_errors():
+        from pathlib import Path
+
+        from pipeline.environment import set_environment
+        from pipeline.terminal.quiet import output_to
+
+        set_environment()
+        with output_to(Path(os.devnull)):
+            from components.data_gate.baseline import write_baseline
+
+            written = write_baseline(data)
+        typer.echo("\n".join(written))
+
+
+def _quote(text: str) -> str:
+    import json
+
+    return json.dumps(text)
+
+
+def _print_plan(config: RunConfig) -> None:
+    import dataclasses
+
+    import yaml
+
+    from pipeline.plan import NODES
+
+    typer.echo(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), nl=False)
+    typer.echo("\nnodes, each with what it needs:")
+    for node_id, needs in NODES.items():
+        typer.echo(f"  {node_id}" + (f"  <-  {', '.join(needs)}" if needs else ""))
+
+
+def _newest_report(output: str) -> str:
+    from pathlib import Path
+
+    from core.config import InputError
+    from pipeline.local.workspace import check_exists, spelled_out
+    from pipeline.results import load_results
+
+    check_exists(output, _OUTPUT, "the one of the runs with --output")
+    for result in reversed(load_results(Path(output))):
+        if result.report and Path(result.report).is_file():
+            return result.report
+    raise InputError(f"There is no report in {spelled_out(output)}; make one with: inkwell run")
+
+
+evaluate.add_to(app)
+serving.add_to(app)
+for _registered in app.registered_commands:
+    _registered.cls = Command
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""The commands around served models: serve, models, promote, rollback; adds the client's as well.
+
+Contract: as ``pipeline.cli.main``: heavy imports inside the commands; a mistake is one sentence and
+exit code 2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli import client
+from pipeline.cli.client import INT32_MAX, SERVER, Model, Server, Wait
+from pipeline.cli.common import console, leave, user_errors
+from serving.model_server.flags import BOUNDS
+
+_Serving = Annotated[
+    Path, typer.Option("--serving", metavar="DIR", help="Where the pushed versions are.")
+]
+_SERVING = Path("serving_models")
+_MOST_MIB = 2047  # a gRPC message is smaller than 2 GiB
+_SERVE = """Serves the pushed models until Ctrl-C.
+
+Examples:
+
+```
+inkwell serve --playground
+inkwell serve --models gan,diffusion --serving outputs/try/models
+inkwell serve --port 0 --rest-port 0
+inkwell serve --host 0.0.0.0 --max-count 5000
+```
+"""
+_MODELS = """Lists the versions: verdict, key figure, label, and state where a server answers.
+
+Examples:
+
+```
+inkwell models
+inkwell models --serving outputs/try/models
+inkwell models --server localhost:8601 --wait 60
+```
+"""
+_PROMOTE = """Labels a version stable (or canary); `newest` goes back to serving the newest always.
+
+Examples:
+
+```
+inkwell promote gan 1795554119
+inkwell promote gan 1795554119 --label canary
+inkwell promote gan newest
+```
+"""
+_ROLLBACK = """Gives clients the version that was stable before, or the next older one.
+
+Examples:
+
+```
+inkwell rollback autoencoder
+inkwell rollback gan --serving outputs/try/models
+```
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    # The server's refusals name its flags, which have underscores: both spellings are understood.
+    either = {"token_normalize_func": lambda name: name.replace("_", "-")}
+    app.command(help=_SERVE, context_settings=either)(serve)
+    app.command(help=_MODELS)(models)
+    app.command(help=_PROMOTE)(promote)
+    app.command(help=_ROLLBACK)(rollback)
+    client.add_to(app)
+
+
+def _bound(flag: str, words: str, metavar: str = "N", most: int = INT32_MAX):
+    """The option for a bound of one request; ``flag`` is the server's."""
+    text = f"{words}; {BOUNDS[flag]} if not given."
+    return typer.Option(metavar=metavar, min=1, max=most, help=text)
+
+
+def serve(
+    models: Annotated[
+        str, typer.Option(metavar="all|NAMES", help="Names with commas between, or all.")
+    ] = "all",
+    serving: _Serving = _SERVING,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0 for every one.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", help="Port for gRPC.")] = 8500,
+    rest_port: Annotated[int, typer.Option(metavar="PORT", help="Port for REST.")] = 8501,
+    playground: Annotated[
+        bool, typer.Option("--playground", help="A page to draw on and try the models.")
+    ] = False,
+    playground_port: Annotated[
+        int, typer.Option(metavar="PORT", help="Port of the playground.")
+    ] = 8502,
+    tensorflow_serving: Annotated[
+        bool,
+        typer.Option(
+            "--tensorflow-serving",
+            help="tensorflow_model_server in place of our server; needs --host 0.0.0.0, as it "
+            "listens on every address.",
+        ),
+    ] = False,
+    max_request_mib: Annotated[
+        int | None, _bound("max_request_mib", "Largest request", "MIB", _MOST_MIB)
+    ] = None,
+    max_instances: Annotated[
+        int | None, _bound("max_instances", "Most instances of a request")
+    ] = None,
+    max_count: Annotated[
+        int | None, _bound("max_count", "Most images that a request generates")
+    ] = None,
+    max_steps: Annotated[
+        int | None, _bound("max_steps", "Most sampling steps of a request")
+    ] = None,
+) -> None:
+    with user_errors():
+        _check_exists(serving)
+        from serving.serve import ServeOptions
+        from serving.serve import serve as serve_until_told
+
+        bounds = {
+            "max_request_mib": max_request_mib,
+            "max_instances": max_instances,
+            "max_count": max_count,
+            "max_steps": max_steps,
+        }
+        chosen = () if models == "all" else tuple(name for name in models.split(",") if name)
+        options = ServeOptions(
+            serving,
+            chosen,
+            host,
+            port,
+            rest_port,
+            playground_port if playground else None,
+            tensorflow_serving,
+            {name: value for name, value in bounds.items() if value is not None},
+        )
+        code = serve_until_told(options, typer.echo)
+    leave(code)
+
+
+def _check_exists(serving: Path) -> None:
+    from pipeline.local.workspace import check_exists
+
+    check_exists(serving, _SERVING, "the one of the pushed versions with --serving")
+
+
+def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0.0) -> None:
+    with user_errors():
+        _check_exists(serving)
+        from pipeline.terminal.tables import models_table, served_versions
+        from serving.client import Client
+        from serving.errors import RequestError
+        from serving.releases import read_releases
+
+        found = served_versions(serving)
+        if not found:
+            typer.echo(f"There is no model in {serving} yet; push some with: inkwell run")
+            return
+        states: dict[tuple[str, int], str] = {}
+        for model in {version.model for version in found}:
+            with Client(model, server, timeout_s=1.0, wait_s=wait) as client:
+                try:
+                    answered = client.states()
+                except RequestError as error:
+                    if error.code == "UNAVAILABLE":
+                        break
+                    continue
+                states |= {(model, version): state for version, state in answered.items()}
+        console().print(models_table(found, read_releases(serving), states))
+        if not states:
+            typer.echo(f"No model server answers at {server}, so no states are shown.")
+
+
+def promote(
+    model: Model,
+    version: Annotated[str, typer.Argument(metavar="VERSION|newest", help="As in inkwell models.")],
+    label: Annotated[str, typer.Option(metavar="stable|canary", help="Which label.")] = "stable",
+    serving: _Serving = _SERVING,
+    server: Server = SERVER,
+) -> None:
+    with user_errors():
+        _check_exists(serving)
+        from serving.errors import ServingError
+        from serving.releases import promoted
+
+        if version != "newest" and not version.isdecimal():
+            raise ServingError(f"A version is a whole number, or newest, not {version!r}.")
+        number = None if version == "newest" else int(version)
+        _release(model, promoted(serving, model, number, label), serving, server)
+
+
+def rollback(model: Model, serving: _Serving = _SERVING, server: Server = SERVER) -> None:
+    with user_errors():
+        _check_exists(serving)
+        from serving.releases import rolled_back
+
+        _release(model, rolled_back(serving, model), serving, server)
+
+
+def _release(model: str, release, serving: Path, server: str) -> None:
+    from serving.client import Client
+    from serving.errors import RequestError
+    from serving.releases import apply
+
+    with Client(model, server, timeout_s=2.0) as client:
+        try:
+            client.states()
+            is_up = True
+        except RequestError as error:
+            is_up = error.code != "UNAVAILABLE"
+
+        def is_served(version: int) -> bool:
+            try:
+                return client.states().get(version) == "AVAILABLE"
+            except RequestError:
+                return False
+
+        apply(serving, model, release, is_served if is_up else None)
+    words = ", ".join(f"{label} is version {v}" for label, v in release.labels.items())
+    typer.echo(f"{model}: {words or 'the newest version is served, without labels'}.")
+    if not is_up:
+        typer.echo(f"No model server answers at {server}; the next one reads this as it starts.")

@@ -1,0 +1,1 @@
+"""Compiles the pipeline for Kubeflow Pipelines, submits it, and is what its pods run."""

@@ -1,0 +1,481 @@
+"""Submits compiled pipelines to Kubeflow Pipelines with its own client, and follows their runs.
+
+Contract: the package becomes a version of the pipeline ``inkwell``, named by its content, so that
+the same content is uploaded once; a run of it is started; following shows the table of a local run.
+What is wrong with the endpoint, the rights or a parameter is one sentence (``InputError``), found
+before anything is uploaded where that is possible. Tokens are read from the environment and never
+shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import io
+import json
+import logging
+import os
+import socket
+import ssl
+import time
+import urllib.parse
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from components.idx_example_gen.idx import digest
+from core.config import InputError, from_dict, require
+from pipeline.config import RunConfig
+from pipeline.kubeflow.spec import CONFIG_VARIABLE, DATA_FINGERPRINT, DATA_URI
+from pipeline.plan import NODES
+from pipeline.results import CRASHED, INTERRUPTED, OK, NodeResult
+from pipeline.terminal.display import CACHED, DONE, FAILED, NOT_RUN, RUNNING, Board, make_display
+from pipeline.terminal.screen import say
+
+PIPELINE = "inkwell"
+TOKEN_VARIABLE, COOKIES_VARIABLE = "INKWELL_KFP_TOKEN", "INKWELL_KFP_COOKIES"
+_TIMEOUT = 10.0  # seconds for the first answer of an endpoint
+_LOST_AFTER = 600.0  # seconds without an answer before following gives up
+# A pod cannot start, import TFX and end in this time: a task that did so came from the cache. The
+# run API has no other sign of it.
+_CACHED_SECONDS = 5.0
+_ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """Where the API server is and how to be let in."""
+
+    url: str
+    ui: str | None = None  # base address of the web page; None: the same as url
+    namespace: str | None = None  # of the user, where KFP is set up for several
+    ca_cert: str | None = None  # file
+    insecure: bool = False
+
+    def __post_init__(self):
+        parts = urllib.parse.urlsplit(self.url)
+        require(
+            parts.scheme in ("http", "https") and bool(parts.hostname),
+            f"--endpoint must be an address such as http://localhost:8888, not {self.url!r}.",
+        )
+        require(
+            self.ca_cert is None or os.path.isfile(self.ca_cert),
+            f"There is no file {self.ca_cert} to check the certificate with (--ca-cert).",
+        )
+
+    def link(self, run_id: str) -> str:
+        """Address of a run's page."""
+        base = self.ui or os.environ.get("KF_PIPELINES_UI_ENDPOINT") or self.url
+        return f"{base.rstrip('/')}/#/runs/details/{run_id}"
+
+
+def connect(endpoint: Endpoint) -> Any:
+    """The client of an endpoint that answers.
+
+    Access is by what kfp.Client knows: a token or cookies from the environment, the token that a
+    cluster mounts into its pods, or, by kfp's own variables, Google's proxy.
+
+    Raises:
+        InputError: It does not answer, is not KFP, or does not let us in.
+    """
+    _knock(endpoint)
+    from kfp.client import Client
+
+    with _no_noise(), _sentences(endpoint):
+        return Client(
+            host=endpoint.url,
+            existing_token=os.environ.get(TOKEN_VARIABLE) or None,
+            cookies=os.environ.get(COOKIES_VARIABLE) or None,
+            credentials=_mounted_credentials(),
+            ssl_ca_cert=endpoint.ca_cert,
+            verify_ssl=not endpoint.insecure,
+            ui_host=endpoint.ui,
+        )
+
+
+def submit(
+    client: Any,
+    endpoint: Endpoint,
+    package: Path,
+    given: Mapping[str, str],
+    experiment: str = PIPELINE,
+    run_name: str | None = None,
+    pipeline_root: str | None = None,
+) -> tuple[str, list[str]]:
+    """Uploads ``package`` if it is new, and starts a run of it.
+
+    Args:
+        client: As ``connect`` gives it.
+        endpoint: The same endpoint.
+        package: What ``inkwell compile`` wrote.
+        given: Run parameters.
+        experiment: Name under which the web page gathers runs; it is made if need be.
+        run_name: Name of the run; None takes the time.
+        pipeline_root: Place of the artifacts; None takes that of the package.
+
+    Returns:
+        Id of the run, and what there is to tell.
+
+    Raises:
+        InputError: A parameter is wrong, or the server refuses something.
+    """
+    spec = read_package(package)
+    parameters, notes = run_parameters(spec, given)
+    now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    version = "sha256-" + hashlib.sha256(package.read_bytes()).hexdigest()[:16]
+    with _no_noise(), _sentences(endpoint):
+        pipeline_id = client.get_pipeline_id(PIPELINE) or _create_pipeline(client, endpoint)
+        version_id = _find_version(client, pipeline_id, version)
+        if version_id is None:
+            uploaded = client.upload_pipeline_version(
+                str(package), version, pipeline_id=pipeline_id, description="by inkwell submit"
+            )
+            version_id = uploaded.pipeline_version_id
+            notes.append(f"Uploaded as version {version} of the pipeline {PIPELINE}.")
+        else:
+            notes.append(f"Version {version} of the pipeline {PIPELINE} is there already.")
+        found = client.create_experiment(experiment, namespace=endpoint.namespace)
+        run = client.run_pipeline(
+            experiment_id=found.experiment_id,
+            job_name=run_name or f"{PIPELINE} {now}",
+            pipeline_id=pipeline_id,
+            version_id=version_id,
+            params=parameters,
+            pipeline_root=pipeline_root or spec.get("defaultPipelineRoot"),
+        )
+    return run.run_id, notes
+
+
+def read_package(package: Path) -> dict[str, Any]:
+    """The pipeline spec in a package; raises ``InputError`` if it is none of ours."""
+    try:
+        spec = next(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+        known = spec["pipelineInfo"]["name"] == PIPELINE and bool(spec["root"]["dag"]["tasks"])
+    except OSError as error:
+        raise InputError(f"{package} cannot be read ({error.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError, StopIteration, KeyError, TypeError):
+        known = False
+    require(known, f"{package} is no package of this pipeline; make one with: inkwell compile")
+    return spec
+
+
+def run_parameters(
+    spec: dict[str, Any], given: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Values for a run of ``spec``, checked, with a fingerprint of other data; and notes.
+
+    Raises:
+        InputError: A parameter is unknown, or its value would end the first pod.
+    """
+    from pipeline.kubeflow.entrypoint import overridden_config
+
+    declared = spec["root"]["inputDefinitions"]["parameters"]
+    for name in given:
+        require(
+            name in declared,
+            f"There is no run parameter {name}; known are {', '.join(sorted(declared))}.",
+        )
+    overridden_config(given, _compiled_config(spec))
+    parameters, notes = dict(given), []
+    default = declared[DATA_URI]["defaultValue"]
+    uri = given.get(DATA_URI, default)
+    has_default = "defaultValue" in declared[DATA_FINGERPRINT]
+    if DATA_FINGERPRINT not in given and (uri != default or not has_default):
+        value = digest(uri)
+        if not value:
+            value = f"unread-{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%f}"
+            notes.append(
+                f"{uri} cannot be read here, so nothing is taken from the cache; give "
+                f"--param {DATA_FINGERPRINT}=... to say which data it is."
+            )
+        parameters[DATA_FINGERPRINT] = value
+    return parameters, notes
+
+
+def follow(
+    client: Any,
+    endpoint: Endpoint,
+    run_id: str,
+    console: Console,
+    seconds_between: float = 5.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """Shows a run until it ends; returns the exit code.
+
+    0 if every task ended well, 1 if not, 130 if the user stops looking: the run then goes on.
+    Whether the models were approved is in the run's report; the run API does not tell.
+
+    Raises:
+        InputError: The run does not exist, or the server does not answer for ten minutes.
+    """
+    run: Any = None
+    try:
+        with _no_noise(), _sentences(endpoint):
+            run = client.get_run(run_id)
+        spec = _spec_of(run)
+        board = Board(list(spec["root"]["dag"]["tasks"]) if spec else [])
+        with make_display(board, console) as display:
+            last_answer, shown = clock(), {}
+            while True:
+                _show(task_states(run, board.nodes), shown, display)
+                if run.state in _ENDED:
+                    break
+                time.sleep(seconds_between)
+                try:
+                    with _no_noise(), _sentences(endpoint):
+                        run = client.get_run(run_id)
+                    last_answer = clock()
+                except InputError as error:
+                    if clock() - last_answer > _LOST_AFTER:
+                        words = f"{error} The run may go on: {_again(endpoint, run_id)}"
+                        raise InputError(words) from None
+    except KeyboardInterrupt:
+        say(console, f"The run goes on; look at it again with: {_again(endpoint, run_id)}")
+        return INTERRUPTED
+    return _print_end(run, task_states(run, board.nodes), endpoint, console)
+
+
+def task_states(run: Any, node_ids: Sequence[str]) -> dict[str, NodeResult]:
+    """What the run API tells of every node.
+
+    A node shows as two: ``gan-driver``, which decides whether it runs, and ``gan``, which does.
+    """
+    details = (run.run_details and run.run_details.task_details) or []
+    by_name = {detail.display_name: detail for detail in details}
+    states = {}
+    for node_id in node_ids:
+        driver, task = by_name.get(f"{node_id}-driver"), by_name.get(node_id)
+        states[node_id] = _state(node_id, driver, task, run.state in _ENDED)
+    return states
+
+
+def _state(node_id: str, driver: Any, task: Any, is_over: bool) -> NodeResult:
+    def seconds(detail: Any) -> float | None:
+        if not (detail and detail.start_time and detail.end_time):
+            return None
+        taken = (detail.end_time - detail.start_time).total_seconds()
+        return taken if taken >= 0 else None  # an end that is not there yet is 1970
+
+    failed = next((d for d in (driver, task) if d and d.state in ("FAILED", "CANCELED")), None)
+    if failed:
+        return NodeResult(node_id, FAILED, seconds(failed))
+    if task and task.state in ("SUCCEEDED", "SKIPPED"):
+        taken = seconds(task)
+        is_cached = task.state == "SKIPPED" or (taken is not None and taken < _CACHED_SECONDS)
+        return NodeResult(node_id, CACHED if is_cached else DONE, taken)
+    if is_over:
+        return NodeResult(node_id, NOT_RUN)
+    return NodeResult(node_id, RUNNING if driver or task else NOT_RUN)
+
+
+def _show(states: Mapping[str, NodeResult], shown: dict[str, str], display: Any) -> None:
+    """Tells the display what has changed since the last look."""
+    for node_id, node in states.items():
+        old = shown.get(node_id, NOT_RUN)
+        if node.state == old or node.state == NOT_RUN:
+            continue
+        if old == NOT_RUN:
+            display.started(node_id)
+        if node.state != RUNNING:
+            display.finished(node_id, node.state)
+        shown[node_id] = node.state
+
+
+def _print_end(
+    run: Any, states: Mapping[str, NodeResult], endpoint: Endpoint, console: Console
+) -> int:
+    from pipeline.terminal.tables import node_table
+
+    if states:
+        console.print(node_table(list(states.values())))
+    say(console, f"Run {run.run_id} ended as {run.state}{_end_words(run)}.")
+    say(console, endpoint.link(run.run_id))
+    return OK if run.state == "SUCCEEDED" else CRASHED
+
+
+def _end_words(run: Any) -> str:
+    """What the run API knows of the end, and where the rest is.
+
+    It knows no artifacts, so not which model was approved; and of a workflow above 1 MiB it keeps
+    the first tasks alone, so one that failed may be missing.
+    """
+    if run.state == "SUCCEEDED":
+        return (
+            ". KFP's API does not show verdicts. Open the run's page: the artifact report "
+            "(index.html) lists every model; the property pushed of each pushed_model is 1 or 0"
+        )
+    failed = [node.id for node in task_states(run, list(NODES)).values() if node.state == FAILED]
+    if failed:
+        return f"; {', '.join(failed)} failed, and the last line of the pod's log says why"
+    if run.error:
+        return f": {run.error.message}"
+    return "; KFP's API names no task that failed, so look for it on the run's page"
+
+
+def _again(endpoint: Endpoint, run_id: str) -> str:
+    return f"inkwell submit --endpoint {endpoint.url} --follow {run_id}"
+
+
+def _spec_of(run: Any) -> dict[str, Any] | None:
+    """The pipeline spec that a run carries; with its platform it is one level down."""
+    spec = run.pipeline_spec or {}
+    return spec.get("pipeline_spec", spec) or None
+
+
+def _compiled_config(spec: dict[str, Any]) -> RunConfig:
+    """The configuration that a package was compiled with."""
+    executors = spec["deploymentSpec"]["executors"].values()
+    for variable in next(iter(executors))["container"]["env"]:
+        if variable["name"] == CONFIG_VARIABLE:
+            return from_dict(RunConfig, json.loads(variable["value"]))
+    raise InputError("The package holds no configuration; compile it again with: inkwell compile")
+
+
+def _create_pipeline(client: Any, endpoint: Endpoint) -> str:
+    import kfp_server_api
+
+    body = kfp_server_api.V2beta1Pipeline(
+        display_name=PIPELINE,
+        name=PIPELINE,
+        description="Trains, judges, gates and pushes generative models of handwritten digits.",
+        namespace=endpoint.namespace,
+    )
+    return client.pipelines.pipeline_service_create_pipeline(pipeline=body).pipeline_id
+
+
+def _find_version(client: Any, pipeline_id: str, name: str) -> str | None:
+    predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+    found = client.list_pipeline_versions(
+        pipeline_id, filter=json.dumps({"predicates": [predicate]})
+    )
+    return found.pipeline_versions[0].pipeline_version_id if found.pipeline_versions else None
+
+
+def _mounted_credentials() -> Any | None:
+    """The token that a cluster mounts into pods which may use KFP; None outside such a pod."""
+    from kfp import client
+
+    path = os.environ.get(client.KF_PIPELINES_SA_TOKEN_ENV, client.KF_PIPELINES_SA_TOKEN_PATH)
+    if not os.path.isfile(path):
+        return None
+    return client.ServiceAccountTokenVolumeCredentials(path)
+
+
+def _knock(endpoint: Endpoint) -> None:
+    """Asks for the server's health once; kfp.Client would try for half a minute, with traces."""
+    if os.environ.get("KF_PIPELINES_IAP_OAUTH2_CLIENT_ID"):
+        return  # the client fetches a token first
+    parts = urllib.parse.urlsplit(endpoint.url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    with _no_noise(), _sentences(endpoint):
+        with socket.create_connection((parts.hostname, port), _TIMEOUT) as connection:
+            if parts.scheme == "https":  # kfp's client falls over its own message about this
+                context = ssl.create_default_context(cafile=endpoint.ca_cert)
+                if endpoint.insecure:
+                    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                context.wrap_socket(connection, server_hostname=parts.hostname).close()
+
+        import kfp_server_api
+
+        config = kfp_server_api.Configuration(host=endpoint.url.rstrip("/"))
+        config.verify_ssl = not endpoint.insecure
+        config.ssl_ca_cert = endpoint.ca_cert
+        config.retries = False
+        token, credentials = os.environ.get(TOKEN_VARIABLE), _mounted_credentials()
+        if token:
+            config.api_key = {"authorization": token}
+        elif credentials:
+            credentials.refresh_api_key_hook(config)
+        config.api_key_prefix = {"authorization": "Bearer"}
+        api = kfp_server_api.HealthzServiceApi(
+            kfp_server_api.ApiClient(config, cookie=os.environ.get(COOKIES_VARIABLE))
+        )
+        answer = api.healthz_service_get_healthz(
+            _preload_content=False, _request_timeout=(_TIMEOUT, _TIMEOUT)
+        )
+        json.loads(answer.data)
+
+
+@contextlib.contextmanager
+def _sentences(endpoint: Endpoint) -> Iterator[None]:
+    """Turns what can go wrong between us and the server into one sentence."""
+    import kfp_server_api
+    import urllib3
+
+    where = endpoint.url
+    try:
+        yield
+    except kfp_server_api.ApiException as error:
+        raise InputError(_refusal(where, error)) from None
+    except ssl.SSLCertVerificationError as error:
+        raise InputError(
+            f"The certificate of {where} is not trusted ({error.verify_message}); give its "
+            "authority with --ca-cert."
+        ) from None
+    except ssl.SSLError as error:
+        raise InputError(
+            f"{where} speaks no TLS ({error.reason}); is its address one with http://?"
+        ) from None
+    except (OSError, urllib3.exceptions.HTTPError) as error:
+        reason = getattr(error, "reason", None) or error
+        words = getattr(reason, "strerror", None) or type(reason).__name__
+        raise InputError(
+            f"Kubeflow Pipelines does not answer at {where} ({words}); is the address right, and "
+            "the port forwarded (kubectl port-forward -n kubeflow svc/ml-pipeline 8888)?"
+        ) from None
+    except json.JSONDecodeError:
+        raise InputError(
+            f"What answers at {where} is not the API of Kubeflow Pipelines; give the address of "
+            "ml-pipeline, or that of its web page with /pipeline."
+        ) from None
+
+
+def _refusal(where: str, error: Any) -> str:
+    if error.status in (401, 403):
+        return (
+            f"{where} does not let us in ({error.status} {error.reason}); set {TOKEN_VARIABLE} or "
+            f"{COOKIES_VARIABLE}, or ask for the rights."
+        )
+    try:
+        said = json.loads(error.body)
+        message = said.get("message") or said.get("error") or error.reason
+    except (ValueError, TypeError, AttributeError):
+        if error.status == 404:
+            return (
+                f"What answers at {where} is not the API of Kubeflow Pipelines (404); give the "
+                "address of ml-pipeline, or that of its web page with /pipeline."
+            )
+        message = error.reason
+    return f"{where} refuses ({error.status}): {' '.join(str(message).split())}"
+
+
+@contextlib.contextmanager
+def _no_noise() -> Iterator[None]:
+    """Keeps kfp from printing links and stack traces of its own."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def parse_parameters(words: Sequence[str]) -> dict[str, str]:
+    """``name=value`` each, as ``--param`` takes them."""
+    pairs = [word.partition("=") for word in words]
+    for (name, equals, _), word in zip(pairs, words, strict=True):
+        require(
+            bool(name and equals),
+            f"--param {word} is not of the form name=value, as in data_uri=/x.",
+        )
+    known = {name: value for name, _, value in pairs}
+    require(len(known) == len(pairs), "A parameter is given twice with --param.")
+    return known

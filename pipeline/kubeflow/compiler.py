@@ -1,0 +1,161 @@
+"""Compiles the pipeline for an open-source Kubeflow Pipelines 2.x cluster.
+
+Contract: the same ``create_pipeline`` as on this machine goes through TFX's KubeflowV2DagRunner;
+``pipeline.kubeflow.spec`` then adds what that leaves out. One YAML file with two documents comes
+out, the pipeline and its Kubernetes settings. Takes about a second, and ten for importing TFX.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.idx_example_gen.idx import digest
+from core.config import InputError, require
+from pipeline.config import RunConfig, check_gates, load_config
+from pipeline.environment import set_environment
+from pipeline.kubeflow import spec as kubeflow_spec
+from pipeline.kubeflow.cluster import IMAGE_DATA_DIR, Cluster, check_data_uri, load_cluster
+from pipeline.plan import NODES
+from pipeline.terminal.quiet import output_to
+
+ENTRYPOINT = ["python", "-m", "pipeline.kubeflow.entrypoint"]
+_CHECKOUT_DATA = Path(__file__).resolve().parents[2] / "data" / "mnist"
+_TAGGED = re.compile(r":[\w.-]+(@sha256:\w+)?$|@sha256:\w+$")
+_HEADER = "# Inkwell for Kubeflow Pipelines 2.x, made by `inkwell compile`; not edited by hand.\n"
+
+
+def compile_options(
+    path: Path,
+    profile: str,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    cluster_file: str | None = None,
+    images_file: str | None = None,
+) -> list[str]:
+    """Compiles what the options of the command line say; returns what there is to tell of it.
+
+    Args:
+        path: File to write.
+        profile: Name of a profile.
+        data: Directory of the IDX files as pods see it; None takes that of the cluster.
+        overrides: As ``load_config``.
+        cluster_file: As ``load_cluster``.
+        images_file: As ``load_cluster``.
+
+    Raises:
+        InputError: An option is wrong, or ``path`` cannot be written.
+    """
+    cluster = load_cluster(cluster_file, images_file)
+    if data is not None:
+        check_data_uri(data)
+        cluster = dataclasses.replace(cluster, data_uri=data)
+    config = load_config(profile, cluster.data_uri, overrides)
+    require(path.suffix in (".yaml", ".yml"), f"{path} must end in .yaml, as KFP asks for.")
+    check_gates(config)
+    _check_writable(path)
+    set_environment()
+    with output_to(Path(os.devnull)):
+        compile_pipeline(config, cluster, path)
+
+    gpu_nodes = [node_id for node_id in NODES if cluster.pod(node_id).gpus]
+    notes = [
+        f"{path}: profile {profile}, {len(NODES)} nodes, {len(gpu_nodes)} of them on GPU nodes; "
+        f"data {cluster.data_uri}, artifacts {cluster.pipeline_root}."
+    ]
+    untagged = [name for name in vars(cluster.images).values() if not _TAGGED.search(name)]
+    if untagged:
+        notes.append(
+            f"Note: {' and '.join(untagged)} without a tag: the cluster takes whatever is the "
+            "latest there. Give --images, or tags in the cluster's settings."
+        )
+    if not _fingerprint(cluster):
+        notes.append(
+            f"Note: {cluster.data_uri} cannot be read here, so every run must be given a "
+            "data_fingerprint; inkwell submit does so."
+        )
+    return notes
+
+
+def compile_pipeline(config: RunConfig, cluster: Cluster, path: Path) -> None:
+    """Writes the compiled pipeline to ``path``, whole or not at all.
+
+    Args:
+        config: The resolved configuration; its paths give way to those of the cluster.
+        cluster: The cluster's settings.
+        path: A name that ends in .yaml, as the KFP client asks for.
+    """
+    on_cluster = dataclasses.replace(
+        config, data_dir=cluster.data_uri, serving_dir=cluster.serving_store.mount
+    )
+    spec, code_flags = tfx_spec(on_cluster, cluster)
+    kubeflow_spec.check_names(spec)
+    kubeflow_spec.drop_lifecycle(spec)
+    kubeflow_spec.add_arguments(spec, code_flags)
+    kubeflow_spec.add_parameters(spec, cluster.data_uri, _fingerprint(cluster))
+    kubeflow_spec.set_caching(spec)
+    kubeflow_spec.set_retries(spec, cluster)
+    kubeflow_spec.set_resources(spec, cluster)
+    kubeflow_spec.set_variables(spec, cluster, dataclasses.asdict(on_cluster))
+    spec["defaultPipelineRoot"] = cluster.pipeline_root
+    platform = kubeflow_spec.platform_document(spec, cluster)
+    kubeflow_spec.check(spec, platform)
+
+    draft = _draft(path)
+    try:
+        draft.write_text(_HEADER + yaml.safe_dump_all([spec, platform], width=100), "utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _check_writable(path: Path) -> None:
+    """Raises ``InputError`` unless the file can be made: tried, as permissions do not tell all."""
+    require(not path.is_dir(), f"{path} is a directory; name a file with --output.")
+    try:
+        _draft(path).touch()
+        _draft(path).unlink()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written in {path.parent.absolute()} ({error.strerror}); name "
+            "another file with --output."
+        ) from None
+
+
+def _fingerprint(cluster: Cluster) -> str:
+    """Digest of the data; empty if it cannot be read here."""
+    in_image = cluster.data_uri == IMAGE_DATA_DIR
+    return digest(str(_CHECKOUT_DATA) if in_image else cluster.data_uri)
+
+
+def tfx_spec(config: RunConfig, cluster: Cluster) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """TFX's own pipeline spec (schema 2.1), and the flags of ``stamp_code`` by node id."""
+    from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+    from pipeline.pipeline import create_pipeline
+
+    pipeline = create_pipeline(config, cluster.pipeline_root)
+    ids = [component.id for component in pipeline.components]
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+        config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+            default_image={node_id: cluster.image(node_id) for node_id in ids}
+            | {"default_image_path": cluster.images.cpu},
+            default_commands=ENTRYPOINT,
+            use_pipeline_spec_2_1=True,
+        )
+    )
+    spec = runner.run(pipeline, write_out=False)["pipelineSpec"]
+    flags = {
+        component.id: list(component.executor_spec.extra_flags) for component in pipeline.components
+    }
+    return spec, flags

@@ -1,0 +1,186 @@
+"""Evaluates trained models outside the pipeline: finds the newest, measures, shows what was found.
+
+Contract: reads the metadata of earlier runs and the models in serving, and changes neither; figures
+are those of the pipeline's Evaluator, with its code and settings. ``inkwell evaluate`` runs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.config import require
+from pipeline.config import RunConfig
+from pipeline.local.workspace import spelled_out, temporary_folder
+from pipeline.plan import PIPELINE_NAME
+from pipeline.results import MODELS, ModelResult, RunResult, load_results, read_gate
+
+if TYPE_CHECKING:
+    from components.evaluator.results import Evaluation
+
+# The node whose model is the candidate.
+TRAINED_BY = {"autoencoder": "finetune-ae", "diffusion": "finetune-diffusion", "gan": "gan"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A trained model, and what it is judged with: directories of artifacts of one run."""
+
+    model: str
+    run_id: str
+    model_uri: str
+    judge_uri: str
+    examples_uri: str
+
+
+def choose_runs(output_dir: Path, profile: str | None, run_id: str | None) -> list[RunResult]:
+    """Runs to look for models in, the newest first: the one named, or all of one profile.
+
+    Args:
+        output_dir: Where runs keep their files.
+        profile: Of the runs; None takes that of the newest run.
+        run_id: As ``inkwell runs`` lists it; None takes all.
+
+    Raises:
+        InputError: There is no such run.
+    """
+    results = load_results(output_dir)[::-1]
+    if run_id is not None:
+        found = [result for result in results if result.run_id == run_id]
+        require(
+            bool(found), f"There is no run {run_id} in {spelled_out(output_dir)}; see: inkwell runs"
+        )
+        return found
+    profile = profile or (results[0].profile if results else None)
+    found = [result for result in results if result.profile == profile]
+    of = f" of the profile {profile}" if profile else ""
+    where = spelled_out(output_dir)
+    require(bool(found), f"There are no runs{of} in {where}; start one with: inkwell run")
+    return found
+
+
+def find_candidates(
+    output_dir: Path, runs: Sequence[RunResult], models: Sequence[str]
+) -> list[Candidate]:
+    """The newest trained model of each name; those that were never trained only if none is named.
+
+    Args:
+        output_dir: Where runs keep their files.
+        runs: All of one profile, the newest first.
+        models: Names; empty takes every model.
+
+    Raises:
+        InputError: A model has an unknown name, or was not trained, or nothing was.
+    """
+    from pipeline.local.metadata import RunMetadata
+
+    for name in models:
+        require(name in MODELS, f"There is no model {name}; known are {', '.join(MODELS)}.")
+    database = output_dir / runs[0].profile / "metadata.sqlite"
+    require(database.is_file(), f"The metadata of these runs is gone: there is no {database}.")
+    metadata = RunMetadata(database, PIPELINE_NAME)
+    found = {name: _newest(metadata, runs, name) for name in models or MODELS}
+    for name, candidate in found.items():
+        require(
+            candidate is not None or not models,
+            f"No {name} was trained to the end in the runs of {output_dir / runs[0].profile}.",
+        )
+    candidates = [candidate for candidate in found.values() if candidate is not None]
+    require(bool(candidates), f"No model was trained to the end in {output_dir} yet.")
+    return candidates
+
+
+def evaluate_candidates(
+    candidates: Sequence[Candidate], config: RunConfig, folder: Path
+) -> list[Evaluation]:
+    """Compares each with the champion, shows progress, writes ``folder/<model>/metrics.json``.
+
+    What the libraries print goes to ``folder/evaluate.log``.
+
+    Raises:
+        InputError: A model or the data cannot be read, or no temporary directory be written.
+    """
+    from pipeline.environment import set_environment
+    from pipeline.local.watch import Watch
+    from pipeline.terminal.display import DONE, FAILED, INTERRUPTED, Board, make_display
+    from pipeline.terminal.quiet import output_to
+    from pipeline.terminal.screen import Screen
+
+    serving = config.serving_dir
+    board = Board([candidate.model for candidate in candidates])
+    found = []
+    with temporary_folder(), output_to(folder / "evaluate.log") as screen:
+        set_environment()
+        from components.evaluator.run import evaluate
+
+        with make_display(board, Screen(file=screen)) as display:
+            for candidate in candidates:
+                display.started(candidate.model)
+                state = FAILED
+                try:
+                    with Watch(display, lambda node_id: DONE).attached():
+                        evaluation = evaluate(
+                            model_name=candidate.model,
+                            model_uri=candidate.model_uri,
+                            judge_uri=candidate.judge_uri,
+                            examples_uri=candidate.examples_uri,
+                            serving_dir=None if is_served(candidate, serving) else serving,
+                            config=config.evaluator,
+                            output_dir=str(folder / candidate.model),
+                        )
+                    found.append(evaluation)
+                    state = DONE
+                except KeyboardInterrupt:
+                    state = INTERRUPTED
+                    raise
+                finally:
+                    display.finished(candidate.model, state)
+    return found
+
+
+def new_folder(config: RunConfig) -> Path:
+    """Where an evaluation goes that is not told where to."""
+    stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    return Path(config.output_dir) / config.profile / "evaluations" / stamp
+
+
+def model_result(evaluation: Evaluation) -> ModelResult:
+    """The evaluation as the tables of ``pipeline.terminal.tables`` take it."""
+    gates = [read_gate(dataclasses.asdict(gate)) for gate in evaluation.gates]
+    return ModelResult(evaluation.model, gates, evaluation.blessed)
+
+
+def is_served(candidate: Candidate, serving_dir: str) -> bool:
+    """Whether the champion is this very model, pushed: nothing to compare with."""
+    from core.artifacts import read_json
+    from serving.releases import served_version
+    from serving.versions import LINEAGE_FILE, extra_file
+
+    champion = served_version(serving_dir, candidate.model)
+    lineage = read_json(extra_file(champion, LINEAGE_FILE)) if champion else None
+    return bool(lineage) and lineage.get("model_uri") == candidate.model_uri
+
+
+def end_sentence(evaluation: Evaluation, candidate: Candidate, serving_dir: str) -> str:
+    """What was evaluated, what it was compared with, and the verdict."""
+    if evaluation.champion:
+        rival = f"compared with version {evaluation.champion.version}, which is in serving"
+    elif is_served(candidate, serving_dir):
+        rival = "which is itself the one in serving"
+    else:
+        rival = "with none in serving"
+    verdict = "approved" if evaluation.blessed else "not approved"
+    head = f"{evaluation.model} of run {candidate.run_id}, {rival}: {verdict}."
+    return f"{head} {evaluation.reason}"
+
+
+def _newest(metadata: Any, runs: Sequence[RunResult], name: str) -> Candidate | None:
+    keys = ((TRAINED_BY[name], "model"), ("judge", "model"), ("transform", "transformed_examples"))
+    for run in runs:
+        artifacts = [metadata.output(run.run_id, node_id, key) for node_id, key in keys]
+        if all(artifact and Path(artifact.uri).is_dir() for artifact in artifacts):
+            return Candidate(name, run.run_id, *(artifact.uri for artifact in artifacts))
+    return None

@@ -1,0 +1,199 @@
+"""Runs the pipeline on this machine with TFX's LocalDagRunner, and tells what came of it.
+
+Contract: ``run(config, ...) -> RunResult``, whatever the end; artifacts, metadata (SQLite), logs
+and results lie under ``<output_dir>/<profile>``. Finished nodes are cached, so a rerun resumes by
+itself after a failure; ``from_node`` makes a node and all that depends on it run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.config import InputError
+from pipeline.config import RunConfig
+from pipeline.environment import set_environment
+from pipeline.local.failures import explain
+from pipeline.local.watch import Watch, interrupted_by
+from pipeline.local.workspace import absolute, lock, make_directory, new_run_id, temporary_folder
+from pipeline.results import Failure, NodeResult, RunResult, save_result
+from pipeline.terminal.display import (
+    CACHED,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    NOT_RUN,
+    Board,
+    make_display,
+)
+from pipeline.terminal.quiet import output_to
+from pipeline.terminal.screen import Screen
+
+
+class StartError(RuntimeError):
+    """The pipeline could not be put together or its metadata not be opened."""
+
+
+def run(
+    config: RunConfig,
+    from_node: str | None = None,
+    build: Callable[..., Any] | None = None,
+) -> RunResult:
+    """Runs all nodes in turn; progress goes to the screen, everything else to the log.
+
+    Args:
+        config: The resolved configuration; relative paths are taken from here.
+        from_node: Node id; this node and all that depend on it are run even if cached.
+        build: Builds the pipeline; None takes ``create_pipeline``.
+
+    Raises:
+        InputError: The output, serving or temporary directory cannot be written, or another run is
+            using the first.
+        KeyboardInterrupt: The user interrupted it while no node was running.
+        StartError: There was no node to blame.
+    """
+    config = absolute(config)
+    profile_dir = Path(config.output_dir) / config.profile
+    make_directory(profile_dir)
+    if "://" not in config.serving_dir:
+        make_directory(Path(config.serving_dir), "--set serving_dir=...")
+    with lock(Path(config.output_dir)):
+        run_id = new_run_id(profile_dir)
+        log = profile_dir / "logs" / f"{run_id}.log"
+        with temporary_folder(), output_to(log) as screen, interrupted_by() as signals:
+            try:
+                result = _run_logged(config, from_node, build, run_id, log, screen, signals)
+            except InputError:
+                raise
+            except BaseException as error:
+                if signals:  # an import may have made another error of it
+                    raise KeyboardInterrupt from error
+                if not isinstance(error, Exception):
+                    raise
+                logging.getLogger(__name__).exception("The run could not start")
+                words = f"The run could not start: {explain(error)[1]}; the log is {log}"
+                raise StartError(words) from error
+    save_result(result, dataclasses.asdict(config), profile_dir)
+    return result
+
+
+def _run_logged(config, from_node, build, run_id, log, screen, signals) -> RunResult:
+    started, clock = datetime.datetime.now().astimezone(), time.monotonic()
+    console = Screen(file=screen)
+    with _sign_of_life(console):
+        ir, metadata = _prepare(config, from_node, build, run_id, log.parents[1])
+    node_ids = [node.pipeline_node.node_info.id for node in ir.nodes]
+    board = Board(node_ids)
+    failure = None
+    with make_display(board, console) as display:
+        watch = Watch(display, lambda node_id: _state(metadata, run_id, node_id), signals)
+        try:
+            with watch.attached():
+                _run_ir(ir)
+        except BaseException as error:  # the edge: whatever ends a node becomes one sentence
+            logging.getLogger(__name__).exception("The run ended at %s", board.running)
+            kind, message = explain(error)
+            if signals:
+                kind, message = "interrupt", "Interrupted."
+            failure = Failure(kind, board.running or "", message)
+        if board.running:
+            display.finished(board.running, INTERRUPTED if signals else FAILED)
+    failure = failure or _silent_failure(board)
+    return RunResult(
+        run_id=run_id,
+        profile=config.profile,
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 3),
+        nodes=[_node_result(node_id, board) for node_id in node_ids],
+        models=metadata.models(run_id),
+        report=metadata.report(run_id),
+        log=str(log),
+        failure=failure,
+    )
+
+
+def _prepare(config, from_node, build, run_id, profile_dir) -> tuple[Any, Any]:
+    """Imports TFX, and gives the compiled pipeline and the metadata of its runs."""
+    set_environment()
+    from pipeline.local.metadata import RunMetadata
+
+    if build is None:
+        from pipeline.pipeline import create_pipeline as build
+
+    database = profile_dir / "metadata.sqlite"
+    pipeline = build(config, str(profile_dir / "pipeline"), _sqlite(database))
+    ir = _compile(pipeline, run_id)
+    if from_node is not None:
+        _disable_cache_from(ir, from_node)
+    metadata = RunMetadata(database, pipeline.pipeline_info.pipeline_name)
+    metadata.forget_superseded(Path(config.serving_dir))
+    return ir, metadata
+
+
+def _sign_of_life(console: Screen) -> contextlib.AbstractContextManager:
+    """Something that moves while TFX starts; nothing where no one looks."""
+    if not console.is_terminal:
+        return contextlib.nullcontext()
+    return console.status("Importing TFX")
+
+
+def _run_ir(ir: Any) -> None:
+    from absl import logging as absl_logging
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+    absl_logging.set_verbosity(absl_logging.INFO)  # the records that Watch listens to
+    LocalDagRunner().run_with_ir(ir)
+
+
+def _state(metadata: Any, run_id: str, node_id: str) -> str:
+    state = metadata.state(run_id, node_id)
+    # LocalDagRunner goes on past a node whose inputs cannot be resolved: MLMD alone knows.
+    return {"COMPLETE": DONE, "CACHED": CACHED, None: NOT_RUN}.get(state, FAILED)
+
+
+def _silent_failure(board: Board) -> Failure | None:
+    for node_id, node in board.nodes.items():
+        if node.state in (FAILED, NOT_RUN):
+            return Failure("crash", node_id, "its inputs could not be found in the metadata")
+    return None
+
+
+def _node_result(node_id: str, board: Board) -> NodeResult:
+    node = board.nodes[node_id]
+    ended = node.state in (DONE, CACHED, FAILED, INTERRUPTED)
+    seconds = round(node.seconds, 3) if node.seconds is not None else None
+    return NodeResult(node_id, node.state if ended else NOT_RUN, seconds if ended else None)
+
+
+def _compile(pipeline: Any, run_id: str) -> Any:
+    """The pipeline as TFX's intermediate representation, under our own readable run id."""
+    from tfx.dsl.compiler import compiler, constants
+    from tfx.orchestration.portable import runtime_parameter_utils
+
+    ir = compiler.Compiler().compile(pipeline)
+    runtime_parameter_utils.substitute_runtime_parameter(
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+    return ir
+
+
+def _disable_cache_from(ir: Any, from_node: str) -> None:
+    """Turns the cache off for ``from_node`` and for all that depend on it."""
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+    reached = {from_node}
+    for node_id, node in nodes.items():  # in topological order
+        if node_id == from_node or reached & set(node.upstream_nodes):
+            reached.add(node_id)
+            node.execution_options.caching_options.enable_cache = False
+
+
+def _sqlite(path: Path) -> Any:
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+
+    return sqlite_metadata_connection_config(str(path))

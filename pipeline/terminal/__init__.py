@@ -1,0 +1,1 @@
+"""What the user sees: the live display, tables and sentences."""

@@ -1,0 +1,255 @@
+"""Shows a run while it goes: a live table on a terminal, plain lines anywhere else.
+
+Contract: a display is a context manager with ``started``, ``progressed`` and ``finished``, called
+by the runner from any thread. It draws on a ``Screen``, which outlives its reader.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from core.progress import Progress
+from pipeline.terminal.screen import say
+
+WAITING, RUNNING, DONE, CACHED, FAILED, NOT_RUN = (
+    "waiting",
+    "running",
+    "done",
+    "cached",
+    "failed",
+    "not run",
+)
+INTERRUPTED = "interrupted"  # by the user, which is no fault of the node
+STYLES = {
+    RUNNING: "bold cyan",
+    DONE: "green",
+    CACHED: "color(32)",  # a blue that can be read on black and on white; "blue" is too dark
+    FAILED: "bold red",
+    INTERRUPTED: "bold yellow",
+}
+_REDRAWS_PER_SECOND = 2  # the cores belong to the training
+_SECONDS_BETWEEN_LINES = 15.0
+_MIN_SECONDS_FOR_ETA = 2.0  # before that the first steps' tracing would mislead
+_FIGURES = 4  # newest figures shown beside the bar
+_BAR = 12  # characters
+
+
+@dataclasses.dataclass
+class NodeProgress:
+    """What is known of one node."""
+
+    state: str = WAITING
+    started: float = 0.0
+    seconds: float | None = None
+    progress: Progress | None = None
+    stage_started: tuple[float, int] = (0.0, 0)  # time and step of the stage's first record
+
+
+class Board:
+    """State of all nodes of a run; every display draws from one."""
+
+    def __init__(self, node_ids: Sequence[str], clock: Callable[[], float] = time.monotonic):
+        self.nodes = {node_id: NodeProgress() for node_id in node_ids}
+        self.running: str | None = None
+        self._clock = clock
+
+    def started(self, node_id: str) -> None:
+        self.nodes[node_id] = NodeProgress(state=RUNNING, started=self._clock())
+        self.running = node_id
+
+    def progressed(self, progress: Progress) -> None:
+        node = self.nodes.get(self.running or "")
+        if node is None:
+            return
+        old = node.progress
+        if old is None or old.stage != progress.stage or progress.step < old.step:
+            node.stage_started = (self._clock(), progress.step)
+        node.progress = progress
+
+    def finished(self, node_id: str, state: str) -> None:
+        node = self.nodes[node_id]
+        node.state = state
+        node.seconds = self._clock() - node.started
+        self.running = None
+
+    def seconds(self, node_id: str) -> float | None:
+        """Seconds the node has taken, so far if it runs."""
+        node = self.nodes[node_id]
+        return self._clock() - node.started if node.state == RUNNING else node.seconds
+
+    def eta(self, node_id: str) -> float | None:
+        """Seconds until the running stage ends at its pace so far; None while that is unknown."""
+        node = self.nodes[node_id]
+        since, first_step = node.stage_started
+        elapsed = self._clock() - since
+        if node.progress is None or elapsed < _MIN_SECONDS_FOR_ETA:
+            return None
+        steps = node.progress.step - first_step
+        return elapsed / steps * (node.progress.total - node.progress.step) if steps > 0 else None
+
+
+class LiveDisplay:
+    """The table on a terminal: state, seconds, bar and newest figures of every node."""
+
+    def __init__(self, board: Board, console: Console):
+        self._board = board
+        self._console = console
+        self._lock = threading.Lock()
+        self._live = Live(
+            console=console,
+            get_renderable=self._draw,
+            refresh_per_second=_REDRAWS_PER_SECOND,
+            transient=True,  # the closing table takes its place
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._live.stop()
+
+    def started(self, node_id: str) -> None:
+        with self._lock:
+            self._board.started(node_id)
+
+    def progressed(self, progress: Progress) -> None:
+        with self._lock:
+            self._board.progressed(progress)
+
+    def finished(self, node_id: str, state: str) -> None:
+        with self._lock:
+            self._board.finished(node_id, state)
+
+    def _draw(self) -> Table:
+        with self._lock:
+            return board_table(self._board, self._console.width, self._console.height)
+
+
+class PlainDisplay:
+    """One line per start and finish, and now and then one of progress."""
+
+    def __init__(self, board: Board, console: Console, clock: Callable[[], float] = time.monotonic):
+        self._board = board
+        self._console = console
+        self._clock = clock
+        self._last_line = 0.0
+        self._done = 0
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(self, *_) -> None:
+        return None
+
+    def started(self, node_id: str) -> None:
+        self._board.started(node_id)
+        self._last_line = self._clock()
+        self._say(f"[{self._done + 1}/{len(self._board.nodes)}] {node_id} started")
+
+    def progressed(self, progress: Progress) -> None:
+        self._board.progressed(progress)
+        node_id = self._board.running
+        if node_id is None or self._clock() - self._last_line < _SECONDS_BETWEEN_LINES:
+            return
+        self._last_line = self._clock()
+        eta = self._board.eta(node_id)
+        remaining = f", {duration(eta)} to go" if eta is not None else ""
+        self._say(
+            f"      {progress.stage} {progress.step}/{progress.total}"
+            f"{remaining}  {figures(progress)}".rstrip()
+        )
+
+    def finished(self, node_id: str, state: str) -> None:
+        self._board.finished(node_id, state)
+        self._done += 1
+        seconds = duration(self._board.nodes[node_id].seconds)
+        self._say(f"[{self._done}/{len(self._board.nodes)}] {node_id} {state}, {seconds}")
+
+    def _say(self, line: str) -> None:
+        say(self._console, line)
+
+
+def make_display(board: Board, console: Console) -> LiveDisplay | PlainDisplay:
+    """The display that suits the console."""
+    return (LiveDisplay if console.is_terminal else PlainDisplay)(board, console)
+
+
+def board_table(board: Board, width: int, height: int) -> Table:
+    """All nodes as a table of at most ``height`` lines; the oldest finished nodes make room."""
+    hidden = _hidden(board, height - 2)  # the titles, and the line that counts the hidden
+    widths = [max(len(node_id) for node_id in board.nodes), len(WAITING), len("12 min 05 s")]
+    gap = 2
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for title, columns in zip(("node", "state", "time"), widths, strict=True):
+        justify = "right" if title == "time" else "left"
+        table.add_column(title, justify=justify, no_wrap=True, width=columns)
+    # Rich would squeeze every column to make room for a long detail: it is cut here instead.
+    table.add_column(no_wrap=True)
+    room = max(0, width - sum(widths) - gap * len(widths) - gap)
+    if hidden:
+        table.add_row(f"({len(hidden)} finished)")
+    for node_id, node in board.nodes.items():
+        if node_id not in hidden:
+            detail = _detail(board, node_id)
+            detail.truncate(room, overflow="ellipsis")
+            table.add_row(
+                node_id,
+                Text(node.state, style=STYLES.get(node.state, "dim")),
+                duration(board.seconds(node_id)),
+                detail,
+            )
+    return table
+
+
+def _hidden(board: Board, lines: int) -> set[str]:
+    finished = [i for i, node in board.nodes.items() if node.state not in (WAITING, RUNNING)]
+    return set(finished[: max(0, len(board.nodes) - lines)])
+
+
+def _detail(board: Board, node_id: str) -> Text:
+    """Bar, steps, time to go, stage and newest figures of a running node, in one line."""
+    progress = board.nodes[node_id].progress
+    if board.nodes[node_id].state != RUNNING or progress is None:
+        return Text()
+    full = min(_BAR, _BAR * progress.step // max(progress.total, 1))
+    eta = board.eta(node_id)
+    words = [
+        f"{progress.step}/{progress.total}",
+        f"{duration(eta)} to go" if eta is not None else "",
+        progress.stage.partition(": ")[2],  # "evaluate gan: t-SNE": the node is known
+        figures(progress),
+    ]
+    return Text.assemble(
+        ("━" * full, "green"), ("─" * (_BAR - full), "dim"), f" {'  '.join(filter(None, words))}"
+    )
+
+
+def figures(progress: Progress) -> str:
+    """The newest figures in few words: ``loss 0.123  accuracy 0.98``."""
+    values = list(progress.values.items())[:_FIGURES]
+    return "  ".join(f"{name.replace('_', ' ')} {float(value):.4g}" for name, value in values)
+
+
+def duration(seconds: float | None) -> str:
+    """``4.2 s``, ``75 s``, ``12 min 05 s``, ``1 h 02 min``."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
