@@ -34,6 +34,7 @@ lint: setup ## Check style, common mistakes, types and declared dependencies
 	@$(BIN)/ruff check $(wildcard $(CODE))
 	@$(BIN)/ruff format --check $(wildcard $(CODE))
 	@$(BIN)/pyrefly check --summary=none --error-stale-baseline
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry .
 
 format: setup ## Format the code and fix what ruff can fix

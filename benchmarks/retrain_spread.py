@@ -33,11 +33,11 @@ from benchmarks.pipeline import machine
 from benchmarks.scaling import markdown, table
 from components.evaluator.config import Gate
 from core.config import InputError, require
+from core.models import MODELS
 from pipeline.config import RunConfig, load_config
 from pipeline.local.workspace import absolute, make_directory
 from pipeline.plan import PIPELINE_NAME
 from pipeline.profiles import profile_names
-from pipeline.results import MODELS
 
 # (part of the configuration, function that trains it), in the order of the pipeline.
 STAGES = {

@@ -32,6 +32,7 @@ class ModelKind:
     short: str  # in node ids
     stages: tuple[Stage, ...]  # in order; each starts from the model of the one before
     measurements: tuple[str, ...]  # modules of components.evaluator.parts, in the report's order
+    score: str  # signature that scores single images, by which a canary is compared
     words: str  # import path of its description
 
     @property
@@ -41,14 +42,17 @@ class ModelKind:
 
     @property
     def evaluator(self) -> str:
+        """Node that measures and approves it."""
         return f"evaluate-{self.short}"
 
     @property
     def serving_check(self) -> str:
+        """Node that queries it on a model server."""
         return f"serving-check-{self.short}"
 
     @property
     def pusher(self) -> str:
+        """Node that puts it into serving."""
         return f"push-{self.short}"
 
 
@@ -84,7 +88,8 @@ MODELS: dict[str, ModelKind] = {
                 *("reconstruction", "denoising", "clusters", "tsne"),
                 *("anomaly", "one_class"),
             ),
-            words="components.model_card.words.autoencoder",
+            score="anomaly_score",
+            words="components.model_card.words.autoencoder.WORDS",
         ),
         ModelKind(
             name="diffusion",
@@ -104,7 +109,8 @@ MODELS: dict[str, ModelKind] = {
                 ),
             ),
             measurements=(*_GENERATED, "reverse_process", "denoising"),
-            words="components.model_card.words.diffusion",
+            score="denoise",
+            words="components.model_card.words.diffusion.WORDS",
         ),
         ModelKind(
             name="gan",
@@ -118,7 +124,8 @@ MODELS: dict[str, ModelKind] = {
                 ),
             ),
             measurements=(*_GENERATED, "latent_walk", "discriminator"),
-            words="components.model_card.words.gan",
+            score="discriminate",
+            words="components.model_card.words.gan.WORDS",
         ),
     )
 }

@@ -21,42 +21,41 @@ from components.evaluator.config import EvaluatorConfig
 from components.idx_example_gen.config import DataConfig
 from components.serving_check.config import ServingCheckConfig
 from core.config import InputError, from_dict, require
+from core.models import MODELS, STAGES, load
 from pipeline import profiles
 from pipeline.profiles import DEFAULT_PROFILE, profile_names
-from pipeline.results import MODELS
-from trainer_modules.autoencoder.config import AutoencoderConfig, AutoencoderFinetuneConfig
-from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
-from trainer_modules.gan.config import GanConfig
-from trainer_modules.judge.config import JudgeConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """Everything that decides what a run computes and where it puts it."""
+class _Paths:
+    """What a run is called and where it finds and puts its files."""
 
     profile: str = DEFAULT_PROFILE
     seed: int = 1  # of every part that does not set its own
     data_dir: str = "data/mnist"  # four IDX files, named as MNIST's
     output_dir: str = "outputs"  # metadata, artifacts, logs and reports, one folder per profile
     serving_dir: str = "serving_models"  # <model>/<version>, what a model server watches
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    judge: JudgeConfig = dataclasses.field(default_factory=JudgeConfig)
-    autoencoder: AutoencoderConfig = dataclasses.field(default_factory=AutoencoderConfig)
-    finetune_autoencoder: AutoencoderFinetuneConfig = dataclasses.field(
-        default_factory=AutoencoderFinetuneConfig
-    )
-    diffusion: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
-    finetune_diffusion: DiffusionFinetuneConfig = dataclasses.field(
-        default_factory=DiffusionFinetuneConfig
-    )
-    gan: GanConfig = dataclasses.field(default_factory=GanConfig)
-    evaluator: EvaluatorConfig = dataclasses.field(default_factory=EvaluatorConfig)
-    serving_check: ServingCheckConfig = dataclasses.field(default_factory=ServingCheckConfig)
 
     def __post_init__(self):
         require(0 <= self.seed < 2**31, "seed must be between 0 and 2147483647.")
         for name in ("data_dir", "output_dir", "serving_dir"):
             require(bool(getattr(self, name).strip()), f"{name} must not be empty.")
+
+
+_GROUPS = {
+    "data": DataConfig,
+    **{stage.settings: load(stage.config) for stage in STAGES},
+    "evaluator": EvaluatorConfig,
+    "serving_check": ServingCheckConfig,
+}
+# Everything that decides what a run computes and where it puts it.
+RunConfig: Any = dataclasses.make_dataclass(
+    "RunConfig",
+    [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in _GROUPS.items()],
+    bases=(_Paths,),
+    frozen=True,
+    namespace={"__module__": __name__},
+)
 
 
 def load_config(

@@ -23,7 +23,7 @@ def stamp_code(component: Any, *modules: str) -> Any:
 
     The code is that of its executor and of ``modules``, with all of ours that they import. The
     fingerprint travels as a flag of the executor, which TFX hashes and no executor reads, so stock
-    components take it as well as our own.
+    components take it as well as our own. A stock component without ``modules`` stays as it is.
 
     Args:
         component: A TFX component.
@@ -32,7 +32,8 @@ def stamp_code(component: Any, *modules: str) -> Any:
     """
     own = component.executor_spec.executor_class.__module__
     roots = [*modules, own] if own.split(".")[0] in OURS else modules
-    component.executor_spec.add_extra_flags([f"--code={code_fingerprint(*roots)}"])
+    if roots:
+        component.executor_spec.add_extra_flags([f"--code={code_fingerprint(*roots)}"])
     return component
 
 

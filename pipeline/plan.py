@@ -9,46 +9,45 @@ from __future__ import annotations
 import difflib
 
 from core.config import InputError
+from core.models import JUDGE, MODELS, STAGES
 
 PIPELINE_NAME = "inkwell"
-NODES: dict[str, tuple[str, ...]] = {
-    "example-gen": (),
-    "schema": (),
-    "statistics-gen": ("example-gen", "schema"),
-    "example-validator": ("statistics-gen", "schema"),
-    "data-gate": ("statistics-gen", "schema", "example-validator"),
-    "transform": ("example-gen", "schema", "data-gate"),
-    "judge": ("transform",),
-    "autoencoder": ("transform",),
-    "finetune-ae": ("transform", "autoencoder"),
-    "diffusion": ("transform",),
-    "finetune-diffusion": ("transform", "diffusion"),
-    "gan": ("transform",),
-    "evaluate-ae": ("transform", "judge", "finetune-ae"),
-    "evaluate-diffusion": ("transform", "judge", "finetune-diffusion"),
-    "evaluate-gan": ("transform", "judge", "gan"),
-    "serving-check-ae": ("transform", "finetune-ae"),
-    "serving-check-diffusion": ("transform", "finetune-diffusion"),
-    "serving-check-gan": ("transform", "gan"),
-    "push-ae": (
-        *("statistics-gen", "autoencoder", "finetune-ae"),
-        *("evaluate-ae", "serving-check-ae"),
-    ),
-    "push-diffusion": (
-        *("statistics-gen", "diffusion", "finetune-diffusion"),
-        *("evaluate-diffusion", "serving-check-diffusion"),
-    ),
-    "push-gan": ("statistics-gen", "gan", "evaluate-gan", "serving-check-gan"),
-    "report": (
-        *("statistics-gen", "data-gate", "judge"),
-        *("autoencoder", "finetune-ae", "diffusion", "finetune-diffusion", "gan"),
-        *("evaluate-ae", "evaluate-diffusion", "evaluate-gan"),
-        *("serving-check-ae", "serving-check-diffusion", "serving-check-gan"),
-        *("push-ae", "push-diffusion", "push-gan"),
-    ),
-}
+TRAINERS = tuple(stage.node_id for stage in STAGES)
 
-TRAINERS = ("judge", "autoencoder", "finetune-ae", "diffusion", "finetune-diffusion", "gan")
+
+def _nodes() -> dict[str, tuple[str, ...]]:
+    trained = {
+        stage.node_id: ("transform", *(before.node_id for before in kind.stages[:i]))
+        for kind in MODELS.values()
+        for i, stage in enumerate(kind.stages)
+    }
+    evaluators = {
+        kind.evaluator: ("transform", JUDGE.node_id, kind.trained_by) for kind in MODELS.values()
+    }
+    checks = {kind.serving_check: ("transform", kind.trained_by) for kind in MODELS.values()}
+    pushers = {
+        kind.pusher: (
+            "statistics-gen",
+            *(stage.node_id for stage in kind.stages),
+            *(kind.evaluator, kind.serving_check),
+        )
+        for kind in MODELS.values()
+    }
+    of_models = {**trained, **evaluators, **checks, **pushers}
+    return {
+        "example-gen": (),
+        "schema": (),
+        "statistics-gen": ("example-gen", "schema"),
+        "example-validator": ("statistics-gen", "schema"),
+        "data-gate": ("statistics-gen", "schema", "example-validator"),
+        "transform": ("example-gen", "schema", "data-gate"),
+        JUDGE.node_id: ("transform",),
+        **of_models,
+        "report": ("statistics-gen", "data-gate", JUDGE.node_id, *of_models),
+    }
+
+
+NODES = _nodes()
 
 
 def check_node(node_id: str) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 from core.config import from_dict
 
-MODELS = ("autoencoder", "diffusion", "gan")
 OK, CRASHED, USER_ERROR, NOT_APPROVED, INTERRUPTED = 0, 1, 2, 3, 130
 
 

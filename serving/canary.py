@@ -15,6 +15,7 @@ import numpy as np
 from rich.table import Table
 from scipy import stats
 
+from core.models import MODELS
 from serving.checks import check_served
 from serving.client import Client
 from serving.errors import RequestError, ServingError
@@ -22,10 +23,11 @@ from serving.releases import CANARY, STABLE
 
 _NOISE_LEVEL = 0.4
 _SIGNIFICANT = 0.01
+# By the signature that ``core.models`` names as a model's score.
 _SCORES: dict[str, tuple[str, Callable[[Client, np.ndarray], float]]] = {
-    "autoencoder": ("anomaly score", lambda c, image: float(c.anomaly_score(image)[0])),
-    "gan": ("discriminator's score", lambda c, image: float(c.discriminate(image)[0])),
-    "diffusion": (
+    "anomaly_score": ("anomaly score", lambda c, image: float(c.anomaly_score(image)[0])),
+    "discriminate": ("discriminator's score", lambda c, image: float(c.discriminate(image)[0])),
+    "denoise": (
         "mean change by denoising",
         lambda c, image: float(np.abs(c.denoise(image, _NOISE_LEVEL) - image).mean()),
     ),
@@ -88,8 +90,8 @@ def compare(
         ServingError: An argument out of range, a model that is not served, or a label that no
             version has.
     """
-    if model not in _SCORES:
-        raise ServingError(f"There is no score for {model}; choose {', '.join(_SCORES)}.")
+    if model not in MODELS:
+        raise ServingError(f"There is no score for {model}; choose {', '.join(MODELS)}.")
     if not 0 < share < 1:
         raise ServingError(f"The share must be between 0 and 1, not {share:g}.")
     if requests < 2:
@@ -97,7 +99,7 @@ def compare(
     for label in (STABLE, CANARY):
         with Client(model, address, label=label, wait_s=wait_s) as client:
             check_served(client)
-    title, score = _SCORES[model]
+    title, score = _SCORES[MODELS[model].score]
     rng = np.random.default_rng(seed)
     chosen = rng.integers(len(images), size=requests)
     to_canary = rng.random(requests) < share

@@ -5,11 +5,10 @@ Contract: nothing here reads a server's messages; the names that it answers with
 
 from __future__ import annotations
 
+from core.models import MODELS
 from serving.client import Client
 from serving.errors import RequestError, ServingError
 from serving.releases import CANARY, STABLE
-
-_MODELS = ("autoencoder", "diffusion", "gan")  # a server has no call that lists its models
 
 
 def check_served(client: Client) -> None:
@@ -22,7 +21,7 @@ def check_served(client: Client) -> None:
     model, label = client.model, client.label
     if not _is_known(client):
         known = []
-        for name in _MODELS:
+        for name in MODELS:  # a server has no call that lists its models
             with Client(name, client.address) as other:
                 known += [name] if _is_known(other) else []
         serves = f"it serves {', '.join(known)}" if known else "it serves no model of this project"

@@ -14,7 +14,7 @@ from typing import Any
 
 from components.model_card.content import UNKNOWN, Card, Facts, Grid, Section
 from components.model_card.results import analyses, overview, title_of
-from components.model_card.words import ETHICS, OUT_OF_SCOPE, USERS, WORDS
+from components.model_card.words import ETHICS, OUT_OF_SCOPE, USERS, words_of
 from core.artifacts import Stage
 from core.statistics import SplitStatistics
 from core.wording import number
@@ -24,7 +24,7 @@ _CITATION = "Mitchell et al. 2019, Model cards for model reporting, FAT*."
 
 def build_card(facts: Facts) -> Card:
     """Puts the facts under the nine headings of a model card."""
-    words = WORDS[facts.model]
+    words = words_of(facts.model)
     return Card(
         title=f"Model card: {words.title}",
         summary=words.summary,
@@ -54,7 +54,7 @@ def build_card(facts: Facts) -> Card:
 
 
 def _details(facts: Facts) -> Iterator[str | Grid]:
-    words, lineage = WORDS[facts.model], facts.lineage
+    words, lineage = words_of(facts.model), facts.lineage
     yield words.method
     weights = _parameters(facts.stages[-1]) if facts.stages else None
     yield Grid(
@@ -120,7 +120,7 @@ def _setting(column: Mapping[str, Any], name: str) -> str:
 
 def _factors(facts: Facts) -> Iterator[str | tuple[str, ...]]:
     yield "What the evaluation varies:"
-    yield tuple(WORDS[facts.model].factors)
+    yield tuple(words_of(facts.model).factors)
     yield (
         "What matters too and was not varied: the writer, the pen, the scanner, and digits that "
         "touch or are cropped. The data says nothing of these."
@@ -182,7 +182,7 @@ def _shares(splits: Sequence[SplitStatistics]) -> Iterator[Grid]:
 
 
 def _caveats(facts: Facts) -> Iterator[str]:
-    yield from WORDS[facts.model].caveats
+    yield from words_of(facts.model).caveats
     yield (
         "Distances on the judge's features compare only under the same judge; use their multiple "
         "of the floor across runs."

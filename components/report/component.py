@@ -16,10 +16,11 @@ from typing import Any
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
-from components.model_card.words import WORDS
+from components.model_card.words import words_of
 from components.report.data import Link, ModelReport, Push, ReportData, read_map, read_push
 from components.report.render import render_report
 from core.artifacts import read_evaluation, read_json, read_stage, read_stages
+from core.models import MODELS
 from core.origin import origin
 from core.statistics import read_statistics
 
@@ -41,7 +42,7 @@ class ReportSpec(component_spec.ComponentSpec):
     PARAMETERS = {"config": component_spec.ExecutionParameter(type=str)}
     INPUTS = {
         f"{model}_{role}": component_spec.ChannelParameter(type=kind, optional=True)
-        for model in WORDS
+        for model in MODELS
         for role, kind in _ROLES.items()
     } | {
         "judge": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
@@ -96,7 +97,7 @@ def collect(
     return ReportData(
         run_id=run_id,
         created=created,
-        models=[_model(name, artifacts, page_dir) for name in WORDS],
+        models=[_model(name, artifacts, page_dir) for name in MODELS],
         judge=read_stage("Training", uri("judge")) if uri("judge") else None,
         splits=read_statistics(statistics) if statistics else [],
         findings=read_json(Path(findings) / "anomalies.json") if findings else None,
@@ -113,7 +114,7 @@ def _model(name: str, artifacts: dict[str, Any], page_dir: str) -> ModelReport:
     blessing = found["blessing"]
     return ModelReport(
         name=name,
-        title=WORDS[name].title,
+        title=words_of(name).title,
         stages=read_stages(uris["base_model"], uris["model"]),
         evaluation=metrics,
         pictures=pictures,

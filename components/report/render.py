@@ -20,11 +20,12 @@ import jinja2
 from markupsafe import Markup
 
 from components.model_card.results import not_measured
-from components.model_card.words import WORDS
+from components.model_card.words import words_of
 from components.report.charts import bar_chart, gate_strip, line_chart
 from components.report.data import EmbeddingMap, ModelReport, ReportData
 from components.report.topics import by_topic
 from core.artifacts import Stage, key_pictures
+from core.models import MODELS
 from core.statistics import SplitStatistics
 from core.wording import MISSING, bound, interval, number, sentence
 
@@ -165,8 +166,8 @@ def _caption(group: str, names: Sequence[str]) -> str:
 
 
 def _unit(group: str, model: str | None) -> str:
-    if group == "loss" and model in WORDS:
-        return WORDS[model].loss
+    if group == "loss" and model in MODELS:
+        return words_of(model).loss
     units = {
         "loss": "cross-entropy (nats)",
         "accuracy": "share, 0 to 1",
@@ -261,5 +262,5 @@ def _template() -> jinja2.Template:
         bound,
     )
     environment.globals.update({helper.__name__: helper for helper in helpers})
-    environment.globals.update(MISSING=MISSING, WORDS=WORDS)
+    environment.globals.update(MISSING=MISSING, MODELS=MODELS, words_of=words_of)
     return environment.get_template("report.html.jinja")

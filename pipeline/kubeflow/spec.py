@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.config import InputError
+from core.models import MODELS
 from pipeline.kubeflow.cluster import Cluster
 
 Spec = dict[str, Any]
@@ -30,13 +31,12 @@ PARAMETERS = {
     THRESHOLDS: "Gates as model.metric=value, separated by spaces: gan.frechet_distance=20",
 }
 
+EVALUATORS = tuple(kind.evaluator for kind in MODELS.values())
+PUSHERS = tuple(kind.pusher for kind in MODELS.values())
 # The settings of these nodes are in the spec alone; all others can be overridden for a run.
 WITHOUT_SETTINGS = frozenset(
-    ["schema", "statistics-gen", "example-validator", "transform"]
-    + ["push-ae", "push-diffusion", "push-gan"]
+    ["schema", "statistics-gen", "example-validator", "transform", *PUSHERS]
 )
-EVALUATORS = ("evaluate-ae", "evaluate-diffusion", "evaluate-gan")
-PUSHERS = ("push-ae", "push-diffusion", "push-gan")
 # They depend on, or change, the models in serving, which are no part of the backend's cache key.
 UNCACHED = (*EVALUATORS, *PUSHERS)
 DATA_READERS = {"example-gen": "input_base", "schema": "data_dir"}  # with the parameter's own name

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.config import require
+from core.models import JUDGE, MODELS
 from pipeline.config import RunConfig
 from pipeline.local.workspace import spelled_out, temporary_folder
 from pipeline.plan import PIPELINE_NAME
-from pipeline.results import MODELS, ModelResult, RunResult, load_results, read_gate
+from pipeline.results import ModelResult, RunResult, load_results, read_gate
 
 if TYPE_CHECKING:
     from components.evaluator.results import Evaluation
-
-# The node whose model is the candidate.
-TRAINED_BY = {"autoencoder": "finetune-ae", "diffusion": "finetune-diffusion", "gan": "gan"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +176,10 @@ def end_sentence(evaluation: Evaluation, candidate: Candidate, serving_dir: str)
 
 
 def _newest(metadata: Any, runs: Sequence[RunResult], name: str) -> Candidate | None:
-    keys = ((TRAINED_BY[name], "model"), ("judge", "model"), ("transform", "transformed_examples"))
+    keys = (
+        *((MODELS[name].trained_by, "model"), (JUDGE.node_id, "model")),
+        ("transform", "transformed_examples"),
+    )
     for run in runs:
         artifacts = [metadata.output(run.run_id, node_id, key) for node_id, key in keys]
         if all(artifact and Path(artifact.uri).is_dir() for artifact in artifacts):

@@ -13,11 +13,11 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from core.artifacts import METRICS_FILE, read_json
-from pipeline.results import MODELS, ModelResult, read_gate
+from core.models import MODELS
+from pipeline.results import ModelResult, read_gate
 from serving.releases import served_version
 from serving.versions import LINEAGE_FILE, extra_file
 
-SHORT = {"autoencoder": "ae", "diffusion": "diffusion", "gan": "gan"}  # in node ids
 _PAGE = "index.html"
 
 
@@ -103,11 +103,11 @@ class RunMetadata:
         return max(found, key=lambda e: e.id) if found else None
 
     def _model(self, run_id: str, name: str) -> ModelResult:
-        short = SHORT[name]
-        evaluation = self.output(run_id, f"evaluate-{short}", "evaluation")
-        blessing = self.output(run_id, f"evaluate-{short}", "blessing")
-        infra = self.output(run_id, f"serving-check-{short}", "blessing")
-        pushed = self.output(run_id, f"push-{short}", "pushed_model")
+        kind = MODELS[name]
+        evaluation = self.output(run_id, kind.evaluator, "evaluation")
+        blessing = self.output(run_id, kind.evaluator, "blessing")
+        infra = self.output(run_id, kind.serving_check, "blessing")
+        pushed = self.output(run_id, kind.pusher, "pushed_model")
         metrics = read_json(Path(evaluation.uri) / METRICS_FILE) if evaluation else None
         return ModelResult(
             name=name,

@@ -23,11 +23,11 @@ from rich.table import Table
 from rich.text import Text
 
 from core.artifacts import read_json
+from core.models import MODELS
 from pipeline.config import RunConfig
 from pipeline.results import (
     CRASHED,
     INTERRUPTED,
-    MODELS,
     USER_ERROR,
     GateResult,
     ModelResult,

@@ -128,7 +128,7 @@ IMPORT_ALL = """
 import importlib, pathlib, sys
 names = sorted(
     str(path.with_suffix("")).replace("/", ".").removesuffix(".__init__")
-    for package in ("pipeline", "components", "trainer_modules", "serving")
+    for package in ("pipeline", "components", "trainer_modules", "serving", "core")
     for path in pathlib.Path(package).rglob("*.py")
 )
 for name in names:

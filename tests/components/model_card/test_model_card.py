@@ -12,8 +12,8 @@ from components.model_card.card import build_card
 from components.model_card.content import UNKNOWN, Facts, Grid
 from components.model_card.formats import to_html, to_markdown
 from components.model_card.results import not_measured
-from components.model_card.words import WORDS
 from core.artifacts import Picture, Stage
+from core.models import MODELS
 from core.statistics import ColumnStatistics, SplitStatistics
 from core.wording import number
 from tests.browser import needs_chromium, open_browser
@@ -60,7 +60,7 @@ def grids(made, title: str) -> list[Grid]:
     return [block for block in blocks if isinstance(block, Grid) and block.title.startswith(title)]
 
 
-@pytest.mark.parametrize("model", list(WORDS))
+@pytest.mark.parametrize("model", MODELS)
 def test_every_field_of_a_model_card_is_there_and_filled_in_both_formats(model):
     made = build_card(facts(model))
     assert [section.title for section in made.sections] == FIELDS
