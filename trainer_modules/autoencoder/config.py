@@ -5,22 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 from core.config import require
-from trainer_modules.common.config import (
-    FinetuneConfig,
-    require_distribution,
-    require_patience,
-    require_precision,
-)
+from trainer_modules.common.config import FinetuneConfig, SingleLossConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(SingleLossConfig):
     """Size and training of encoder and decoder."""
 
-    seed: int = 1
-    epochs: int = 4  # passes over the train split
-    batch_size: int = 128  # images per step
-    learning_rate: float = 2e-3  # peak of Adam, warmed up and then decayed to zero by a cosine
+    epochs: int = 4
+    batch_size: int = 128
+    learning_rate: float = 2e-3
     code_size: int = 32  # dimensions of the bottleneck
     channels: int = 32  # at 14x14; twice as many at 7x7
     noisy_share: float = 0.5  # of each batch that is shown with noise; the target is always clean
@@ -29,17 +23,9 @@ class AutoencoderConfig:
     # class cluster: K-Means accuracy on held-out digits after two passes was 0.62 at 0, 0.87 at
     # 0.01 and 0.93 at 0.03. After all passes the reconstruction error is what it is without.
     contrastive_weight: float = 0.02
-    patience: int = 0  # epochs without a lower held-out loss that end the training; 0: never
-    precision: str = "float32"  # or mixed_bfloat16, for GPUs; what is served is float32
-    distribution: str = "none"  # or mirrored (all GPUs of a pod), multi_worker (TF_CONFIG)
 
     def __post_init__(self):
-        require_distribution(self.distribution)
-        require_precision(self.precision)
-        require_patience(self.patience)
-        require(self.epochs >= 1, "epochs must be at least 1.")
-        require(self.batch_size >= 2, "batch_size must be at least 2.")
-        require(0 < self.learning_rate < 1, "learning_rate must be between 0 and 1.")
+        super().__post_init__()
         require(1 <= self.code_size <= 784, "code_size must be from 1 to 784.")
         require(self.channels >= 4, "channels must be at least 4.")
         require(0 <= self.noisy_share <= 1, "noisy_share must be in [0, 1].")

@@ -9,16 +9,18 @@ from __future__ import annotations
 import dataclasses
 
 from core.config import require
-from trainer_modules.common.config import require_distribution, require_precision
+from trainer_modules.common.config import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class GanConfig:
+class GanConfig(TrainingConfig):
     """Sizes and training of generator and discriminator."""
 
-    seed: int = 1
-    epochs: int = 5  # passes over the train split; each batch is one step of either side
-    batch_size: int = 64  # real images per step
+    epochs: int = 5  # each batch is one step of either side
+    batch_size: int = 64  # real images
+    # As elsewhere. The penalty is a small difference of scores, of which bfloat16 rounds away a
+    # part: compare the figures before relying on it.
+    precision: str = "float32"
     # Dimensions of the standard normal latent. 16 have a lower Fréchet distance after two passes,
     # but a higher one after all five (docs/results.md).
     latent_size: int = 64
@@ -33,16 +35,9 @@ class GanConfig:
     penalty_noise: float = 0.05  # deviation of the finite difference that measures the slope
     ema_momentum: float = 0.995  # of the served generator; horizon of 200 steps
     sample_every: int = 500  # steps between sample grids at the fixed latents
-    # Or mixed_bfloat16, for GPUs; what is served is float32. The penalty is a small difference of
-    # scores, of which bfloat16 rounds away a part: compare the figures before relying on it.
-    precision: str = "float32"
-    distribution: str = "none"  # or mirrored (all GPUs of a pod), multi_worker (TF_CONFIG)
 
     def __post_init__(self):
-        require_distribution(self.distribution)
-        require_precision(self.precision)
-        require(self.epochs >= 1, "epochs must be at least 1.")
-        require(self.batch_size >= 2, "batch_size must be at least 2.")
+        super().__post_init__()
         require(self.latent_size >= 1, "latent_size must be at least 1.")
         require(self.channels >= 4 and self.channels % 4 == 0, "channels must be a multiple of 4.")
         for name in ("generator_learning_rate", "discriminator_learning_rate"):
