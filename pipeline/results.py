@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import from_dict
+from core.files import write_whole
 
 OK, CRASHED, USER_ERROR, NOT_APPROVED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -113,9 +114,8 @@ def read_gate(gate: dict[str, Any]) -> GateResult:
 def save_result(result: RunResult, config: dict[str, Any], profile_dir: Path) -> Path:
     """Writes the result and the resolved configuration; returns the path."""
     path = profile_dir / "runs" / f"{result.run_id}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {"result": dataclasses.asdict(result), "config": config}
-    path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_whole(path, json.dumps(record, indent=1))
     return path
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from core.files import write_whole
 from serving.errors import ServingError
 from serving.versions import list_versions
 
@@ -136,7 +136,7 @@ def write_config(
         blocks.append("  config {\n" + "\n".join(lines) + "\n  }")
     path = (directory or serving_dir) / CONFIG_FILE
     text = "# Made from releases.json by inkwell serve, promote and rollback.\n"
-    _replace(path, text + "model_config_list {\n" + "\n".join(blocks) + "\n}\n")
+    write_whole(path, text + "model_config_list {\n" + "\n".join(blocks) + "\n}\n")
     return path
 
 
@@ -235,7 +235,7 @@ def apply(
             time.sleep(0.1)
     releases[model] = release
     text = json.dumps({k: dataclasses.asdict(v) for k, v in sorted(releases.items())}, indent=2)
-    _replace(serving_dir / RELEASES_FILE, text + "\n")
+    write_whole(serving_dir / RELEASES_FILE, text + "\n")
     write_config(serving_dir, models)
 
 
@@ -249,10 +249,3 @@ def _numbers(serving_dir: Path, model: str) -> list[int]:
 def _last_but(numbers: Sequence[int], version: int) -> int | None:
     others = [number for number in numbers if number != version]
     return others[-1] if others else None
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}-{os.getpid()}")
-    staged.write_text(text, encoding="utf-8")
-    os.replace(staged, path)

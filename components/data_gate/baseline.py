@@ -24,6 +24,7 @@ from components.data_gate.schema import (
 )
 from components.idx_example_gen import encode, idx, scalars, storage
 from core.config import InputError
+from core.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,8 +147,7 @@ def _slim(dataset):
 def _write_text(data_dir: str, name: str, head: str, message) -> str:
     path = os.path.join(data_dir, name)
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(head + text_format.MessageToString(message))
+        write_whole(path, head + text_format.MessageToString(message))
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror}); make the data directory writable."

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.artifacts import METRICS_FILE
+from core.files import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +153,7 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
         text = json.dumps(_finite(document), ensure_ascii=False, allow_nan=False)
         (folder / name).write_text(text + "\n", encoding="utf-8")
     text = json.dumps(evaluation.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+    write_whole(folder / METRICS_FILE, text + "\n")
 
 
 def _finite(value: Any) -> Any:

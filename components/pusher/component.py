@@ -25,6 +25,7 @@ from components.model_card.card import Facts, build_card
 from components.model_card.formats import to_html, to_markdown
 from components.pusher.push import KEEP_VERSIONS, push
 from core.artifacts import SAVED_MODEL_DIR, key_pictures, read_evaluation, read_json, read_stages
+from core.files import write_whole
 from core.origin import origin
 from core.statistics import read_statistics
 from serving.versions import (
@@ -88,9 +89,7 @@ class Executor(base_executor.BaseExecutor):
             result |= {"destination": pushed.destination, "version": pushed.version}
             pushed_model.set_string_custom_property("pushed_destination", pushed.destination)
             pushed_model.set_string_custom_property("pushed_version", pushed.version)
-        out = Path(pushed_model.uri)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / RESULT_FILE).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_whole(Path(pushed_model.uri) / RESULT_FILE, json.dumps(result, indent=2) + "\n")
 
 
 class Pusher(base_component.BaseComponent):

@@ -20,6 +20,7 @@ from components.model_card.words import words_of
 from components.report.data import Link, ModelReport, Push, ReportData, read_map, read_push
 from components.report.render import render_report
 from core.artifacts import read_evaluation, read_json, read_stage, read_stages
+from core.files import write_whole
 from core.models import MODELS
 from core.origin import origin
 from core.statistics import read_statistics
@@ -68,9 +69,7 @@ class Executor(base_executor.BaseExecutor):
         config = json.loads(exec_properties["config"])
         [report] = output_dict["report"]
         page = render_report(collect(artifacts, run_id, created, config, report.uri))
-        os.makedirs(report.uri, exist_ok=True)
-        with open(os.path.join(report.uri, PAGE), "w", encoding="utf-8") as file:
-            file.write(page)
+        write_whole(os.path.join(report.uri, PAGE), page)
 
 
 class Report(base_component.BaseComponent):

@@ -20,6 +20,7 @@ from tfx.types import channel, component_spec, standard_artifacts
 from components.serving_check.config import ServingCheckConfig
 from core.artifacts import SAVED_MODEL_DIR
 from core.config import from_dict
+from core.files import write_whole
 
 RESULT_FILE = "serving_check.json"
 SPLIT_DIR = "Split-eval"
@@ -67,8 +68,7 @@ class Executor(base_executor.BaseExecutor):
             result.reason,
         )
         out = Path(blessing.uri)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / RESULT_FILE).write_text(json.dumps(result.to_json(), indent=2) + "\n", "utf-8")
+        write_whole(out / RESULT_FILE, json.dumps(result.to_json(), indent=2) + "\n")
         (out / ("INFRA_BLESSED" if result.passed else "INFRA_NOT_BLESSED")).touch()
         if result.passed:
             write_warmup(out, model_name, result.warmup)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import yaml
 
 from components.idx_example_gen.idx import digest
 from core.config import InputError, require
+from core.files import write_whole
 from pipeline.config import RunConfig, check_gates, load_config
 from pipeline.environment import set_environment
 from pipeline.kubeflow import spec as kubeflow_spec
@@ -107,24 +109,15 @@ def compile_pipeline(config: RunConfig, cluster: Cluster, path: Path) -> None:
     platform = kubeflow_spec.platform_document(spec, cluster)
     kubeflow_spec.check(spec, platform)
 
-    draft = _draft(path)
-    try:
-        draft.write_text(_HEADER + yaml.safe_dump_all([spec, platform], width=100), "utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    write_whole(path, _HEADER + yaml.safe_dump_all([spec, platform], width=100))
 
 
 def _check_writable(path: Path) -> None:
     """Raises ``InputError`` unless the file can be made: tried, as permissions do not tell all."""
     require(not path.is_dir(), f"{path} is a directory; name a file with --output.")
     try:
-        _draft(path).touch()
-        _draft(path).unlink()
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise InputError(
             f"{path} cannot be written in {path.parent.absolute()} ({error.strerror}); name "

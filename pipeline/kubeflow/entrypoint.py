@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.config import InputError, from_dict
+from core.files import write_whole
 from core.origin import ORIGIN_PROPERTY
 from pipeline.config import RunConfig, override
 from pipeline.environment import set_environment
@@ -88,9 +89,7 @@ def run_node(arguments: argparse.Namespace, flags: list[str]) -> None:
     answer = pb.ExecutorOutput(artifacts=artifacts)
     mark_empty(answer)
     use_remote_urls(answer, paths)
-    os.makedirs(os.path.dirname(request.outputs.output_file), exist_ok=True)
-    with open(request.outputs.output_file, "w", encoding="utf-8") as file:
-        file.write(json_format.MessageToJson(answer))
+    write_whole(request.outputs.output_file, json_format.MessageToJson(answer))
 
 
 class Paths:

@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from core.files import write_whole
 from trainer_modules.common import distribution
 
 LOGGER = logging.getLogger("inkwell.training")
@@ -104,14 +104,9 @@ class Checkpoint:
         }
         buffer = io.BytesIO()
         np.savez(buffer, json.dumps(notes), *values_of(self.variables), *arrays)
-        content, half = buffer.getvalue(), self.path.with_suffix(".half")
+        content = buffer.getvalue()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(half, "wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
-                file.flush()
-                os.fsync(file.fileno())
-            half.replace(self.path)
+            write_whole(self.path, hashlib.sha256(content).digest() + content)
         except OSError as error:
             LOGGER.warning("No checkpoint after epoch %d: %s", epoch, error)
 
