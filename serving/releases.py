@@ -119,24 +119,29 @@ def write_config(
     Returns:
         The file.
     """
+    # Here, as most commands read releases and write none.
+    from google.protobuf import text_format
+    from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
     releases = read_releases(serving_dir)
-    blocks = []
+    config = ModelServerConfig()
+    config.model_config_list.SetInParent()  # also where it stays empty
     for model in models:
         release = releases.get(model, Release())
+        entry = config.model_config_list.config.add(
+            name=model,
+            base_path=str(serving_dir.resolve() / model),
+            model_platform="tensorflow",
+            version_labels=release.labels,
+        )
         versions = sorted({*release.labels.values(), *(added or {}).get(model, set())})
-        lines = [f'    name: "{model}"', f'    base_path: "{serving_dir.resolve() / model}"']
-        lines.append('    model_platform: "tensorflow"')
         if versions:
-            chosen = " ".join(f"versions: {version}" for version in versions)
-            lines.append(f"    model_version_policy {{ specific {{ {chosen} }} }}")
+            entry.model_version_policy.specific.versions.extend(versions)
         else:
-            lines.append("    model_version_policy { latest { num_versions: 1 } }")
-        for label, version in release.labels.items():
-            lines.append(f'    version_labels {{ key: "{label}" value: {version} }}')
-        blocks.append("  config {\n" + "\n".join(lines) + "\n  }")
+            entry.model_version_policy.latest.num_versions = 1
     path = (directory or serving_dir) / CONFIG_FILE
-    text = "# Made from releases.json by inkwell serve, promote and rollback.\n"
-    write_whole(path, text + "model_config_list {\n" + "\n".join(blocks) + "\n}\n")
+    head = "# Made from releases.json by inkwell serve, promote and rollback.\n"
+    write_whole(path, head + text_format.MessageToString(config, as_utf8=True))
     return path
 
 

@@ -55,6 +55,23 @@ def test_without_labels_the_newest_is_served(serving):
     assert (model.base_path, model.latest, model.labels) == (serving / "gan", 1, {})
 
 
+def test_any_name_and_label_survives_in_models_config(tmp_path):
+    names = ['say "hi"', "back\\slash n\\n", "two words", "# é {}", "'"]
+    serving = tmp_path / 'a "b" \\c'
+    for name in names:
+        (serving / name / "1").mkdir(parents=True)
+    apply(serving, names[0], Release(1))
+    path = write_config(serving, names)
+    assert {m.name: m.base_path for m in read_models(path)} == {n: serving / n for n in names}
+    first, second, *_ = read_models(path)
+    assert (first.versions, first.labels) == ((1,), {"stable": 1}) and second.latest == 1
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    assert head == "# Made from releases.json by inkwell serve, promote and rollback."
+    # Written out: upstream's parser must not have to know a default.
+    assert sum(line.strip() == "num_versions: 1" for line in lines) == len(names) - 1
+    assert read_models(write_config(serving, [])) == []
+
+
 def test_promotion_roll_back_and_the_way_back_to_newest(serving):
     do(serving, promoted(serving, "gan", 2))
     assert read_releases(serving) == {"gan": Release(2, None, (3,))}
