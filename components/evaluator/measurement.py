@@ -102,7 +102,7 @@ def run_parts(
     return Evaluation(
         model=model.name,
         seed=config.seed,
-        samples=_samples(model.name, references),
+        samples=_samples(model, references),
         seconds=time.monotonic() - started,
         figures=list(figures.values()),
         gates=gates,
@@ -123,15 +123,6 @@ def mean_figures(each: Mapping[str, np.ndarray], config: EvaluatorConfig) -> Mea
             for name, values in each.items()
         },
     )
-
-
-def judge_part() -> Part:
-    """How good the judge is: the same for every model, and gated like any other figure."""
-
-    def measure(model, references, stage, draw) -> Measured:
-        return Measured({"judge_accuracy": references.judge_accuracy})
-
-    return Part("judge", ("judge_accuracy",), measure)
 
 
 def _measure(
@@ -240,9 +231,9 @@ def _interval(value: float | None, replicates: np.ndarray | None) -> tuple[float
     return interval(value, replicates)
 
 
-def _samples(model: str, references: References) -> int:
+def _samples(model: LoadedModel, references: References) -> int:
     """Images that the primary figures rest on: generated ones, or all test images."""
-    return len(references.data.test_images) if model == "autoencoder" else references.samples
+    return references.samples if references.generates(model) else len(references.data.test_images)
 
 
 def _champion(model: LoadedModel | None) -> Champion | None:

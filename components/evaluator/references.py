@@ -32,7 +32,7 @@ from components.evaluator.metrics.inception_score import (
 )
 from components.evaluator.metrics.kid import kid
 from components.evaluator.metrics.neighbours import k_nearest
-from components.evaluator.saved_model import LoadedModel
+from components.evaluator.saved_model import LoadedModel, NotFinite
 from core.digits import read_digits
 
 
@@ -82,6 +82,14 @@ class Judged:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sample:
+    """Generated images [N, 28, 28, 1] in [0, 1] and what the judge says of them."""
+
+    images: np.ndarray
+    judged: Judged
+
+
+@dataclasses.dataclass(frozen=True)
 class GenerationScores:
     """Figures of one set of images beside the test images."""
 
@@ -96,7 +104,9 @@ class GenerationScores:
 
 
 class References:
-    """Yardsticks that depend on data, judge and config alone, each computed once."""
+    """Yardsticks that depend on data, judge and config alone, and the images that each model
+    generates: all computed once.
+    """
 
     def __init__(self, data: EvalData, judge: LoadedModel, config: EvaluatorConfig):
         self.data, self.config, self._judge = data, config, judge
@@ -127,6 +137,30 @@ class References:
             missing_modes=missing_modes(histogram, real),
             histogram=histogram,
         )
+
+    def sample(self, model: LoadedModel, stage: str = "") -> Sample:
+        """The ``samples`` images that ``model`` generates, the same for every part.
+
+        Raises:
+            NotFinite: A pixel is NaN or infinite; the model does not generate a second time.
+        """
+        found = self.once(("sample", model.path), lambda: self._generate(model, stage))
+        if isinstance(found, NotFinite):
+            raise found
+        return found
+
+    def generates(self, model: LoadedModel) -> bool:
+        """Whether a part has asked for the ``sample`` of ``model``."""
+        return ("sample", model.path) in self._kept
+
+    def _generate(self, model: LoadedModel, stage: str) -> Sample | NotFinite:
+        takes_steps = "steps" in model.inputs("generate")
+        settings = {"steps": self.config.generate_steps} if takes_steps else {}
+        try:
+            images = model.generate(self.samples, self.config.seed, stage, **settings)
+        except NotFinite as error:
+            return error
+        return Sample(images, self.judge(images, f"{stage}, judged"))
 
     def test_part(self, count: int) -> np.ndarray:
         """Indices of ``count`` test images in random order, always the same; all if fewer."""

@@ -7,23 +7,18 @@ from pathlib import Path
 
 from components.evaluator.catalogue import MODELS
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
-from components.evaluator.evaluate_diffusion import evaluate_diffusion
-from components.evaluator.evaluate_gan import evaluate_gan
-from components.evaluator.measurement import champion_error
-from components.evaluator.references import read_eval_data
+from components.evaluator.measurement import Part, champion_error, run_parts
+from components.evaluator.parts import judge as judge_part
+from components.evaluator.references import EvalData, References, read_eval_data
 from components.evaluator.results import Evaluation, write_evaluation
 from components.evaluator.saved_model import LoadedModel, load_model
 from core.artifacts import SAVED_MODEL_DIR
 from core.config import InputError, require
+from core.models import MODELS as KINDS
+from core.models import load
 from serving.releases import served_version
 
 LOGGER = logging.getLogger(__name__)
-_EVALUATE = {
-    "autoencoder": evaluate_autoencoder,
-    "diffusion": evaluate_diffusion,
-    "gan": evaluate_gan,
-}
 
 
 def evaluate(
@@ -56,9 +51,37 @@ def evaluate(
     place = served_version(serving_dir, model_name) if serving_dir else None
     champion = _load_champion(model_name, place, config.batch_size) if place else None
     LOGGER.info("Champion of %s: %s", model_name, place or "none yet")
-    evaluation = _EVALUATE[model_name](model, judge, data, config, champion)
+    evaluation = evaluate_model(model, judge, data, config, champion)
     write_evaluation(evaluation, output_dir)
     return evaluation
+
+
+def evaluate_model(
+    model: LoadedModel,
+    judge: LoadedModel,
+    data: EvalData,
+    config: EvaluatorConfig,
+    champion: LoadedModel | None = None,
+) -> Evaluation:
+    """Takes the measurements that the table of models names for ``model``; judges its gates.
+
+    Raises:
+        InputError: A model lacks a signature, or another data set cannot be read.
+    """
+    parts = parts_of(model.name, config)
+    return run_parts(parts, model, References(data, judge, config), config, champion)
+
+
+def parts_of(model_name: str, config: EvaluatorConfig) -> list[Part]:
+    """The parts of the measurements of a model, and the judge's.
+
+    Modules are imported by name, so that the code fingerprint of a model's evaluator holds its own
+    measurements only. A name with a dot is a full import path.
+    """
+    names = KINDS[model_name].measurements
+    paths = [name if "." in name else f"components.evaluator.parts.{name}" for name in names]
+    found = [part for path in paths for part in load(f"{path}.parts")(config)]
+    return [*found, *judge_part.parts(config)]
 
 
 def _load_champion(model_name: str, path: Path, batch_size: int) -> LoadedModel:

@@ -7,7 +7,7 @@ becomes a missing figure and a failed gate. TensorFlow is imported only to load.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,10 @@ class LoadedModel:
             found = ", ".join(sorted(self.handle.signatures)) or "none"
             raise InputError(f"The model in {self.path} has no signature {name}; it has {found}.")
         return self.handle.signatures[name]
+
+    def inputs(self, name: str) -> Mapping[str, Any]:
+        """Specifications of the inputs of the signature ``name``."""
+        return self.signature(name).structured_input_signature[1]
 
     def size_of(self, name: str, output: str) -> int:
         """Numbers per image in ``output`` of the signature ``name``, as it declares them."""

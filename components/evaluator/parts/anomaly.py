@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part
 from components.evaluator.metrics import anomaly, reconstruction
 from components.evaluator.parts import plots
@@ -25,34 +26,40 @@ from core.progress import report
 _MEMBERS = 10  # images shown per kind
 
 
-def anomaly_part() -> Part:
+def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
+    """Corrupted digits, and other data, which is read first, as it may be missing."""
+    return (
+        Part("anomalies", ("anomaly_auroc", "anomaly_auprc"), measure_corruptions),
+        other_data_part(read_other_data(config.anomaly_data)),
+    )
+
+
+def measure_corruptions(
+    model: LoadedModel, references: References, stage: str, draw: bool
+) -> Measured:
     """Against the same digits under every corruption."""
-
-    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        config = references.config
-        intact = _intact(references)
-        kinds = {kind: anomaly.corrupt(intact, kind, config.seed) for kind in anomaly.CORRUPTIONS}
-        names = ("anomaly_auroc", "anomaly_auprc")
-        found, rows = _rank(model, references, kinds, names, stage, together=True)
-        if not draw:
-            return found
-        picture = Picture(
-            "figures/anomalies.png",
-            "Corrupted digits",
-            "Intact test digits on top, then the same digits under each corruption.",
-            plots.image_rows(
-                [intact[:_MEMBERS], *(images[:_MEMBERS] for images in kinds.values())],
-                ["intact", *kinds],
-            ),
-        )
-        title = (
-            f"Anomaly detection: {len(intact):,} intact test digits against as many corrupted "
-            "ones; AUPRC of guessing is 0.5"
-        )
-        table = _table(title, "corruption", rows)
-        return dataclasses.replace(found, pictures=[picture], tables=[table])
-
-    return Part("anomalies", ("anomaly_auroc", "anomaly_auprc"), measure)
+    config = references.config
+    intact = _intact(references)
+    kinds = {kind: anomaly.corrupt(intact, kind, config.seed) for kind in anomaly.CORRUPTIONS}
+    names = ("anomaly_auroc", "anomaly_auprc")
+    found, rows = _rank(model, references, kinds, names, stage, together=True)
+    if not draw:
+        return found
+    picture = Picture(
+        "figures/anomalies.png",
+        "Corrupted digits",
+        "Intact test digits on top, then the same digits under each corruption.",
+        plots.image_rows(
+            [intact[:_MEMBERS], *(images[:_MEMBERS] for images in kinds.values())],
+            ["intact", *kinds],
+        ),
+    )
+    title = (
+        f"Anomaly detection: {len(intact):,} intact test digits against as many corrupted "
+        "ones; AUPRC of guessing is 0.5"
+    )
+    table = _table(title, "corruption", rows)
+    return dataclasses.replace(found, pictures=[picture], tables=[table])
 
 
 def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:

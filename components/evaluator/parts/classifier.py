@@ -11,101 +11,106 @@ import dataclasses
 import numpy as np
 
 from components.evaluator.catalogue import LABEL_SHARES
+from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part, mean_figures
 from components.evaluator.metrics.classifier import accuracy, fit_classifier, predict
 from components.evaluator.metrics.two_sample import classifier_verdicts, neighbour_verdicts
-from components.evaluator.parts.generation import Samples
 from components.evaluator.references import Judged, References
 from components.evaluator.results import Table
 from components.evaluator.saved_model import DEEP_ONLY, LoadedModel, NotRun
 
 _DRAWS = 3  # of the labelled images; their choice moves the accuracy by a point
+_TWO_SAMPLE = ("nearest_neighbour_accuracy", "classifier_accuracy")
+_AUGMENTED = {share: f"augmented_accuracy_{share:02d}" for share in LABEL_SHARES}
 
 
-def two_sample_part(samples: Samples) -> Part:
+def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
+    """Two-sample tests, train on synthetic and test on real, and augmentation."""
+    return (
+        Part("two-sample", _TWO_SAMPLE, measure_two_sample),
+        Part("synthetic training", ("synthetic_accuracy",), measure_synthetic),
+        Part("augmentation", tuple(_AUGMENTED.values()), measure_augmentation),
+    )
+
+
+def measure_two_sample(
+    model: LoadedModel, references: References, stage: str, draw: bool
+) -> Measured:
     """Accuracy of the nearest neighbour and of a fresh network in telling generated from real."""
-    names = ("nearest_neighbour_accuracy", "classifier_accuracy")
-
-    def verdicts(images: np.ndarray, judged: Judged, references: References) -> list[np.ndarray]:
-        config = references.config
-        real = references.data.test_images[references.test_part(config.pair_images)]
-        return [
-            neighbour_verdicts(references.paired(judged.features), references.paired_test),
-            classifier_verdicts(images[: config.pair_images], real, config.seed),
-        ]
-
-    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        sample = samples.of(model, references, stage)
-        found = verdicts(sample.images, sample.judged, references)
-        measured = mean_figures(dict(zip(names, found, strict=True)), references.config)
-        if not draw:
-            return measured
-        values = measured.values
-        real = verdicts(references.floor_images, references.train, references)
-        floors = {name: float(each.mean()) for name, each in zip(names, real, strict=True)}
-        table = Table(
-            f"Two-sample tests on {len(found[0]) // 2:,} images each of generated and test images; "
-            f"the network is asked about {len(found[1]):,} that it has not seen",
-            ("accuracy of", "real against generated (%)", "real test against real train (%)"),
-            [
-                [words, round(100 * values[name], 2), round(100 * floors[name], 2)]
-                for name, words in zip(names, ("nearest neighbour", "fresh network"), strict=True)
-            ],
-        )
-        return dataclasses.replace(measured, floors=floors, tables=[table])
-
-    return Part("two-sample", names, measure)
+    sample = references.sample(model, stage)
+    found = _verdicts(sample.images, sample.judged, references)
+    measured = mean_figures(dict(zip(_TWO_SAMPLE, found, strict=True)), references.config)
+    if not draw:
+        return measured
+    values = measured.values
+    real = _verdicts(references.floor_images, references.train, references)
+    floors = {name: float(each.mean()) for name, each in zip(_TWO_SAMPLE, real, strict=True)}
+    table = Table(
+        f"Two-sample tests on {len(found[0]) // 2:,} images each of generated and test images; "
+        f"the network is asked about {len(found[1]):,} that it has not seen",
+        ("accuracy of", "real against generated (%)", "real test against real train (%)"),
+        [
+            [words, round(100 * values[name], 2), round(100 * floors[name], 2)]
+            for name, words in zip(_TWO_SAMPLE, ("nearest neighbour", "fresh network"), strict=True)
+        ],
+    )
+    return dataclasses.replace(measured, floors=floors, tables=[table])
 
 
-def synthetic_part(samples: Samples) -> Part:
+def measure_synthetic(
+    model: LoadedModel, references: References, stage: str, draw: bool
+) -> Measured:
     """Accuracy on real test images of a network that has seen generated images alone."""
-    name = "synthetic_accuracy"
-
-    def right(images: np.ndarray, judged: Judged, references: References) -> np.ndarray:
-        """Labels are the judge's on both sides, so that the images alone make the difference."""
-        data = references.data
-        network = fit_classifier(
-            images, judged.classes, judged.probabilities.shape[1], references.config.seed
-        )
-        return accuracy(network, data.test_images, data.test_labels)
-
-    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        sample = samples.of(model, references, stage)
-        found = right(sample.images, sample.judged, references)
-        measured = mean_figures({name: found}, references.config)
-        if not draw:
-            return measured
-        floor = float(right(references.floor_images, references.train, references).mean())
-        return dataclasses.replace(measured, floors={name: floor})
-
-    return Part("synthetic training", (name,), measure)
+    sample = references.sample(model, stage)
+    found = _right(sample.images, sample.judged, references)
+    measured = mean_figures({"synthetic_accuracy": found}, references.config)
+    if not draw:
+        return measured
+    floor = float(_right(references.floor_images, references.train, references).mean())
+    return dataclasses.replace(measured, floors={"synthetic_accuracy": floor})
 
 
-def augmentation_part(samples: Samples) -> Part:
+def measure_augmentation(
+    model: LoadedModel, references: References, stage: str, draw: bool
+) -> Measured:
     """Whether generated images help where labels are few."""
-    names = {share: f"augmented_accuracy_{share:02d}" for share in LABEL_SHARES}
+    if not references.config.deep:
+        raise NotRun(DEEP_ONLY)
+    images = references.sample(model, stage).images
+    found = {share: _with_and_without(images, references, share) for share in LABEL_SHARES}
+    values = {_AUGMENTED[share]: augmented for share, (_, augmented, _) in found.items()}
+    if not draw:
+        return Measured(values)
+    floors = {_AUGMENTED[share]: plain for share, (plain, _, _) in found.items()}
+    table = Table(
+        f"A network on a few labelled train images and {len(images):,} generated ones that it "
+        f"labels itself: accuracy on the test images, mean of {_DRAWS} draws",
+        ("labels", "images", "without generated (%)", "with generated (%)"),
+        [
+            [f"{share} %", count, round(100 * plain, 2), round(100 * augmented, 2)]
+            for share, (plain, augmented, count) in found.items()
+        ],
+    )
+    return Measured(values, floors, tables=[table])
 
-    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        if not references.config.deep:
-            raise NotRun(DEEP_ONLY)
-        images = samples.of(model, references, stage).images
-        found = {share: _with_and_without(images, references, share) for share in LABEL_SHARES}
-        values = {names[share]: augmented for share, (_, augmented, _) in found.items()}
-        if not draw:
-            return Measured(values)
-        floors = {names[share]: plain for share, (plain, _, _) in found.items()}
-        table = Table(
-            f"A network on a few labelled train images and {len(images):,} generated ones that it "
-            f"labels itself: accuracy on the test images, mean of {_DRAWS} draws",
-            ("labels", "images", "without generated (%)", "with generated (%)"),
-            [
-                [f"{share} %", count, round(100 * plain, 2), round(100 * augmented, 2)]
-                for share, (plain, augmented, count) in found.items()
-            ],
-        )
-        return Measured(values, floors, tables=[table])
 
-    return Part("augmentation", tuple(names.values()), measure)
+def _verdicts(images: np.ndarray, judged: Judged, references: References) -> list[np.ndarray]:
+    """What the nearest neighbour and a fresh network get right, image by image."""
+    config = references.config
+    real = references.data.test_images[references.test_part(config.pair_images)]
+    return [
+        neighbour_verdicts(references.paired(judged.features), references.paired_test),
+        classifier_verdicts(images[: config.pair_images], real, config.seed),
+    ]
+
+
+def _right(images: np.ndarray, judged: Judged, references: References) -> np.ndarray:
+    """Labels are the judge's on both sides, so that the images alone make the difference."""
+    data = references.data
+    network = fit_classifier(
+        images, judged.classes, judged.probabilities.shape[1], references.config.seed
+    )
+    return accuracy(network, data.test_images, data.test_labels)
 
 
 def _with_and_without(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part
 from components.evaluator.metrics import reconstruction
 from components.evaluator.metrics.agreement import Agreement, agreement_replicates
@@ -31,11 +32,11 @@ _MEMBERS = 10  # images shown per cluster
 _SCORES = ("accuracy", "nmi", "ari")
 
 
-def clusters_part() -> Part:
+def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Agreement of clusters and classes."""
     graph = tuple(f"kmeans_graph_{score}" for score in _SCORES)
     plain = tuple(f"kmeans_{score}" for score in _SCORES)
-    return Part("clusters", (*plain, "kmeans_nmi_gain", *graph), measure)
+    return (Part("clusters", (*plain, "kmeans_nmi_gain", *graph), measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

@@ -8,11 +8,12 @@ yardsticks are computed once for candidate and champion.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from components.evaluator.catalogue import level_name
+from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part, mean_figures
 from components.evaluator.metrics import denoising, filters, reconstruction
 from components.evaluator.parts import plots
@@ -26,8 +27,6 @@ _STRIP = 10  # digits in the picture
 _TUNING_IMAGES = 100  # train images on which the filters are set
 _SCORES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "accuracy": "judge's accuracy"}
 _DIGITS = {"psnr": 2, "ssim": 3, "accuracy": 4}
-# (model, noisy images [N, 28, 28, 1], sigma, stage) -> clean images of the same shape
-Denoiser = Callable[[LoadedModel, np.ndarray, float, str], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,44 +48,53 @@ class Noisy:
     methods: Mapping[str, Denoised]  # by name
 
 
-def denoising_part(noise_levels: Sequence[float], denoise: Denoiser) -> Part:
-    """Measures PSNR, SSIM and the judge's accuracy at every noise level."""
+def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
+    """PSNR, SSIM and the judge's accuracy at every noise level."""
     metrics = tuple(
         f"denoising_{kind}_{level_name(sigma)}"
-        for sigma in noise_levels
+        for sigma in config.noise_levels
         for kind in ("psnr", "gain", "ssim", "accuracy")
     )
+    return (Part("denoising", metrics, measure),)
 
-    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        scores, floors, strips, found = {}, {}, [], []
-        for sigma in noise_levels:
-            given, level = noisy_digits(references, sigma), level_name(sigma)
-            images = denoise(model, given.noisy, sigma, f"{stage} at noise {sigma:g}")
-            own, linear = _scored(references, given.clean, images), given.methods[LINEAR]
-            each = {
-                f"denoising_psnr_{level}": (own.psnr, given.methods[NOISY].psnr),
-                f"denoising_gain_{level}": (own.psnr - linear.psnr, np.zeros(1)),
-                f"denoising_ssim_{level}": (own.ssim, linear.ssim),
-                f"denoising_accuracy_{level}": (own.accuracy, linear.accuracy),
-            }
-            for name, (score, floor) in each.items():
-                scores[name], floors[name] = score, float(floor.mean())
-            found.append({"model": own, **given.methods})
-            strips += [given.noisy[:_STRIP], np.array(images[:_STRIP])]
-        measured = mean_figures(scores, references.config)
-        if not draw:
-            return measured
-        given = [noisy_digits(references, sigma) for sigma in noise_levels]
-        clean = given[0].clean
-        pictures = [
-            _strip_picture(noise_levels, clean[:_STRIP], strips),
-            _curves(noise_levels, found, len(clean)),
-        ]
-        tables = [_table(score, noise_levels, found, len(clean)) for score in _SCORES]
-        tables.append(_settings_table(noise_levels, [level.settings for level in given]))
-        return dataclasses.replace(measured, floors=floors, pictures=pictures, tables=tables)
 
-    return Part("denoising", metrics, measure)
+def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
+    """The denoised test images beside the clean ones, and what other methods make of them."""
+    noise_levels = references.config.noise_levels
+    scores, floors, strips, found = {}, {}, [], []
+    for sigma in noise_levels:
+        given, level = noisy_digits(references, sigma), level_name(sigma)
+        images = _denoise(model, given.noisy, sigma, f"{stage} at noise {sigma:g}")
+        own, linear = _scored(references, given.clean, images), given.methods[LINEAR]
+        each = {
+            f"denoising_psnr_{level}": (own.psnr, given.methods[NOISY].psnr),
+            f"denoising_gain_{level}": (own.psnr - linear.psnr, np.zeros(1)),
+            f"denoising_ssim_{level}": (own.ssim, linear.ssim),
+            f"denoising_accuracy_{level}": (own.accuracy, linear.accuracy),
+        }
+        for name, (score, floor) in each.items():
+            scores[name], floors[name] = score, float(floor.mean())
+        found.append({"model": own, **given.methods})
+        strips += [given.noisy[:_STRIP], np.array(images[:_STRIP])]
+    measured = mean_figures(scores, references.config)
+    if not draw:
+        return measured
+    given = [noisy_digits(references, sigma) for sigma in noise_levels]
+    clean = given[0].clean
+    pictures = [
+        _strip_picture(noise_levels, clean[:_STRIP], strips),
+        _curves(noise_levels, found, len(clean)),
+    ]
+    tables = [_table(score, noise_levels, found, len(clean)) for score in _SCORES]
+    tables.append(_settings_table(noise_levels, [level.settings for level in given]))
+    return dataclasses.replace(measured, floors=floors, pictures=pictures, tables=tables)
+
+
+def _denoise(model: LoadedModel, noisy: np.ndarray, sigma: float, stage: str) -> np.ndarray:
+    """Denoised images; a model that takes the noise level is given it."""
+    takes_level = "noise_level" in model.inputs("denoise")
+    level = {"noise_level": np.full(len(noisy), sigma, np.float32)} if takes_level else {}
+    return model.run("denoise", stage, image=noisy, **level)["image"]
 
 
 def noisy_digits(references: References, sigma: float) -> Noisy:

@@ -1,17 +1,14 @@
 """Generated images against real ones, for diffusion and GAN alike: the primary figures.
 
 As many images as there are real test images, drawn from consecutive seeds; no image is picked. The
-floor, real train images in the same number, stands beside every figure. Every part of an evaluation
-looks at the same images, which ``Samples`` draws and judges once per model.
+floor, real train images in the same number, stands beside every figure.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-
 import numpy as np
 
+from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part
 from components.evaluator.metrics.frechet import frechet_replicates, moment_replicates
 from components.evaluator.metrics.inception_score import (
@@ -24,7 +21,7 @@ from components.evaluator.metrics.kid import kid_replicates
 from components.evaluator.parts import plots
 from components.evaluator.references import GenerationScores, Judged, References
 from components.evaluator.results import Picture, Table
-from components.evaluator.saved_model import LoadedModel, NotFinite
+from components.evaluator.saved_model import LoadedModel
 
 METRICS = (
     "frechet_distance",
@@ -38,72 +35,36 @@ METRICS = (
 _GRID = 64  # images of the sample grid: 8 x 8
 
 
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """Generated images [N, 28, 28, 1] in [0, 1] and what the judge says of them."""
-
-    images: np.ndarray
-    judged: Judged
-
-
-class Samples:
-    """The images of each model, drawn when first asked for; ``settings`` go to ``generate``."""
-
-    def __init__(self, settings: Mapping[str, int]):
-        self._settings = dict(settings)
-        self._drawn: dict[str, Sample | NotFinite] = {}
-
-    def of(self, model: LoadedModel, references: References, stage: str) -> Sample:
-        """The sample of ``model``.
-
-        Raises:
-            NotFinite: A pixel is NaN or infinite; the model is not asked again.
-        """
-        if model.path not in self._drawn:
-            self._drawn[model.path] = self._draw(model, references, stage)
-        found = self._drawn[model.path]
-        if isinstance(found, NotFinite):
-            raise found
-        return found
-
-    def _draw(self, model: LoadedModel, references: References, stage: str) -> Sample | NotFinite:
-        count, seed = references.samples, references.config.seed
-        try:
-            images = model.generate(count, seed, stage, **self._settings)
-        except NotFinite as error:
-            return error
-        return Sample(images, references.judge(images, f"{stage}, judged"))
-
-
-def generation_part(samples: Samples) -> Part:
+def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Fréchet distances, KID, Inception Score and classes, with the sample grid."""
+    return (Part("generation", METRICS, measure),)
 
-    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        sample = samples.of(model, references, stage)
-        scores, floor = references.score(sample.judged), references.floor
-        values, floors = _values(scores, floor), _values(floor, floor)
-        replicates = _replicates(sample.judged, references)
-        if not draw:
-            return Measured(values, replicates=replicates)
-        floors["inception_score"] = references.test_inception_score[0]
-        count = len(sample.images)
-        grid = Picture(
-            "figures/samples.png",
-            "Generated images",
-            f"The first {min(_GRID, count)} of {count:,} images, seed {references.config.seed}; "
-            "none was picked.",
-            plots.sample_grid(sample.images[:_GRID]),
-        )
-        histogram = Picture(
-            "figures/class_histogram.png",
-            "Classes",
-            "Shares of the classes among generated and real images, both labelled by the judge.",
-            plots.class_histogram(scores.histogram, references.test_histogram, "generated images"),
-        )
-        table = _table(scores, references)
-        return Measured(values, floors, [grid, histogram], [table], replicates=replicates)
 
-    return Part("generation", METRICS, measure)
+def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
+    """The generated images beside the test images, and as many real train images."""
+    sample = references.sample(model, stage)
+    scores, floor = references.score(sample.judged), references.floor
+    values, floors = _values(scores, floor), _values(floor, floor)
+    replicates = _replicates(sample.judged, references)
+    if not draw:
+        return Measured(values, replicates=replicates)
+    floors["inception_score"] = references.test_inception_score[0]
+    count = len(sample.images)
+    grid = Picture(
+        "figures/samples.png",
+        "Generated images",
+        f"The first {min(_GRID, count)} of {count:,} images, seed {references.config.seed}; "
+        "none was picked.",
+        plots.sample_grid(sample.images[:_GRID]),
+    )
+    histogram = Picture(
+        "figures/class_histogram.png",
+        "Classes",
+        "Shares of the classes among generated and real images, both labelled by the judge.",
+        plots.class_histogram(scores.histogram, references.test_histogram, "generated images"),
+    )
+    table = _table(scores, references)
+    return Measured(values, floors, [grid, histogram], [table], replicates=replicates)
 
 
 def _values(scores: GenerationScores, floor: GenerationScores) -> dict[str, float]:

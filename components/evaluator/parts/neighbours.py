@@ -10,83 +10,86 @@ import dataclasses
 
 import numpy as np
 
+from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part, mean_figures
 from components.evaluator.metrics.bootstrap import mean_replicates
 from components.evaluator.metrics.memorisation import PERCENTILE, Copying, copying
 from components.evaluator.metrics.neighbours import k_nearest
 from components.evaluator.metrics.precision_recall import manifolds
 from components.evaluator.parts import plots
-from components.evaluator.parts.generation import Sample, Samples
-from components.evaluator.references import References
+from components.evaluator.references import References, Sample
 from components.evaluator.results import Picture, Table
 from components.evaluator.saved_model import LoadedModel
 
 _PAIRS = 12  # of the picture of the closest pairs
+_DIVERSITY = ("precision", "recall", "density", "coverage")
+_MEMORISATION = ("memorised_share", "memorised_share_features", "memorisation_p")
 
 
-def diversity_part(samples: Samples) -> Part:
+def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
+    """Realism and variety, and memorisation."""
+    return (
+        Part("diversity", _DIVERSITY, measure_diversity),
+        Part("memorisation", _MEMORISATION, measure_memorisation),
+    )
+
+
+def measure_diversity(
+    model: LoadedModel, references: References, stage: str, draw: bool
+) -> Measured:
     """Precision, recall, density and coverage, with intervals over the images they are means of."""
-
-    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        generated = references.paired(samples.of(model, references, stage).judged.features)
-        found = _as_metrics(generated, references.paired_test)
-        measured = mean_figures(found, references.config)
-        if not draw:
-            return measured
-        train = references.paired(references.train.features)
-        floor = _as_metrics(train, references.paired_test)
-        values = measured.values
-        floors = {name: float(each.mean()) for name, each in floor.items()}
-        table = Table(
-            f"Realism and variety in the judge's features: {len(generated):,} images each, "
-            f"against {len(references.paired_test):,} test images",
-            ("images", *values),
-            (
-                ["generated", *(round(value, 4) for value in values.values())],
-                ["real, train split", *(round(value, 4) for value in floors.values())],
-            ),
-        )
-        return dataclasses.replace(measured, floors=floors, tables=[table])
-
-    return Part("diversity", ("precision", "recall", "density", "coverage"), measure)
+    generated = references.paired(references.sample(model, stage).judged.features)
+    found = _as_metrics(generated, references.paired_test)
+    measured = mean_figures(found, references.config)
+    if not draw:
+        return measured
+    train = references.paired(references.train.features)
+    floor = _as_metrics(train, references.paired_test)
+    values = measured.values
+    floors = {name: float(each.mean()) for name, each in floor.items()}
+    table = Table(
+        f"Realism and variety in the judge's features: {len(generated):,} images each, "
+        f"against {len(references.paired_test):,} test images",
+        ("images", *values),
+        (
+            ["generated", *(round(value, 4) for value in values.values())],
+            ["real, train split", *(round(value, 4) for value in floors.values())],
+        ),
+    )
+    return dataclasses.replace(measured, floors=floors, tables=[table])
 
 
-def memorisation_part(samples: Samples) -> Part:
+def measure_memorisation(
+    model: LoadedModel, references: References, stage: str, draw: bool
+) -> Measured:
     """Nearest train images of generated and of held-out images, and the closest pairs to see."""
-    names = ("memorised_share", "memorised_share_features", "memorisation_p")
-
-    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        config, data = references.config, references.data
-        count = config.memorisation_images
-        sample = samples.of(model, references, stage)
-        images, classes = sample.images[:count], sample.judged.classes[:count]
-        features = sample.judged.features[:count]
-        by_pixels, nearest = k_nearest(images, data.train_images, 1)
-        by_features, _ = k_nearest(features, references.all_train_features, 1)
-        held_out = references.held_out
-        pixels, deep = (
-            copying(distance[:, 0], classes, other, held_out.classes)
-            for distance, other in zip(
-                (by_pixels, by_features), references.held_out_distances, strict=True
-            )
+    config, data, names = references.config, references.data, _MEMORISATION
+    count = config.memorisation_images
+    sample = references.sample(model, stage)
+    images, classes = sample.images[:count], sample.judged.classes[:count]
+    features = sample.judged.features[:count]
+    by_pixels, nearest = k_nearest(images, data.train_images, 1)
+    by_features, _ = k_nearest(features, references.all_train_features, 1)
+    held_out = references.held_out
+    pixels, deep = (
+        copying(distance[:, 0], classes, other, held_out.classes)
+        for distance, other in zip(
+            (by_pixels, by_features), references.held_out_distances, strict=True
         )
-        values = {names[0]: pixels.share, names[1]: deep.share, names[2]: pixels.p_value}
-        replicates = {
-            name: mean_replicates(
-                found.close[found.compared], config.bootstrap_replicates, config.seed
-            )
-            for name, found in zip(names[:2], (pixels, deep), strict=True)
-            if found.compared.any()
-        }
-        if not draw:
-            return Measured(values, replicates=replicates)
-        by_definition = PERCENTILE / 100
-        floors = {names[0]: by_definition, names[1]: by_definition, names[2]: 0.5}
-        pairs = _pairs(sample, data.train_images[nearest[:, 0]], pixels)
-        table = _table(pixels, deep, by_pixels[:, 0], by_features[:, 0], references)
-        return Measured(values, floors, [pairs], [table], replicates=replicates)
-
-    return Part("memorisation", names, measure)
+    )
+    values = {names[0]: pixels.share, names[1]: deep.share, names[2]: pixels.p_value}
+    replicates = {
+        name: mean_replicates(found.close[found.compared], config.bootstrap_replicates, config.seed)
+        for name, found in zip(names[:2], (pixels, deep), strict=True)
+        if found.compared.any()
+    }
+    if not draw:
+        return Measured(values, replicates=replicates)
+    by_definition = PERCENTILE / 100
+    floors = {names[0]: by_definition, names[1]: by_definition, names[2]: 0.5}
+    pairs = _pairs(sample, data.train_images[nearest[:, 0]], pixels)
+    table = _table(pixels, deep, by_pixels[:, 0], by_features[:, 0], references)
+    return Measured(values, floors, [pairs], [table], replicates=replicates)
 
 
 def _as_metrics(generated: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit
 
+from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part
 from components.evaluator.metrics import anomaly, reconstruction
 from components.evaluator.references import EvalData, References
@@ -30,40 +31,39 @@ Score = Callable[[np.ndarray], np.ndarray]
 CodeAndError = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def one_class_part() -> Part:
+def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
+    """Anomaly detection by class; only where the config asks for what is deep."""
+    return (Part("one-class anomalies", _METRICS, measure),)
+
+
+def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
     """Mean AUROC over the classes, by both protocols."""
-
-    def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-        if not references.config.deep:
-            raise NotRun(DEEP_ONLY)
-        data, seed = references.data, references.config.seed
-        size = model.size_of("encode", "code")
-        found = references.once(
-            ("one class", size), lambda: one_class_areas(data, size, seed, stage)
-        )
-        means = found.mean(axis=1)  # [2 protocols, 2 methods]
-        table = Table(
-            f"Anomaly detection by class, AUROC: a small autoencoder ({size} numbers) and PCA, "
-            f"trained on up to {_TRAIN_IMAGES:,} images",
-            (
-                "class",
-                *("alone normal, autoencoder", "alone normal, PCA"),
-                *("left out, autoencoder", "left out, PCA"),
-            ),
-            [
-                [name, *np.round(areas.ravel(), 4).tolist()]
-                for name, areas in zip(
-                    [*map(str, range(data.num_classes)), "mean"],
-                    [*found.swapaxes(0, 1), means],
-                    strict=True,
-                )
-            ],
-        )
-        values = dict(zip(_METRICS, means[:, 0].tolist(), strict=True))
-        floors = dict(zip(_METRICS, means[:, 1].tolist(), strict=True))
-        return Measured(values, floors, tables=[table] if draw else ())
-
-    return Part("one-class anomalies", _METRICS, measure)
+    if not references.config.deep:
+        raise NotRun(DEEP_ONLY)
+    data, seed = references.data, references.config.seed
+    size = model.size_of("encode", "code")
+    found = references.once(("one class", size), lambda: one_class_areas(data, size, seed, stage))
+    means = found.mean(axis=1)  # [2 protocols, 2 methods]
+    table = Table(
+        f"Anomaly detection by class, AUROC: a small autoencoder ({size} numbers) and PCA, "
+        f"trained on up to {_TRAIN_IMAGES:,} images",
+        (
+            "class",
+            *("alone normal, autoencoder", "alone normal, PCA"),
+            *("left out, autoencoder", "left out, PCA"),
+        ),
+        [
+            [name, *np.round(areas.ravel(), 4).tolist()]
+            for name, areas in zip(
+                [*map(str, range(data.num_classes)), "mean"],
+                [*found.swapaxes(0, 1), means],
+                strict=True,
+            )
+        ],
+    )
+    values = dict(zip(_METRICS, means[:, 0].tolist(), strict=True))
+    floors = dict(zip(_METRICS, means[:, 1].tolist(), strict=True))
+    return Measured(values, floors, tables=[table] if draw else ())
 
 
 def one_class_areas(data: EvalData, size: int, seed: int, stage: str = "") -> np.ndarray:

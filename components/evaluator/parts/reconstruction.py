@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part, mean_figures
 from components.evaluator.metrics import reconstruction
 from components.evaluator.metrics.bootstrap import bootstrap
@@ -21,11 +22,11 @@ _PCA_SIZES = (8, 16, 32, 64)  # numbers in the code
 _SHOWN = 12  # digits of a picture's row
 
 
-def reconstruction_part() -> Part:
+def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Error, structure and legibility of the reconstructions, and the size of the code."""
     metrics = ("reconstruction_mse", "mse_over_pca", "reconstruction_bce", "reconstruction_psnr")
     metrics += ("reconstruction_ssim", "reconstruction_accuracy", "reconstruction_compression")
-    return Part("reconstruction", metrics, measure)
+    return (Part("reconstruction", metrics, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

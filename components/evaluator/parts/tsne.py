@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part, mean_figures
 from components.evaluator.metrics import embedding
 from components.evaluator.parts import plots
@@ -28,9 +29,10 @@ _GREYS = 16  # half a byte per pixel: half the size, and no difference to the ey
 _DOCUMENT_POINTS = 4000  # the first ones, in random order: what a page can load and draw
 
 
-def map_part() -> Part:
+def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """How well the map keeps neighbours and classes."""
-    return Part("t-SNE", ("tsne_trustworthiness", "tsne_continuity", "tsne_knn_accuracy"), measure)
+    metrics = ("tsne_trustworthiness", "tsne_continuity", "tsne_knn_accuracy")
+    return (Part("t-SNE", metrics, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

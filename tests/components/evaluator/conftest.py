@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.evaluator import evaluate_autoencoder, evaluate_diffusion, evaluate_gan
+from components.evaluator import run
 from components.evaluator.config import EvaluatorConfig, Gates
 from components.evaluator.references import EvalData, References
 from components.evaluator.saved_model import LoadedModel, load_model
@@ -170,9 +170,6 @@ def load(small):
     return from_uri
 
 
-EVALUATIONS = (evaluate_autoencoder, evaluate_diffusion, evaluate_gan)
-
-
 @pytest.fixture(scope="session")
 def yardsticks():
     """``References``, made once for the same data, judge and config, gates aside: what they keep
@@ -193,16 +190,14 @@ def yardsticks():
 def shared_yardsticks(yardsticks):
     """The evaluations of a module share ``yardsticks``, as a candidate and its champion do."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in EVALUATIONS:
-            patch.setattr(module, "References", yardsticks)
+        patch.setattr(run, "References", yardsticks)
         yield
 
 
 @pytest.fixture
 def own_yardsticks(monkeypatch):
     """Every evaluation of this test computes its ``References`` itself, as outside the tests."""
-    for module in EVALUATIONS:
-        monkeypatch.setattr(module, "References", References)
+    monkeypatch.setattr(run, "References", References)
 
 
 @pytest.fixture(scope="session")

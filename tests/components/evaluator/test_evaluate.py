@@ -12,10 +12,8 @@ from PIL import Image
 
 from components.evaluator.catalogue import MODELS, catalogue
 from components.evaluator.config import Gate, Gates
-from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
-from components.evaluator.evaluate_diffusion import evaluate_diffusion
-from components.evaluator.evaluate_gan import evaluate_gan
 from components.evaluator.results import write_evaluation
+from components.evaluator.run import evaluate_model
 from components.idx_example_gen.idx import write_idx
 from components.report.data import ModelReport
 from components.report.topics import by_topic
@@ -23,11 +21,6 @@ from core.artifacts import read_evaluation
 from core.config import InputError
 
 pytestmark = pytest.mark.usefixtures("shared_yardsticks")
-EVALUATE = {
-    "autoencoder": evaluate_autoencoder,
-    "diffusion": evaluate_diffusion,
-    "gan": evaluate_gan,
-}
 GENERATION_GATES = (
     Gate("fd_over_floor", "max", 3.0, 0.5, True),
     Gate("inception_score", "min", 5.0, 0.5),
@@ -77,7 +70,7 @@ def evaluations(
         "gan": gan_uri("real"),
     }
     return {
-        name: EVALUATE[name](load(name, uri), judge, data, config) for name, uri in uris.items()
+        name: evaluate_model(load(name, uri), judge, data, config) for name, uri in uris.items()
     }
 
 
@@ -185,13 +178,13 @@ def test_other_data_is_told_from_digits_where_it_is_named(
         **{"tsne_samples": 50, "noise_levels": (0.4,), "kmeans_seeds": 1},
     )
     model = load("autoencoder", autoencoder_uri())
-    found = evaluate_autoencoder(model, judge, data, config)
+    found = evaluate_model(model, judge, data, config)
     assert found.figure("anomaly_other_auroc").value == 1.0
     assert found.figure("anomaly_other_auprc").value == 1.0
     assert "figures/anomalies_other.png" in {p.file for p in found.pictures}
     missing = dataclasses.replace(config, anomaly_data=(str(tmp_path / "nowhere"),))
     with pytest.raises(InputError, match="evaluator.anomaly_data cannot be read"):
-        evaluate_autoencoder(model, judge, data, missing)
+        evaluate_model(model, judge, data, missing)
 
 
 def test_real_digits_are_as_far_from_the_test_images_as_the_floor(evaluations):
@@ -216,7 +209,7 @@ def test_the_linear_denoiser_beats_the_noisy_input_and_not_the_linear_optimum(ev
 def test_a_collapsed_generator_is_refused_by_every_gate_of_generation(
     load, judge, data, config, gan_uri
 ):
-    found = evaluate_gan(load("gan", gan_uri("collapsed")), judge, data, config)
+    found = evaluate_model(load("gan", gan_uri("collapsed")), judge, data, config)
     assert not found.blessed
     assert [gate.passed for gate in found.gates] == [False] * 4
     assert found.figure("inception_score").value == pytest.approx(1.0, abs=1e-5)
@@ -228,7 +221,7 @@ def test_a_collapsed_generator_is_refused_by_every_gate_of_generation(
 def test_a_generator_of_nan_is_refused_and_its_figures_are_shown_as_missing(
     load, judge, data, config, gan_uri
 ):
-    found = evaluate_gan(load("gan", gan_uri("broken")), judge, data, config)
+    found = evaluate_model(load("gan", gan_uri("broken")), judge, data, config)
     assert not found.blessed
     assert found.figure("frechet_distance").value is None
     assert found.figure("judge_accuracy").value > 0.8
@@ -240,9 +233,7 @@ def test_a_generator_of_nan_is_refused_and_its_figures_are_shown_as_missing(
 def test_codes_of_nan_are_refused_while_the_other_figures_stand(
     load, judge, data, config, autoencoder_uri
 ):
-    found = evaluate_autoencoder(
-        load("autoencoder", autoencoder_uri(broken=True)), judge, data, config
-    )
+    found = evaluate_model(load("autoencoder", autoencoder_uri(broken=True)), judge, data, config)
     assert not found.blessed
     assert found.figure("kmeans_nmi").value is None
     assert found.figure("tsne_trustworthiness").value is None
@@ -257,7 +248,7 @@ def test_the_champion_is_measured_on_the_same_images_where_a_gate_compares(
     # A copy: images are drawn once for each path.
     copy = shutil.copytree(gan_uri("real"), tmp_path / "champion")
     candidate, champion = load("gan", gan_uri("real")), load("gan", str(copy))
-    found = evaluate_gan(candidate, judge, data, config, champion)
+    found = evaluate_model(candidate, judge, data, config, champion)
     assert found.blessed
     assert found.champion.path == champion.path
     for name in ("fd_over_floor", "inception_score", "class_tv"):
@@ -270,8 +261,8 @@ def test_a_candidate_that_is_worse_than_the_champion_is_refused(load, judge, dat
     loose = Gates(gan=(Gate("fd_over_floor", "max", 1e6, 0.1, True),))
     config = dataclasses.replace(config, gates=loose)
     candidate, champion = load("gan", gan_uri("collapsed")), load("gan", gan_uri("real"))
-    assert evaluate_gan(candidate, judge, data, config).blessed
-    found = evaluate_gan(candidate, judge, data, config, champion)
+    assert evaluate_model(candidate, judge, data, config).blessed
+    found = evaluate_model(candidate, judge, data, config, champion)
     assert not found.blessed
     assert "the champion has" in found.reason
 
@@ -281,7 +272,7 @@ def test_a_collapsed_champion_keeps_no_good_generator_out(load, judge, data, con
     gates = (*config.gates.gan, Gate("precision", "min", 0.5, 0.0))
     config = dataclasses.replace(config, gates=Gates(gan=gates))
     candidate, champion = load("gan", gan_uri("real")), load("gan", gan_uri("collapsed"))
-    found = evaluate_gan(candidate, judge, data, config, champion)
+    found = evaluate_model(candidate, judge, data, config, champion)
     precision = found.gates[-1]
     assert precision.champion == 1.0 > precision.value + 0.02
     assert found.blessed, found.reason
@@ -298,8 +289,8 @@ def test_a_champion_whose_codes_are_nan_keeps_no_good_autoencoder_out(
     config = dataclasses.replace(config, gates=Gates(autoencoder=gates))
     candidate = load("autoencoder", autoencoder_uri(used=12))
     whole, broken = (load("autoencoder", autoencoder_uri(broken=b)) for b in (False, True))
-    assert not evaluate_autoencoder(candidate, judge, data, config, whole).blessed
-    found = evaluate_autoencoder(candidate, judge, data, config, broken)
+    assert not evaluate_model(candidate, judge, data, config, whole).blessed
+    found = evaluate_model(candidate, judge, data, config, broken)
     assert found.blessed, found.reason
     assert found.gates[0].champion < found.gates[0].value and found.gates[0].limit is None
     assert "could not be measured: signature encode gave" in found.gates[0].sentence
@@ -309,10 +300,10 @@ def test_the_same_seed_gives_the_same_figures(
     evaluations, load, judge, data, config, gan_uri, own_yardsticks
 ):
     uri, first = gan_uri("real"), evaluations["gan"]
-    second = evaluate_gan(load("gan", uri), judge, data, config)
+    second = evaluate_model(load("gan", uri), judge, data, config)
     assert [f.value for f in first.figures] == [f.value for f in second.figures]
     assert [p.png for p in first.pictures] == [p.png for p in second.pictures]
-    other = evaluate_gan(load("gan", uri), judge, data, dataclasses.replace(config, seed=5))
+    other = evaluate_model(load("gan", uri), judge, data, dataclasses.replace(config, seed=5))
     assert other.figure("frechet_distance").value != first.figure("frechet_distance").value
 
 
@@ -321,4 +312,4 @@ def test_a_champion_of_another_kind_is_told_and_not_passed_over(
 ):
     champion = load("gan", judge_uri)
     with pytest.raises(InputError, match="champion cannot be compared .* no signature generate"):
-        evaluate_gan(load("gan", gan_uri("real")), judge, data, config, champion)
+        evaluate_model(load("gan", gan_uri("real")), judge, data, config, champion)

@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.evaluator.evaluate_autoencoder import evaluate_autoencoder
-from components.evaluator.evaluate_gan import evaluate_gan
 from components.evaluator.references import EvalData
 from components.evaluator.results import Evaluation
+from components.evaluator.run import evaluate_model
 from components.evaluator.saved_model import load_model
 from pipeline.config import load_config
 
@@ -126,7 +125,7 @@ def generators(files, digits, judge, save, shared_yardsticks):
 
     def evaluate(kind: str) -> Evaluation:
         if kind not in done:
-            done[kind] = evaluate_gan(_load("gan", build(kind)), judge, digits, CONFIG)
+            done[kind] = evaluate_model(_load("gan", build(kind)), judge, digits, CONFIG)
         return done[kind]
 
     return evaluate
@@ -202,7 +201,7 @@ def autoencoders(files, digits, judge, save, shared_yardsticks):
             # The map is not on trial here, but for the sound model.
             config = dataclasses.replace(CONFIG, tsne_samples=4000 if fault == "none" else 100)
             model = _load("autoencoder", build(fault))
-            done[fault] = evaluate_autoencoder(model, judge, digits, config)
+            done[fault] = evaluate_model(model, judge, digits, config)
         return done[fault]
 
     return evaluate
@@ -268,15 +267,12 @@ def test_evaluated_twice_metrics_json_is_the_same_but_for_the_seconds(
 ):
     few = {"noise_levels": (0.4,), "tsne_samples": 100, "denoising_images": 50}
     judge = _load("judge", judge_uri)
-    for name, uri, evaluate in (
-        ("gan", gan_uri("real"), evaluate_gan),
-        ("autoencoder", autoencoder_uri(), evaluate_autoencoder),
-    ):
+    for name, uri in (("gan", gan_uri("real")), ("autoencoder", autoencoder_uri())):
         config = dataclasses.replace(small, gates=QUICK.gates, **few)
         champion = _load(name, uri)
         written = []
         for _ in range(2):
-            found = evaluate(_load(name, uri), judge, data, config, champion).as_dict()
+            found = evaluate_model(_load(name, uri), judge, data, config, champion).as_dict()
             assert found.pop("seconds") > 0
             written.append(json.dumps(found))
         assert written[0] == written[1]

@@ -8,16 +8,11 @@ import numpy as np
 import pytest
 
 from components.evaluator.catalogue import LABEL_SHARES
-from components.evaluator.generation_parts import NO_WEIGHTS, fid_part, generation_parts
-from components.evaluator.parts import classifier
-from components.evaluator.parts.classifier import augmentation_part
-from components.evaluator.parts.generation import Samples
-from components.evaluator.parts.sampling_process import (
-    latent_walk,
-    latent_walk_part,
-    reverse_process,
-    reverse_process_part,
-)
+from components.evaluator.parts import classifier, fid, generation, neighbours
+from components.evaluator.parts import latent_walk as latent_walk_part
+from components.evaluator.parts import reverse_process as reverse_process_part
+from components.evaluator.parts.latent_walk import latent_walk
+from components.evaluator.parts.reverse_process import reverse_process
 from components.evaluator.references import References, read_eval_data
 from components.evaluator.saved_model import DEEP_ONLY, NotFinite, NotRun
 
@@ -35,10 +30,11 @@ def measured(gan_uri, load, references):
     def measure(kind: str):
         if kind not in done:
             model, found = load("gan", gan_uri(kind)), []
-            for part in generation_parts({}):
-                if part.name not in ("FID", "augmentation"):
-                    found.append(part.measure(model, references, "", True))
-                    assert set(found[-1].values) == set(part.metrics)
+            for module in (generation, neighbours, classifier):
+                for part in module.parts(references.config):
+                    if part.name != "augmentation":
+                        found.append(part.measure(model, references, "", True))
+                        assert set(found[-1].values) == set(part.metrics)
             done[kind] = found
         return done[kind]
 
@@ -90,12 +86,12 @@ def test_real_train_images_are_hardly_told_from_test_images(measured):
 def test_a_model_is_asked_once_for_all_parts_and_nan_is_not_asked_for_again(
     gan_uri, load, references
 ):
-    samples, model = Samples({}), load("gan", gan_uri("real"))
-    assert samples.of(model, references, "") is samples.of(model, references, "")
+    model = load("gan", gan_uri("real"))
+    assert references.sample(model) is references.sample(model)
     broken, failures = load("gan", gan_uri("broken")), []
     for _ in range(2):
         with pytest.raises(NotFinite) as failure:
-            samples.of(broken, references, "")
+            references.sample(broken)
         failures.append(failure.value)
     assert failures[0] is failures[1]
 
@@ -112,7 +108,7 @@ def test_augmentation_is_measured_on_demand_with_the_labels_it_is_given(
 ):
     monkeypatch.setattr(classifier, "_DRAWS", 2)  # of three: each trains six networks
     judge, model = load("judge", judge_uri), load("gan", gan_uri("real"))
-    part = augmentation_part(Samples({}))
+    part = classifier.parts(small)[-1]
     with pytest.raises(NotRun, match=DEEP_ONLY):
         part.measure(model, References(data, judge, small), "", True)
     few = dataclasses.replace(small, deep=True, samples=200)
@@ -128,13 +124,12 @@ def test_fid_is_measured_with_the_weights_it_is_given(
     gan_uri, load, data, judge_uri, small, inception_weights
 ):
     judge, model = load("judge", judge_uri), load("gan", gan_uri("real"))
-    part = fid_part(Samples({}))
-    with pytest.raises(NotRun, match=NO_WEIGHTS):
-        part.measure(model, References(data, judge, small), "", True)
+    with pytest.raises(NotRun, match=fid.NO_WEIGHTS):
+        fid.measure(model, References(data, judge, small), "", True)
 
     few = dataclasses.replace(data, test_images=data.test_images[:16])
     config = dataclasses.replace(small, samples=16, fid_weights=inception_weights)
-    found = part.measure(model, References(few, judge, config), "", True)
+    found = fid.measure(model, References(few, judge, config), "", True)
     assert found.values["fid"] >= 0.0 and found.floors["fid"] >= 0.0
     assert found.tables[0].title.startswith("FID, Inception-v3")
 
@@ -152,7 +147,9 @@ def test_the_reverse_process_starts_at_noise_and_ends_where_the_denoiser_leads(
         axis=(1, 2, 3, 4)
     )
     assert roughness[0] > 2 * roughness[-1]
-    found = reverse_process_part(20).measure(model, references, "", True)
+    config = dataclasses.replace(references.config, generate_steps=20)
+    twenty = References(data, None, config)
+    found = reverse_process_part.measure(model, twenty, "", True)
     assert found.pictures[0].png.startswith(b"\x89PNG")
     assert "after 0, 2, 4, 7, 9, 11, 13, 16, 18 and 20 steps" in found.pictures[0].caption
 
@@ -167,5 +164,5 @@ def test_a_latent_walk_keeps_its_ends_and_its_distance_from_the_origin(gan_uri, 
     norms += np.outer(np.linalg.norm(stop, axis=1), steps)
     assert np.linalg.norm(path, axis=2) == pytest.approx(norms)
     assert latent_walk(start, start, 3) == pytest.approx(np.repeat(start[:, None], 3, axis=1))
-    found = latent_walk_part().measure(load("gan", gan_uri("real")), references, "", True)
+    found = latent_walk_part.measure(load("gan", gan_uri("real")), references, "", True)
     assert [picture.file for picture in found.pictures] == ["figures/latent_walk.png"]

@@ -1,0 +1,18 @@
+"""How good the judge is: the same for every model, and gated like any other figure."""
+
+from __future__ import annotations
+
+from components.evaluator.config import EvaluatorConfig
+from components.evaluator.measurement import Measured, Part
+from components.evaluator.references import References
+from components.evaluator.saved_model import LoadedModel
+
+
+def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
+    """Accuracy on the test images."""
+    return (Part("judge", ("judge_accuracy",), measure),)
+
+
+def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
+    """Asks nothing of ``model``."""
+    return Measured({"judge_accuracy": references.judge_accuracy})

@@ -1,0 +1,50 @@
+"""What an evaluation measures follows from the table of models, and so does what it depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from components.evaluator.run import parts_of
+from core.models import MODELS
+from pipeline.fingerprint import ROOT, source_files
+
+
+def sources(*modules: str) -> set[str]:
+    return {path.relative_to(ROOT).as_posix() for path in source_files(modules)}
+
+
+def measurements(model: str) -> list[str]:
+    return [f"components.evaluator.parts.{name}" for name in MODELS[model].measurements]
+
+
+def test_the_evaluator_itself_reaches_no_measurement_of_a_model():
+    found = {path for path in sources("components.evaluator.executor") if "/parts/" in path}
+    assert found == {
+        "components/evaluator/parts/__init__.py",
+        "components/evaluator/parts/judge.py",
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_evaluator_of_a_model_depends_on_the_code_of_no_other_model(model):
+    found = sources("components.evaluator.executor", *measurements(model))
+    others = {name for name in MODELS if any(f"/{name}/model.py" in path for path in found)}
+    assert others <= {model}
+    # Anomaly detection by class trains small autoencoders as the trainer does.
+    assert ("trainer_modules/autoencoder/model.py" in found) == (model == "autoencoder")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_judge_is_measured_last_and_every_part_has_its_own_name(model, small):
+    names = [part.name for part in parts_of(model, small)]
+    assert names[-1] == "judge" and len(set(names)) == len(names)
+
+
+def test_a_model_can_bring_a_measurement_of_its_own_by_its_import_path(small, monkeypatch):
+    kind = dataclasses.replace(
+        MODELS["gan"], measurements=("latent_walk", "components.evaluator.parts.tsne")
+    )
+    monkeypatch.setitem(MODELS, "gan", kind)
+    assert [part.name for part in parts_of("gan", small)] == ["latent walk", "t-SNE", "judge"]
