@@ -16,7 +16,7 @@ from tfx.proto import trainer_pb2
 
 from components.data_gate.component import make_data_gate, make_schema
 from components.evaluator.component import Evaluator
-from components.evaluator.config import EvaluatorConfig, Gates
+from components.evaluator.config import EvaluatorConfig
 from components.idx_example_gen.component import make_example_gen
 from components.pusher.component import Pusher
 from components.report.component import Report
@@ -186,5 +186,5 @@ def create_pipeline(
 
 def _evaluator_settings(config: EvaluatorConfig, model: str) -> dict[str, Any]:
     """Settings with the gates of ``model`` alone: a gate of another model is not its business."""
-    gates = Gates(**{model: config.gates_of(model)})
+    gates = {model: config.gates_of(model)}
     return dataclasses.asdict(dataclasses.replace(config, gates=gates))

@@ -1,8 +1,9 @@
-"""Names and words of every figure the Evaluator can measure, per model.
+"""Names and words of every metric, by measurement.
 
-Contract: ``catalogue(model, noise_levels)`` maps a metric's name to its words, in the order of the
-report. Gates may only name what stands here, so a slip in a profile is told before the training,
-and a figure that could not be measured is still shown, as missing. Imports nothing heavy.
+Contract: ``catalogue(model, noise_levels)`` maps a metric's name to its words, for the measurements
+that the table of models names, in their order. Gates may only name what stands here, so a slip in
+a profile is told before the training, and a metric that could not be measured is still shown, as
+missing. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-MODELS = ("autoencoder", "diffusion", "gan")
+from core.models import MODELS
+
 LABEL_SHARES = (1, 5, 10)  # percent of the train labels in the augmentation figures
 
 
@@ -29,15 +31,7 @@ class Metric:
     floor_title: str = ""
 
 
-_JUDGE = Metric(
-    "judge_accuracy",
-    "Judge: accuracy on real test images",
-    "higher",
-    "Share of the test images that the judge classifies right. Its features and labels stand "
-    "behind the figures below, which mean nothing if it is poor.",
-)
-
-_GENERATION = (
+GENERATION = (
     Metric(
         "frechet_distance",
         "Fréchet distance (FD) on the judge's features",
@@ -95,6 +89,9 @@ _GENERATION = (
         "Classes that get less than a tenth of their real share among the generated images.",
         "real train images, as many",
     ),
+)
+
+DIVERSITY = (
     Metric(
         "precision",
         "Precision: share of generated images among the real ones",
@@ -128,31 +125,9 @@ _GENERATION = (
         "Share of the real test images whose ball, to the fifth neighbour, holds a generated one.",
         "real train images, as many",
     ),
-    Metric(
-        "nearest_neighbour_accuracy",
-        "Two-sample test: accuracy of the nearest neighbour",
-        "lower",
-        "How often the nearest other image, in the judge's features, is of the same kind, real or "
-        "generated. 50 %: the two cannot be told apart; far below: copies of single real images.",
-        "real train images against the same test images",
-    ),
-    Metric(
-        "classifier_accuracy",
-        "Two-sample test: accuracy of a freshly trained network",
-        "lower",
-        "A small network learns real from generated on one half of the images and is asked on the "
-        "other. 50 %: it sees no difference; 100 %: every image gives itself away.",
-        "real train images against the same test images",
-    ),
-    Metric(
-        "synthetic_accuracy",
-        "Train on synthetic, test on real: accuracy",
-        "higher",
-        "A small network learns digits from generated images alone and is asked about the real "
-        "test images. The judge labelled the generated images, as the model knows no classes: that "
-        "is weaker evidence than a model that draws a digit on demand.",
-        "as many real train images, labelled by the judge too",
-    ),
+)
+
+MEMORISATION = (
     Metric(
         "memorised_share",
         "Memorisation: share of images too close to a train image, in pixels",
@@ -177,6 +152,52 @@ _GENERATION = (
         "lie farther, which speaks against copies but not for quality.",
         "expected of held-out real images",
     ),
+)
+
+TWO_SAMPLE = (
+    Metric(
+        "nearest_neighbour_accuracy",
+        "Two-sample test: accuracy of the nearest neighbour",
+        "lower",
+        "How often the nearest other image, in the judge's features, is of the same kind, real or "
+        "generated. 50 %: the two cannot be told apart; far below: copies of single real images.",
+        "real train images against the same test images",
+    ),
+    Metric(
+        "classifier_accuracy",
+        "Two-sample test: accuracy of a freshly trained network",
+        "lower",
+        "A small network learns real from generated on one half of the images and is asked on the "
+        "other. 50 %: it sees no difference; 100 %: every image gives itself away.",
+        "real train images against the same test images",
+    ),
+)
+
+SYNTHETIC = (
+    Metric(
+        "synthetic_accuracy",
+        "Train on synthetic, test on real: accuracy",
+        "higher",
+        "A small network learns digits from generated images alone and is asked about the real "
+        "test images. The judge labelled the generated images, as the model knows no classes: that "
+        "is weaker evidence than a model that draws a digit on demand.",
+        "as many real train images, labelled by the judge too",
+    ),
+)
+
+AUGMENTATION = tuple(
+    Metric(
+        f"augmented_accuracy_{share:02d}",
+        f"Augmentation: accuracy with {share} % of the labels and generated images",
+        "higher",
+        "A small network learns from a few labelled train images; it labels the generated "
+        "images itself, no judge involved, and learns again from both. Mean of three draws.",
+        "the same network without generated images",
+    )
+    for share in LABEL_SHARES
+)
+
+FID = (
     Metric(
         "fid",
         "FID: Fréchet distance on Inception-v3's pool3 features",
@@ -185,20 +206,9 @@ _GENERATION = (
         "2015 behind published FIDs, and Inception knows no digits: compare with the floor only.",
         "real train images, as many, against the same test images",
     ),
-    *(
-        Metric(
-            f"augmented_accuracy_{share:02d}",
-            f"Augmentation: accuracy with {share} % of the labels and generated images",
-            "higher",
-            "A small network learns from a few labelled train images; it labels the generated "
-            "images itself, no judge involved, and learns again from both. Mean of three draws.",
-            "the same network without generated images",
-        )
-        for share in LABEL_SHARES
-    ),
 )
 
-_RECONSTRUCTION = (
+RECONSTRUCTION = (
     Metric(
         "reconstruction_mse",
         "Reconstruction: mean squared error per pixel",
@@ -253,7 +263,7 @@ _RECONSTRUCTION = (
     ),
 )
 
-_CLUSTERS = (
+CLUSTERS = (
     Metric(
         "kmeans_accuracy",
         "K-Means on the code: accuracy",
@@ -306,6 +316,9 @@ _CLUSTERS = (
         "Agreement on pairs of images, mean over runs.",
         "the same on the pixels",
     ),
+)
+
+TSNE = (
     Metric(
         "tsne_trustworthiness",
         "t-SNE of the code: trustworthiness",
@@ -331,7 +344,7 @@ _CLUSTERS = (
     ),
 )
 
-_ANOMALY = (
+CORRUPTIONS = (
     Metric(
         "anomaly_auroc",
         "Anomaly detection: mean AUROC over the corruptions",
@@ -348,6 +361,9 @@ _ANOMALY = (
         "is guessing.",
         "error of PCA with a code of the same size",
     ),
+)
+
+OTHER_DATA = (
     Metric(
         "anomaly_other_auroc",
         "Anomaly detection: AUROC against other data sets",
@@ -363,6 +379,9 @@ _ANOMALY = (
         "Area under the precision-recall curve; guessing gives the share of the other images.",
         "error of PCA with a code of the same size",
     ),
+)
+
+ONE_CLASS = (
     Metric(
         "anomaly_one_class_auroc",
         "Anomaly detection: one class is normal, mean AUROC",
@@ -381,7 +400,7 @@ _ANOMALY = (
     ),
 )
 
-_DISCRIMINATOR = (
+DISCRIMINATOR = (
     Metric(
         "discriminator_accuracy",
         "Discriminator: accuracy on held-out reals and fakes",
@@ -414,16 +433,15 @@ _DISCRIMINATOR = (
     ),
 )
 
-
-def catalogue(model: str, noise_levels: Sequence[float]) -> Mapping[str, Metric]:
-    """Every metric of ``model`` by name, in the order of the report."""
-    denoising = _denoising(noise_levels)
-    metrics = {
-        "autoencoder": (*_RECONSTRUCTION, *_CLUSTERS, *denoising, *_ANOMALY, _JUDGE),
-        "diffusion": (*_GENERATION, *denoising, _JUDGE),
-        "gan": (*_GENERATION, *_DISCRIMINATOR, _JUDGE),
-    }[model]
-    return {metric.name: metric for metric in metrics}
+JUDGE = (
+    Metric(
+        "judge_accuracy",
+        "Judge: accuracy on real test images",
+        "higher",
+        "Share of the test images that the judge classifies right. Its features and labels stand "
+        "behind the figures below, which mean nothing if it is poor.",
+    ),
+)
 
 
 def level_name(sigma: float) -> str:
@@ -431,7 +449,8 @@ def level_name(sigma: float) -> str:
     return f"{round(100 * sigma):02d}"
 
 
-def _denoising(noise_levels: Sequence[float]) -> list[Metric]:
+def denoising(noise_levels: Sequence[float]) -> tuple[Metric, ...]:
+    """Four metrics for each noise level."""
     metrics = []
     for sigma in noise_levels:
         name = level_name(sigma)
@@ -469,4 +488,26 @@ def _denoising(noise_levels: Sequence[float]) -> list[Metric]:
                 "linear optimum (LMMSE)",
             ),
         ]
-    return metrics
+    return tuple(metrics)
+
+
+def catalogue(model: str, noise_levels: Sequence[float]) -> Mapping[str, Metric]:
+    """Every metric of ``model`` by name: of its measurements in their order, then the judge's.
+
+    A measurement without metrics has plots or tables alone.
+    """
+    of = {
+        "generation": GENERATION,
+        "neighbours": (*DIVERSITY, *MEMORISATION),
+        "classifier": (*TWO_SAMPLE, *SYNTHETIC, *AUGMENTATION),
+        "fid": FID,
+        "discriminator": DISCRIMINATOR,
+        "reconstruction": RECONSTRUCTION,
+        "denoising": denoising(noise_levels),
+        "clusters": CLUSTERS,
+        "tsne": TSNE,
+        "anomaly": (*CORRUPTIONS, *OTHER_DATA),
+        "one_class": ONE_CLASS,
+    }
+    found = [metric for name in MODELS[model].measurements for metric in of.get(name, ())]
+    return {metric.name: metric for metric in (*found, *JUDGE)}

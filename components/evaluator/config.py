@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from components.evaluator.catalogue import MODELS, catalogue
+from components.evaluator.catalogue import catalogue
 from core.config import require
+from core.models import MODELS
 from trainer_modules.common.export import MAX_COUNT
 
 
@@ -41,15 +42,6 @@ class Gate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gates:
-    """The gates of every model; all must pass."""
-
-    autoencoder: tuple[Gate, ...] = ()
-    diffusion: tuple[Gate, ...] = ()
-    gan: tuple[Gate, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
 class EvaluatorConfig:
     """How much is measured, with which seed, and what a model must hold."""
 
@@ -73,7 +65,9 @@ class EvaluatorConfig:
     # Directories of IDX files, as Fashion-MNIST's: their test images are anomalies of another kind.
     anomaly_data: tuple[str, ...] = ()
     deep: bool = False  # also measure what takes minutes and gates nothing in a pipeline's run
-    gates: Gates = dataclasses.field(default_factory=Gates)
+    gates: dict[str, tuple[Gate, ...]] = dataclasses.field(  # by model; all must pass
+        default_factory=lambda: dict.fromkeys(MODELS, ())
+    )
 
     def __post_init__(self):
         require(0 <= self.seed < 2**30, "seed must be between 0 and 1073741823.")
@@ -105,14 +99,17 @@ class EvaluatorConfig:
         )
         require(self.denoising_images >= 16, "denoising_images must be at least 16.")
         require(self.anomaly_images >= 16, "anomaly_images must be at least 16.")
-        for model in MODELS:
+        for model in self.gates:
             self._check_gates(model)
 
     def gates_of(self, model: str) -> tuple[Gate, ...]:
         """The gates of ``model``."""
-        return getattr(self.gates, model)
+        return self.gates.get(model, ())
 
     def _check_gates(self, model: str) -> None:
+        require(
+            model in MODELS, f"gates: there is no model {model}; known are {', '.join(MODELS)}."
+        )
         known = catalogue(model, self.noise_levels)
         names = [gate.metric for gate in self.gates_of(model)]
         for name in names:

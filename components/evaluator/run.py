@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from components.evaluator.catalogue import MODELS
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Part, champion_error, run_parts
 from components.evaluator.parts import judge as judge_part
@@ -14,8 +13,7 @@ from components.evaluator.results import Evaluation, write_evaluation
 from components.evaluator.saved_model import LoadedModel, load_model
 from core.artifacts import SAVED_MODEL_DIR
 from core.config import InputError, require
-from core.models import MODELS as KINDS
-from core.models import load
+from core.models import MODELS, load
 from serving.releases import served_version
 
 LOGGER = logging.getLogger(__name__)
@@ -33,7 +31,7 @@ def evaluate(
     """Evaluates the Model artifact ``model_uri`` and writes metrics.json and figures.
 
     Args:
-        model_name: autoencoder, diffusion or gan.
+        model_name: A name of the table of models.
         model_uri: Directory of the candidate's Model artifact.
         judge_uri: Directory of the judge's Model artifact.
         examples_uri: Directory of Transform's examples.
@@ -78,7 +76,7 @@ def parts_of(model_name: str, config: EvaluatorConfig) -> list[Part]:
     Modules are imported by name, so that the code fingerprint of a model's evaluator holds its own
     measurements only. A name with a dot is a full import path.
     """
-    names = KINDS[model_name].measurements
+    names = MODELS[model_name].measurements
     paths = [name if "." in name else f"components.evaluator.parts.{name}" for name in names]
     found = [part for path in paths for part in load(f"{path}.parts")(config)]
     return [*found, *judge_part.parts(config)]

@@ -13,7 +13,7 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from components.evaluator.catalogue import MODELS
+from core.models import MODELS
 from pipeline.kubeflow.cluster import load_cluster
 from tests.kubernetes.conftest import (
     COMPONENTS,

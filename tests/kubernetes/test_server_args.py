@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluator.catalogue import MODELS
+from core.models import MODELS
 from serving.model_server.starting import free_ports
 from tests.kubernetes.conftest import ROOT, documents, needs_kubectl, render
 from tests.serving.toy_model import save_toy

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from core.config import InputError
+from core.models import MODELS
 from pipeline import profiles as profiles_module
 from pipeline.config import RunConfig, check_gates, load_config, override
 from pipeline.profiles import DEFAULT_PROFILE, PROFILES, profile_names
@@ -51,8 +52,8 @@ def test_a_profile_holds_nothing_that_is_the_default(name):
 
 def test_every_model_has_gates_in_every_profile():
     for name in profile_names():
-        gates = load_config(name).evaluator.gates
-        assert gates.autoencoder and gates.diffusion and gates.gan
+        evaluator = load_config(name).evaluator
+        assert all(evaluator.gates_of(model) for model in MODELS)
 
 
 def test_overrides_win_over_the_profile_and_the_profile_over_the_defaults(profiles):
@@ -96,10 +97,10 @@ def test_a_gate_is_set_by_its_metric(profiles):
         "evaluator: {gates: {gan: [{metric: frechet_distance, direction: max, threshold: 20}]}}\n"
     )
     config = load_config("p", overrides=["evaluator.gates.gan.frechet_distance.threshold=3"])
-    [gate] = config.evaluator.gates.gan
+    [gate] = config.evaluator.gates_of("gan")
     assert gate.threshold == 3.0
     config = load_config("p", overrides=["evaluator.gates.gan.0.threshold=4"])
-    assert config.evaluator.gates.gan[0].threshold == 4.0
+    assert config.evaluator.gates_of("gan")[0].threshold == 4.0
 
 
 @pytest.mark.parametrize(

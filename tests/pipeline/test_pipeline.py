@@ -104,10 +104,8 @@ def test_a_gate_of_one_model_is_no_parameter_of_another(config):
         nodes = compile_ir(config)
         return {s: parameter(nodes[f"evaluate-{s}"], "config") for s in ("ae", "diffusion", "gan")}
 
-    gate = config.evaluator.gates.gan[0]
-    gates = dataclasses.replace(
-        config.evaluator.gates, gan=(dataclasses.replace(gate, threshold=1.0),)
-    )
+    gate = config.evaluator.gates_of("gan")[0]
+    gates = {**config.evaluator.gates, "gan": (dataclasses.replace(gate, threshold=1.0),)}
     stricter = dataclasses.replace(
         config, evaluator=dataclasses.replace(config.evaluator, gates=gates)
     )

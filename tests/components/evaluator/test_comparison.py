@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from components.evaluator.config import Gate, Gates
+from components.evaluator.config import Gate
 from components.evaluator.measurement import Measured, Part, run_parts
 from components.evaluator.metrics.bootstrap import mean_replicates
 from components.evaluator.references import References
@@ -34,7 +34,7 @@ def compare(data, small):
                 else {},
             )
 
-        config = dataclasses.replace(small, gates=Gates(autoencoder=(gate,)))
+        config = dataclasses.replace(small, gates={"autoencoder": (gate,)})
         part = Part("reconstruction", ("reconstruction_mse",), measure)
         models = [LoadedModel("autoencoder", name, None, 1) for name in errors]
         return run_parts([part], models[0], References(data, None, config), config, models[1])
@@ -126,7 +126,7 @@ def generate(data, small):
 
             return Part(name, (name,), measure)
 
-        config = dataclasses.replace(small, gates=Gates(gan=gates))
+        config = dataclasses.replace(small, gates={"gan": gates})
         models = [LoadedModel("gan", name, None, 1) for name in values]
         references = References(data, None, config)
         return run_parts([part(name) for name in GOOD], models[0], references, config, models[1])
@@ -203,7 +203,7 @@ def test_what_a_part_does_not_measure_is_missing_with_its_reason(data, small, er
         return Measured({"kmeans_nmi": 0.5}, missing={"kmeans_ari": "labels are not at hand"})
 
     config = dataclasses.replace(
-        small, gates=Gates(autoencoder=(Gate("reconstruction_mse", "max", 1.0),))
+        small, gates={"autoencoder": (Gate("reconstruction_mse", "max", 1.0),)}
     )
     parts = [
         Part("x", ("reconstruction_mse", "mse_over_pca"), refuse),

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.evaluator.catalogue import MODELS, catalogue
-from components.evaluator.config import Gate, Gates
+from components.evaluator.catalogue import catalogue
+from components.evaluator.config import Gate
 from components.evaluator.results import write_evaluation
 from components.evaluator.run import evaluate_model
 from components.idx_example_gen.idx import write_idx
@@ -19,6 +19,7 @@ from components.report.data import ModelReport
 from components.report.topics import by_topic
 from core.artifacts import read_evaluation
 from core.config import InputError
+from core.models import MODELS
 
 pytestmark = pytest.mark.usefixtures("shared_yardsticks")
 GENERATION_GATES = (
@@ -27,16 +28,16 @@ GENERATION_GATES = (
     Gate("class_tv", "max", 0.15, 0.1),
     Gate("missing_modes", "max", 0.0),
 )
-GATES = Gates(
-    autoencoder=(
+GATES = {
+    "autoencoder": (
         Gate("mse_over_pca", "max", 1.05, 0.02, True),
         Gate("kmeans_nmi_gain", "min", -0.1),
         Gate("tsne_trustworthiness", "min", 0.85),
         Gate("anomaly_auroc", "min", 0.6),
     ),
-    diffusion=(*GENERATION_GATES, Gate("denoising_gain_40", "min", -3.0, 0.1)),
-    gan=GENERATION_GATES,
-)
+    "diffusion": (*GENERATION_GATES, Gate("denoising_gain_40", "min", -3.0, 0.1)),
+    "gan": GENERATION_GATES,
+}
 # What takes minutes, or needs files that the project does not bring.
 AUGMENTED = {"augmented_accuracy_01", "augmented_accuracy_05", "augmented_accuracy_10"}
 LEFT_OUT = {
@@ -258,7 +259,7 @@ def test_the_champion_is_measured_on_the_same_images_where_a_gate_compares(
 
 
 def test_a_candidate_that_is_worse_than_the_champion_is_refused(load, judge, data, config, gan_uri):
-    loose = Gates(gan=(Gate("fd_over_floor", "max", 1e6, 0.1, True),))
+    loose = {"gan": (Gate("fd_over_floor", "max", 1e6, 0.1, True),)}
     config = dataclasses.replace(config, gates=loose)
     candidate, champion = load("gan", gan_uri("collapsed")), load("gan", gan_uri("real"))
     assert evaluate_model(candidate, judge, data, config).blessed
@@ -269,8 +270,8 @@ def test_a_candidate_that_is_worse_than_the_champion_is_refused(load, judge, dat
 
 def test_a_collapsed_champion_keeps_no_good_generator_out(load, judge, data, config, gan_uri):
     # One digit again and again: the best precision there is, and the worst of everything else.
-    gates = (*config.gates.gan, Gate("precision", "min", 0.5, 0.0))
-    config = dataclasses.replace(config, gates=Gates(gan=gates))
+    gates = (*config.gates_of("gan"), Gate("precision", "min", 0.5, 0.0))
+    config = dataclasses.replace(config, gates={"gan": gates})
     candidate, champion = load("gan", gan_uri("real")), load("gan", gan_uri("collapsed"))
     found = evaluate_model(candidate, judge, data, config, champion)
     precision = found.gates[-1]
@@ -286,7 +287,7 @@ def test_a_champion_whose_codes_are_nan_keeps_no_good_autoencoder_out(
         Gate("reconstruction_mse", "max", 1.0, 0.0),
         Gate("kmeans_nmi", "min", 0.0),
     )
-    config = dataclasses.replace(config, gates=Gates(autoencoder=gates))
+    config = dataclasses.replace(config, gates={"autoencoder": gates})
     candidate = load("autoencoder", autoencoder_uri(used=12))
     whole, broken = (load("autoencoder", autoencoder_uri(broken=b)) for b in (False, True))
     assert not evaluate_model(candidate, judge, data, config, whole).blessed

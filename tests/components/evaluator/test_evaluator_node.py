@@ -9,12 +9,12 @@ import shutil
 import pytest
 from PIL import Image
 
-from components.evaluator.config import EvaluatorConfig, Gate, Gates
+from components.evaluator.config import EvaluatorConfig, Gate
 from core.config import InputError
 
-GATES = Gates(
-    gan=(Gate("missing_modes", "max", 0.0), Gate("fd_over_floor", "max", 3.0, 0.5, True)),
-)
+GATES = {
+    "gan": (Gate("missing_modes", "max", 0.0), Gate("fd_over_floor", "max", 3.0, 0.5, True)),
+}
 
 
 @pytest.fixture
