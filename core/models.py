@@ -36,6 +36,12 @@ class ModelKind:
     words: str  # import path of its description
 
     @property
+    def measurement_modules(self) -> tuple[str, ...]:
+        """Import paths of its measurements; a name with a dot is one already."""
+        parts = "components.evaluator.parts"
+        return tuple(n if "." in n else f"{parts}.{n}" for n in self.measurements)
+
+    @property
     def trained_by(self) -> str:
         """Node whose model is evaluated and pushed."""
         return self.stages[-1].node_id

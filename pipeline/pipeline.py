@@ -125,7 +125,8 @@ def create_pipeline(
                 examples=digits,
                 serving_dir=config.serving_dir,
                 config=json.dumps(_evaluator_settings(config.evaluator, kind.name), sort_keys=True),
-            ).with_id(kind.evaluator)
+            ).with_id(kind.evaluator),
+            *kind.measurement_modules,
         )
 
         # Queried on a real model server.

@@ -7,6 +7,7 @@ import re
 import pytest
 
 pytest.importorskip("tfx")
+from core.models import MODELS
 from pipeline.config import RunConfig, load_config
 from pipeline.pipeline import PIPELINE_NAME, create_pipeline
 from pipeline.plan import NODES, TRAINERS
@@ -130,18 +131,40 @@ def test_every_node_with_code_of_ours_carries_its_fingerprint(config):
         assert re.fullmatch(r"--code=[0-9a-f]{16}", flag)
 
 
-def test_code_of_one_model_does_not_touch_the_others(config, monkeypatch):
+def of(*kinds: str, trainers: bool = True) -> set[str]:
+    """The nodes whose code is that of these models: trainers and evaluators."""
+    stages = {stage.node_id for kind in kinds for stage in MODELS[kind].stages}
+    return {MODELS[kind].evaluator for kind in kinds} | (stages if trainers else set())
+
+
+@pytest.mark.parametrize(
+    ("edited", "affected"),
+    [
+        ("trainer_modules/gan/model.py", {"gan"}),
+        ("trainer_modules/gan/config.py", {"gan"}),
+        ("trainer_modules/common/config.py", set(TRAINERS) | of("autoencoder", trainers=False)),
+        ("trainer_modules/autoencoder/model.py", of("autoencoder")),
+        ("trainer_modules/diffusion/schedule.py", of("diffusion")),
+        ("components/evaluator/parts/discriminator.py", of("gan", trainers=False)),
+        ("components/report/report.css", {"report"}),
+        ("components/model_card/words/gan.py", {"push-gan", "report"}),
+        ("serving/model_server/batching.py", {kind.serving_check for kind in MODELS.values()}),
+    ],
+)
+def test_code_that_is_edited_runs_the_nodes_again_that_use_it_and_no_others(
+    config, monkeypatch, edited, affected
+):
     from pipeline import fingerprint
 
     before = code_flags(config)
     read = fingerprint._content
+    path = fingerprint.ROOT / edited
+    assert path.is_file()
     monkeypatch.setattr(
-        fingerprint,
-        "_content",
-        lambda path: read(path) + (b"edited" if path.parts[-2:] == ("gan", "model.py") else b""),
+        fingerprint, "_content", lambda file: read(file) + (b"edited" if file == path else b"")
     )
     after = code_flags(config)
-    assert {node_id for node_id in before if before[node_id] != after[node_id]} == {"gan"}
+    assert {node_id for node_id in before if before[node_id] != after[node_id]} == affected
 
 
 def test_it_compiles_for_kubeflow(config, tmp_path):

@@ -20,7 +20,9 @@ def build_decoder(config: VaeConfig) -> keras.Model:
     """Latents [B, D] to logits [B, 28, 28, 1]."""
     code = keras.Input((config.code_size,))
     x = keras.layers.Dense(config.units, "relu")(code)
-    logits = keras.layers.Reshape(IMAGE_SHAPE)(keras.layers.Dense(IMAGE_SHAPE[0] * IMAGE_SHAPE[1])(x))
+    logits = keras.layers.Reshape(IMAGE_SHAPE)(
+        keras.layers.Dense(IMAGE_SHAPE[0] * IMAGE_SHAPE[1])(x)
+    )
     return keras.Model(code, logits, name="decoder")
 
 
