@@ -51,6 +51,7 @@ class Callers:
                 time.sleep(0.01)
             else:
                 self.versions[number].append(round(score - 0.25))
+                time.sleep(0.05)  # leaves some of the processor to the swaps
 
     def _rest(self, served: Served):
         client = httpx.Client(timeout=30)
