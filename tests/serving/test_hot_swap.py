@@ -16,7 +16,7 @@ from serving.model_server.grpc_client import GrpcClient, predict_request
 from tests.serving.conftest import Served, serving_of
 from tests.serving.toy_models import save_autoencoder
 
-SWAPS, CLIENTS = 20, 32
+SWAPS, CLIENTS = 12, 32
 IMAGE = np.full((1, 28, 28, 1), 0.25, "float32")
 
 
