@@ -4,7 +4,7 @@ import pytest
 
 from core.config import DivergedError, InputError
 from pipeline.local.failures import explain
-from trainer_modules.common.training import check_finite
+from trainer_modules.common.history import check_finite
 
 
 def test_input_error_is_found_under_what_was_raised_from_it():

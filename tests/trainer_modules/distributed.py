@@ -8,9 +8,11 @@ judge goes through TFX's entry, export included; of the others the training alon
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ def judge(kind: str, examples: str, folder: Path) -> dict[str, Any]:
             eval_files=[examples],
             serving_model_dir=str(place / "Format-Serving"),
             model_run_dir=str(place / "logs"),
+            base_model=None,
             custom_config={"config": settings},
         )
     )
@@ -61,70 +64,49 @@ def judge(kind: str, examples: str, folder: Path) -> dict[str, Any]:
 
 def autoencoder(kind: str, examples: str, folder: Path) -> dict[str, Any]:
     from trainer_modules.autoencoder.config import AutoencoderConfig
-    from trainer_modules.autoencoder.model import build_decoder, build_encoder
-    from trainer_modules.autoencoder.train import fit
-    from trainer_modules.common import distribution, training
+    from trainer_modules.autoencoder.train import train
+    from trainer_modules.common.keras_files import save_network
 
     config = AutoencoderConfig(channels=4, noisy_share=0.0, contrastive_weight=0.0, **_common(kind))
-    with distribution.scope(kind, BATCH):
-        train = _start(examples)
-        encoder, decoder = build_encoder(config), build_decoder(config)
-        history = fit(encoder, decoder, config, "train", train, train)
-        for name, network in (("encoder", encoder), ("decoder", decoder)):
-            training.save_keras(network, folder, name)
-    return _result([encoder, decoder], history.curves)
+    trained = _train(kind, examples, lambda digits: train(config, digits, digits))
+    for name, network in trained.networks.items():
+        save_network(network, folder, name)
+    return _result(trained.networks.values(), trained.history.curves)
 
 
 def finetune(kind: str, examples: str, folder: Path) -> dict[str, Any]:
     """Of the autoencoder that was trained before."""
     from trainer_modules.autoencoder.config import AutoencoderFinetuneConfig
-    from trainer_modules.autoencoder.train import fit
-    from trainer_modules.common import distribution, training
+    from trainer_modules.autoencoder.train import finetune
+    from trainer_modules.common.keras_files import load_network
 
     config = AutoencoderFinetuneConfig(layers=("head",), noisy_share=0.0, **_common(kind))
-    with distribution.scope(kind, BATCH):
-        train = _start(examples)
-        serving = str(folder / "Format-Serving")
-        encoder = training.load_base(serving, "encoder")
-        decoder = training.load_base(serving, "decoder")
-        encoder.trainable = False
-        training.freeze_all_but(decoder, config.layers)
-        history = fit(encoder, decoder, config, "finetune", train, train)
-    return _result([encoder, decoder], history.curves)
+    base = functools.partial(load_network, str(folder / "Format-Serving"))
+    trained = _train(kind, examples, lambda digits: finetune(config, base, digits, digits))
+    return _result(trained.networks.values(), trained.history.curves)
 
 
 def diffusion(kind: str, examples: str, folder: Path) -> dict[str, Any]:
-    import keras
-
-    from trainer_modules.common import distribution
+    from trainer_modules.common.trained import Hooks
     from trainer_modules.diffusion.config import DiffusionConfig
-    from trainer_modules.diffusion.model import DiffusionTrainer, build_network
-    from trainer_modules.diffusion.train import SampleGrid, fit
+    from trainer_modules.diffusion.train import train
 
-    config = DiffusionConfig(channels=4, global_width=8, sample_steps=1, **_common(kind))
-    with distribution.scope(kind, BATCH):
-        train = _start(examples)
-        network = build_network(config)
-        trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
-        optimizer = keras.optimizers.AdamW(1e-3, use_ema=True, ema_momentum=0.9)
-        grid = SampleGrid(network, config, train, folder / "samples")
-        history = fit(trainer, config, "train", optimizer, train, train, [grid])
-    return _result([network], history.curves)
+    config = DiffusionConfig(
+        channels=4, global_width=8, sample_steps=1, ema_momentum=0.9, **_common(kind)
+    )
+    hooks = Hooks(show=lambda name, images: None)  # samples are drawn between two epochs
+    trained = _train(kind, examples, lambda digits: train(config, digits, digits, hooks))
+    return _result(trained.networks.values(), trained.history.curves)
 
 
 def gan(kind: str, examples: str, folder: Path) -> dict[str, Any]:
-    from trainer_modules.common import distribution
     from trainer_modules.gan.config import GanConfig
-    from trainer_modules.gan.train import build_gan, fit, local_gan
+    from trainer_modules.gan.train import train
 
     # Without the penalty, as that draws noise.
     config = GanConfig(channels=4, latent_size=8, gradient_penalty=0.0, **_common(kind))
-    with distribution.scope(kind, BATCH):
-        train = _start(examples)
-        both = build_gan(config, 8)
-        history = fit(both, config, train, lambda step, images: None)
-    both = local_gan(both)
-    return _result([both.generator, both.discriminator], history.curves)
+    trained = _train(kind, examples, lambda digits: train(config, digits, digits))
+    return _result(trained.served().values(), trained.history.curves)
 
 
 def refused_batch() -> str:
@@ -146,13 +128,12 @@ def _common(kind: str) -> dict[str, Any]:
     return {"epochs": 1, "batch_size": BATCH, "distribution": kind}
 
 
-def _start(examples: str):
-    import keras
-
+def _train(kind: str, examples: str, recipe: Callable):
     from core.digits import read_digits
+    from trainer_modules.common import distribution
 
-    keras.utils.set_random_seed(1)
-    return read_digits([examples])
+    with distribution.scope(kind, BATCH):
+        return recipe(read_digits([examples]))
 
 
 def _result(networks, curves: dict[str, list[float]]) -> dict[str, Any]:

@@ -95,10 +95,8 @@ def test_contrastive_loss_matches_its_definition():
 
 def test_the_contrastive_loss_draws_codes_of_warped_copies_together(digits):
     def share_found(weight):
-        keras.utils.set_random_seed(0)
         config = AutoencoderConfig(**{**SMALL, "epochs": 20, "contrastive_weight": weight})
-        encoder, decoder = build_encoder(config), build_decoder(config)
-        train.fit(encoder, decoder, config, "train", digits, digits)
+        encoder = train.train(config, digits, digits).networks["encoder"]
         warped = warp(digits.images, keras.random.SeedGenerator(1))
         z, other = (to_numpy(encoder(x)) for x in (digits.images, warped))
         z, other = (c / np.linalg.norm(c, axis=1, keepdims=True) for c in (z, other))
@@ -108,11 +106,9 @@ def test_the_contrastive_loss_draws_codes_of_warped_copies_together(digits):
 
 
 def test_a_few_steps_lower_the_loss(digits):
-    keras.utils.set_random_seed(0)
     config = AutoencoderConfig(**{**SMALL, "epochs": 20})
-    networks = build_encoder(config), build_decoder(config)
-    history = train.fit(*networks, config, "train", digits, digits)
-    assert history.curves["val_loss"][-1] < 0.5 * history.curves["val_loss"][0]
+    curves = train.train(config, digits, digits).history.curves
+    assert curves["val_loss"][-1] < 0.5 * curves["val_loss"][0]
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.trainer_modules.killed import SETTINGS, arguments, run_fn
-from trainer_modules.common import training
 from trainer_modules.common.checkpoint import Checkpoint, values_of
+from trainer_modules.common.history import History
 from trainer_modules.judge.config import JudgeConfig
 
 TIMES = ("seconds", "images_per_second")  # of history.json: all that may differ
@@ -90,7 +90,7 @@ def training_state(digits, tmp_path):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
         model.layers[0].set_weights([np.ones((3, 2)), np.full(2, bias)])
         model.compile(optimizer=keras.optimizers.Adam(use_ema=True), loss="mse")
-        history = training.History("judge", "train", seed=1)
+        history = History("judge", "train", seed=1)
         place = str(tmp_path / "state" / "judge")
         return model, Checkpoint(place, config or JudgeConfig(), history, [model], [split])
 

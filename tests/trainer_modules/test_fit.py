@@ -13,8 +13,9 @@ import pytest
 
 from core.config import DivergedError, InputError
 from tests.trainer_modules.conftest import write_examples
-from trainer_modules.common import export, training
+from trainer_modules.common import export, stage
 from trainer_modules.common.precision import recast
+from trainer_modules.common.schedule import CLIP_NORM
 from trainer_modules.judge.config import JudgeConfig
 from trainer_modules.judge.model import build_model
 
@@ -76,7 +77,7 @@ def weights_after(model: str, args, epochs: int) -> list[np.ndarray]:
             self.model.stop_training = epoch + 1 == epochs
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "logs", lambda folder: [Stop()])
+        patch.setattr(stage, "board", lambda folder: [Stop()])
         args.custom_config["config"]["patience"] = 0
         return weights_of(run(model, args))
 
@@ -100,14 +101,14 @@ def test_no_gradient_is_longer_than_the_limit(digits):
     """A step of plain descent moves the weights by learning rate times the clipped norm."""
     model = build_model(JudgeConfig(channels=4, dropout=0.0), 10)
     model.compile(
-        optimizer=keras.optimizers.SGD(1.0, global_clipnorm=training.CLIP_NORM),
+        optimizer=keras.optimizers.SGD(1.0, global_clipnorm=CLIP_NORM),
         loss=lambda y, logits: 1e6 * keras.ops.mean(keras.ops.square(logits)),
     )
     before = model.get_weights()
     model.train_on_batch(digits.images[:32], digits.labels[:32])
     moved = [w - v for w, v in zip(model.get_weights(), before, strict=True)]
     length = np.sqrt(sum((change**2).sum() for change in moved))
-    assert length == pytest.approx(training.CLIP_NORM, rel=1e-3)
+    assert length == pytest.approx(CLIP_NORM, rel=1e-3)
 
 
 def test_recast_multiplies_in_bfloat16_and_keeps_the_rest(digits):
@@ -156,7 +157,7 @@ def test_mixed_precision_trains_with_the_limit_and_serves_float32(model, fn_args
     else:
         run(model, args)
     assert len(limits) == optimizers  # the exported copy of the compiled judge has its own
-    assert set(limits.values()) == {training.CLIP_NORM}
+    assert set(limits.values()) == {CLIP_NORM}
     folder = Path(args.serving_model_dir).parent
     curves = json.loads((folder / "history.json").read_text())["curves"]
     assert all(np.isfinite(curve).all() for curve in curves.values())

@@ -1,5 +1,6 @@
 """The game, its two trainers, the balance monitor, signatures."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from trainer_modules.common.training import DivergedError
+from core.config import DivergedError
+from trainer_modules.common.trained import SILENT, Hooks
 from trainer_modules.gan import train
 from trainer_modules.gan.config import GanConfig
 from trainer_modules.gan.monitor import BalanceMonitor
@@ -70,15 +72,13 @@ def test_penalty_measures_the_slope_of_the_critic():
 
 def test_same_seed_gives_the_same_images(digits):
     def run():
-        config = GanConfig(**SMALL)
-        keras.utils.set_random_seed(config.seed)
-        gan = train.build_gan(config, steps=8)
         grids = []
-        train.fit(gan, config, digits, lambda step, images: grids.append((step, images)))
+        hooks = Hooks(show=lambda name, images: grids.append((name, images)))
+        train.train(GanConfig(**SMALL), digits, digits, hooks)
         return grids
 
     first, second = run(), run()
-    assert [step for step, _ in first] == [5, 8]
+    assert [name for name, _ in first] == ["step_000005", "step_000008"]
     np.testing.assert_array_equal(first[-1][1], second[-1][1])
 
 
@@ -103,7 +103,7 @@ def test_samples_use_fixed_latents_and_leave_training_untouched(game, digits):
     assert not changed(before, gan.generator)
 
 
-def collapsing(digits, place=None, on_step=lambda step, values: None):
+def collapsing(digits, hooks=SILENT):
     """A game whose generator begins blind to its latents and learns too slowly to look at them.
 
     A generator that saturates would collapse in some games only, depending on rounding.
@@ -114,7 +114,7 @@ def collapsing(digits, place=None, on_step=lambda step, values: None):
     gan = train.build_gan(config, len(digits.images) // config.batch_size * config.epochs)
     kernel = gan.generator.get_layer("mlp").kernel
     kernel.assign(np.zeros(kernel.shape))
-    history = train.fit(gan, config, digits, lambda *_: None, on_step, place)
+    history = train.fit(gan, config, digits, hooks)
     return gan, history
 
 
@@ -146,10 +146,10 @@ def test_a_training_that_began_anew_resumes_to_the_same_weights(digits, collapse
         if step >= 320:
             raise Killed
 
-    place = str(tmp_path / "checkpoint")
+    hooks = Hooks(checkpoint=str(tmp_path / "checkpoint"))
     with pytest.raises(Killed):
-        collapsing(digits, place, kill)
-    resumed, after = collapsing(digits, place)
+        collapsing(digits, dataclasses.replace(hooks, scalars=kill))
+    resumed, after = collapsing(digits, hooks)
     whole, history = collapsed
     assert after.events == history.events and len(history.events) >= 2
     for one, other in zip(
@@ -162,7 +162,7 @@ def test_loss_that_is_not_a_number_stops_with_a_sentence(digits):
     gan = train.build_gan(GanConfig(**SMALL), steps=8)
     gan.discriminator.get_layer("score").bias.assign([np.nan])
     with pytest.raises(DivergedError, match="gan diverged at step 1.*lower its learning_rate"):
-        train.fit(gan, GanConfig(**SMALL), digits, lambda step, images: None)
+        train.fit(gan, GanConfig(**SMALL), digits)
 
 
 def feed(monitor, count, loss, accuracy, spread):

@@ -16,17 +16,14 @@ SMALL = {"channels": 8, "batch_size": 32, "epochs": 6}
 
 
 def test_learns_a_few_hundred_digits(digits):
-    keras.utils.set_random_seed(0)
-    config = JudgeConfig(**SMALL)
-    model = build_model(config, 10)
-    history = train.fit(model, config, digits, digits)
-    assert history.curves["val_accuracy"][-1] > 0.8
+    trained = train.train(JudgeConfig(**SMALL), digits, digits)
+    assert trained.history.curves["val_accuracy"][-1] > 0.8
 
 
 def test_too_few_images_for_a_batch_is_a_clear_sentence(digits):
     config = JudgeConfig(batch_size=1024)
     with pytest.raises(InputError, match="256 images, fewer than one batch of 1024"):
-        train.fit(build_model(config, 10), config, digits, digits)
+        train.train(config, digits, digits)
 
 
 def test_number_of_classes_comes_from_the_data():

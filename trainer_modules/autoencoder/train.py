@@ -1,115 +1,83 @@
-"""Trains the autoencoder on clean and noisy digits; ``finetune_fn`` trains its final layers on.
+"""Trains the autoencoder on clean and noisy digits; ``finetune`` trains its final layers on.
 
 TFX calls ``run_fn``, then ``finetune_fn`` with the first model as base. Labels are never read.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import keras
 
-from core.artifacts import SAMPLES_DIR
-from core.config import from_dict
-from core.digits import Digits, read_digits
+from core.digits import Digits
 from trainer_modules.autoencoder.config import AutoencoderConfig, AutoencoderFinetuneConfig
 from trainer_modules.autoencoder.model import AutoencoderTrainer, build_decoder, build_encoder
 from trainer_modules.autoencoder.signatures import signatures
-from trainer_modules.common import checkpoint, distribution, export, training
-from trainer_modules.common.fit import fit as fit_trainer
-from trainer_modules.common.precision import FLOAT32, recast
+from trainer_modules.common import stage
+from trainer_modules.common.fit import fit
+from trainer_modules.common.history import History
+from trainer_modules.common.keras_files import freeze_all_but
+from trainer_modules.common.precision import recast
+from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule, total_steps
+from trainer_modules.common.trained import SILENT, Export, Hooks, Trained
+
+_GRID_IMAGES = 32
 
 
-def fit(
-    encoder: keras.Model,
-    decoder: keras.Model,
-    config: AutoencoderConfig | AutoencoderFinetuneConfig,
-    stage: str,
+def train(
+    config: AutoencoderConfig, train: Digits, held_out: Digits, hooks: Hooks = SILENT
+) -> Trained:
+    """Trains encoder and decoder on ``train``; ``held_out`` is only watched."""
+    keras.utils.set_random_seed(config.seed)
+    networks = [recast(build(config), config.precision) for build in (build_encoder, build_decoder)]
+    history = History("autoencoder", "train", config.seed)
+    return _fit(*networks, config, config.contrastive_weight, history, train, held_out, hooks)
+
+
+def finetune(
+    config: AutoencoderFinetuneConfig,
+    base: Callable[[str], keras.Model],
     train: Digits,
     held_out: Digits,
-    callbacks=(),
-    place: str | None = None,
-) -> training.History:
-    """Trains what is trainable of both networks in place; ``held_out`` is only watched.
+    hooks: Hooks = SILENT,
+) -> Trained:
+    """Trains the decoder's last layers on; the encoder stays, so there is no contrastive loss.
 
     Args:
-        config: Fine-tuning leaves the encoder as it is, so it has no contrastive loss.
-        stage: "train" or "finetune".
-        place: Path of the checkpoint; None for none.
+        base: Gives ``encoder`` and ``decoder`` of the first training, which are trained in place.
     """
-    epoch_steps = training.steps_per_epoch(len(train.images), config.batch_size)
-    total = epoch_steps * config.epochs
-    history = training.History("autoencoder", stage, config.seed)
+    keras.utils.set_random_seed(config.seed)
+    encoder, decoder = (recast(base(name), config.precision) for name in ("encoder", "decoder"))
+    encoder.trainable = False
+    freeze_all_but(decoder, config.layers)
+    history = History("autoencoder", "finetune", config.seed)
+    return _fit(encoder, decoder, config, 0.0, history, train, held_out, hooks)
+
+
+def _fit(encoder, decoder, config, contrastive_weight, history, train, held_out, hooks) -> Trained:
+    """Trains what is trainable of both networks in place."""
     trainer = AutoencoderTrainer(
-        encoder,
-        decoder,
-        config.noisy_share,
-        config.noise_high,
-        config.seed,
-        config.contrastive_weight if isinstance(config, AutoencoderConfig) else 0.0,
+        encoder, decoder, config.noisy_share, config.noise_high, config.seed, contrastive_weight
     )
-    trainer.compile(
-        optimizer=keras.optimizers.Adam(
-            training.cosine_schedule(config.learning_rate, total),
-            global_clipnorm=training.CLIP_NORM,
-        )
-    )
-    fit_trainer(trainer, config, history, train, held_out, "images", callbacks, place)
-    return history
+    rate = cosine_schedule(config.learning_rate, total_steps(config, len(train.images)))
+    trainer.compile(optimizer=keras.optimizers.Adam(rate, global_clipnorm=CLIP_NORM))
+    fit(trainer, config, history, train, held_out, hooks, targets="images")
 
+    def export(encoder: keras.Model, decoder: keras.Model) -> Export:
+        shown = held_out.images[:_GRID_IMAGES]
+        drawn = keras.ops.sigmoid(decoder.predict(encoder.predict(shown, verbose=0), verbose=0))
+        pictures = {"originals": shown, "reconstructed": keras.ops.convert_to_numpy(drawn)}
+        networks = {"encoder": encoder, "decoder": decoder}
+        return Export(networks, signatures(encoder, decoder), pictures)
 
-def _fit_and_export(fn_args, config, stage: str, build) -> None:
-    """``build`` gives the encoder and the decoder to train."""
-    with distribution.scope(config.distribution, config.batch_size):
-        keras.utils.set_random_seed(config.seed)
-        train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
-        encoder, decoder = build()
-        callbacks, place = training.logs(fn_args.model_run_dir), checkpoint.place_of(fn_args)
-        history = fit(encoder, decoder, config, stage, train, held_out, callbacks, place)
-        if not distribution.is_chief():
-            return
-    encoder, decoder = (
-        recast(distribution.local_copy(network), FLOAT32) for network in (encoder, decoder)
-    )
-
-    folder = Path(fn_args.serving_model_dir).parent
-    networks = [encoder, decoder]
-    export.write_saved_model(fn_args.serving_model_dir, networks, signatures(encoder, decoder))
-    training.save_keras(encoder, folder, "encoder")
-    training.save_keras(decoder, folder, "decoder")
-    training.write_records(folder, history.as_dict(networks, config.batch_size), config)
-    shown = held_out.images[:32]
-    drawn = keras.ops.sigmoid(decoder.predict(encoder.predict(shown, verbose=0), verbose=0))
-    training.save_grid(shown, folder / SAMPLES_DIR / "originals.png")
-    training.save_grid(
-        keras.ops.convert_to_numpy(drawn), folder / SAMPLES_DIR / "reconstructed.png"
-    )
-    checkpoint.remove(fn_args)
+    return Trained({"encoder": encoder, "decoder": decoder}, history, export)
 
 
 def run_fn(fn_args) -> None:
-    """TFX's entry for the first training: config, data, model, fit, export."""
-    config = from_dict(AutoencoderConfig, fn_args.custom_config["config"], "autoencoder")
-
-    def build():
-        networks = build_encoder(config), build_decoder(config)
-        return [recast(network, config.precision) for network in networks]
-
-    _fit_and_export(fn_args, config, "train", build)
+    """TFX's entry for the first training."""
+    stage.run(fn_args, "autoencoder", AutoencoderConfig, train)
 
 
 def finetune_fn(fn_args) -> None:
-    """TFX's entry for fine-tuning: the base model's encoder and early decoder stay frozen."""
-    where = "finetune_autoencoder"
-    config = from_dict(AutoencoderFinetuneConfig, fn_args.custom_config["config"], where)
-
-    def build():
-        encoder, decoder = (
-            recast(training.load_base(fn_args.base_model, name), config.precision)
-            for name in ("encoder", "decoder")
-        )
-        encoder.trainable = False
-        training.freeze_all_but(decoder, config.layers)
-        return encoder, decoder
-
-    _fit_and_export(fn_args, config, "finetune", build)
+    """TFX's entry for fine-tuning."""
+    stage.run(fn_args, "finetune_autoencoder", AutoencoderFinetuneConfig, finetune)

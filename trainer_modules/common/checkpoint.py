@@ -65,7 +65,7 @@ class Checkpoint:
         Args:
             place: Path of the file, or None.
             config: The settings, a dataclass.
-            history: ``training.History``; saved and restored with the variables.
+            history: ``History``; saved and restored with the variables.
             trainers: Compiled Keras models, before their first step.
             data: Splits (``Digits``) that the training sees.
         """
@@ -144,14 +144,3 @@ class Checkpoint:
         for path in sorted(_CODE.rglob("*.py")):
             digest.update(path.read_bytes())
         return digest.hexdigest()
-
-
-def place_of(fn_args: Any) -> str | None:
-    """Where the pipeline wants the checkpoint of this training; None if it wants none."""
-    return fn_args.custom_config.get("checkpoint")
-
-
-def remove(fn_args: Any) -> None:
-    """Takes the file away once the model is exported."""
-    if place_of(fn_args):
-        Path(place_of(fn_args)).unlink(missing_ok=True)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from core.config import InputError
+from trainer_modules.common.averages import use_averages
 
 
 @contextlib.contextmanager
@@ -125,31 +126,47 @@ def fit(
             callbacks=callbacks,
             verbose=0,
         )
+        use_averages(trainer.optimizer, trainer.trainable_variables)
         return
     rng = np.random.default_rng(seed)
     parts = [x] if y is None else [x, y]
-    calls = keras.callbacks.CallbackList(callbacks, model=trainer)
     trainer.stop_training = False
-    calls.on_train_begin()
+    tell = teller(callbacks, trainer)
+    tell("on_train_begin")
     for epoch in range(epochs):
-        calls.on_epoch_begin(epoch)
+        tell("on_epoch_begin", epoch)
         order, logs = rng.permutation(len(x)), {}
         trainer.reset_metrics()
         for step in range(len(x) // batch_size):
+            tell("on_train_batch_begin", step)
             rows = order[step * batch_size :][:batch_size]
             logs = _step(trainer, "train", [part[rows] for part in parts])
-            calls.on_train_batch_end(step, logs)
+            tell("on_train_batch_end", step, logs)
         trainer.reset_metrics()
         held_out = {}
         for first in range(0, len(validation_data[0]), validation_batch_size):
             rows = slice(first, first + validation_batch_size)
             held_out = _step(trainer, "test", [part[rows] for part in validation_data])
         logs |= {f"val_{name}": value for name, value in held_out.items()}
-        calls.on_epoch_end(epoch, logs)
+        tell("on_epoch_end", epoch, logs)
         if trainer.stop_training:
             break
-    trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
-    calls.on_train_end()
+    use_averages(trainer.optimizer, trainer.trainable_variables)
+    tell("on_train_end")
+
+
+def teller(
+    callbacks: Sequence[keras.callbacks.Callback], trainer: keras.Model
+) -> Callable[..., None]:
+    """(name of a callback's method, its arguments) -> None: calls all, in a loop of our own."""
+    for callback in callbacks:
+        callback.set_model(trainer)
+
+    def tell(event: str, *details) -> None:
+        for callback in callbacks:
+            getattr(callback, event)(*details)
+
+    return tell
 
 
 def train_on_batch(trainer: keras.Model, x: list[np.ndarray]) -> dict[str, float]:

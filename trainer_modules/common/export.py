@@ -153,7 +153,12 @@ def _png_twin(signature: Signature) -> Signature:
 def write_saved_model(
     folder: str | Path, networks: list[Any], signatures: Mapping[str, Signature]
 ) -> None:
-    """Writes ``signatures`` over ``networks`` (Keras models whose weights they use) to ``folder``.
+    """Writes ``signatures`` to ``folder``.
+
+    Args:
+        folder: Made here.
+        networks: Keras models whose weights the signatures use; those within others are no matter.
+        signatures: By name.
 
     Raises:
         ValueError: There is no ``serving_default`` among the signatures.
@@ -163,8 +168,9 @@ def write_saved_model(
     if "serving_default" not in signatures:
         raise ValueError("A SavedModel needs a signature named serving_default.")
     archive = keras.export.ExportArchive()
-    for network in networks:
-        archive.track(network)
+    for network in dict.fromkeys(networks):
+        if not any(network in other.layers for other in networks):
+            archive.track(network)
     for name, signature in signatures.items():
         specs = list(signature.inputs.values())
         archive.add_endpoint(name, _positional(signature), input_signature=specs)

@@ -1,32 +1,39 @@
-"""The training loop of every model but the GAN: ``trainer.fit`` with what all trainings share.
+"""What every training does around its steps: progress, curves, checkpoint and early stop.
 
-Progress, curves and the stop at a loss that is no number (``Reporter``); the checkpoint and the
-early stop after each epoch (``EpochEnd``). Runs without TFX, on one device or several.
+``Reporter`` feeds progress, curves and TensorBoard, and stops at a loss that is no number;
+``EpochEnd`` writes the checkpoint and stops early. ``fit`` is the loop of every model but the GAN,
+which takes turns. Runs without TFX, on one device or several.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
 
 from core import progress
 from core.digits import Digits
-from trainer_modules.common import checkpoint, distribution, training
+from trainer_modules.common import checkpoint, distribution
+from trainer_modules.common.config import SingleLossConfig
+from trainer_modules.common.history import LOGGER, History, check_finite
+from trainer_modules.common.schedule import steps_per_epoch
+from trainer_modules.common.trained import Hooks
 
+REPORT_EVERY = 20  # steps
 _VALIDATION_BATCH = 512
 
 
 def fit(
     trainer: keras.Model,
-    config,
-    history: training.History,
+    config: SingleLossConfig,
+    history: History,
     train: Digits,
     held_out: Digits,
+    hooks: Hooks,
     targets: str | None = None,
-    callbacks=(),
-    place: str | None = None,
 ) -> None:
     """Trains a compiled ``trainer`` in place on whole batches of ``train``.
 
@@ -36,20 +43,17 @@ def fit(
         history: Takes curves, events and the number of steps.
         train: What it learns from.
         held_out: Watched after each epoch; stops the training where ``config.patience`` is set.
+        hooks: Its callbacks are called before the checkpoint is written.
         targets: Field of ``Digits`` that the loss compares with; None if it needs none.
-        callbacks: Keras'; called before the checkpoint is written.
-        place: Path of the checkpoint; None for none.
 
     Raises:
         InputError: There are fewer images than one batch holds.
         DivergedError: The loss is not a number any more.
     """
-    epoch_steps = training.steps_per_epoch(len(train.images), config.batch_size)
-    saved = checkpoint.Checkpoint(place, config, history, [trainer], [train, held_out])
-    end = EpochEnd(saved, config.patience, config.epochs)
-    done = end.resume()
-    stage = training.resumed(f"{history.model} {history.stage}", done)
-    reporter = Reporter(stage, history, epoch_steps * config.epochs, epoch_steps * done)
+    epoch_steps = steps_per_epoch(len(train.images), config.batch_size)
+    saved = checkpoint.Checkpoint(hooks.checkpoint, config, history, [trainer], [train, held_out])
+    end = EpochEnd(saved, config.epochs, config.patience)
+    done = end.resume().get("epoch", 0)
     used = epoch_steps * config.batch_size
     distribution.fit(
         trainer,
@@ -60,28 +64,40 @@ def fit(
         initial_epoch=done,
         validation_data=(held_out.images, *([getattr(held_out, targets)] if targets else [])),
         validation_batch_size=_VALIDATION_BATCH,
-        callbacks=[reporter, *callbacks, end],
+        callbacks=[
+            Reporter(history, epoch_steps, config.epochs, done, hooks),
+            *hooks.callbacks,
+            end,
+        ],
         seed=config.seed,
     )
 
 
 class Reporter(keras.callbacks.Callback):
-    """Feeds progress and History from ``model.fit``; stops a diverged training at once."""
+    """Feeds progress, TensorBoard and History; stops a diverged training at once."""
 
     def __init__(
         self,
-        stage: str,
-        history: training.History,
-        total_steps: int,
-        first_step: int = 0,
-        record_every: int = 20,
+        history: History,
+        epoch_steps: int,
+        epochs: int,
+        done: int,
+        hooks: Hooks,
+        record_every: int = REPORT_EVERY,
     ):
+        """``done`` of the ``epochs`` are behind it; curves take every ``record_every``-th step."""
         super().__init__()
-        self.stage = stage
+        resumed = f": resumed after epoch {done}" if done else ""
+        self.stage = f"{history.model} {history.stage}{resumed}"
         self.history = history
-        self.total = total_steps
+        self.total = epoch_steps * epochs
+        self.scalars = hooks.scalars
         self.record_every = record_every
-        self.history.steps = first_step
+        self.history.steps = epoch_steps * done
+
+    def tells(self, step: int) -> bool:
+        """Whether progress and TensorBoard are told of ``step``."""
+        return step % REPORT_EVERY == 0 or step == self.total
 
     def on_train_batch_end(self, batch, logs=None):
         self.history.steps += 1
@@ -89,47 +105,63 @@ class Reporter(keras.callbacks.Callback):
         if step % self.record_every and step != self.total:
             return
         values = {k: float(v) for k, v in (logs or {}).items()}
-        training.check_finite(self.history.model, step, values["loss"])
+        check_finite(self.history.model, step, _loss(values))
         self.history.add(step, **values)
-        progress.report(self.stage, step, self.total, **values)
+        if self.tells(step):
+            progress.report(self.stage, step, self.total, **values)
+            if self.scalars:
+                self.scalars(step, values)
 
     def on_epoch_end(self, epoch, logs=None):
         # Nothing that comes after, such as a checkpoint, may see weights that are no numbers.
-        training.check_finite(self.history.model, self.history.steps, float(logs["loss"]))
+        check_finite(self.history.model, self.history.steps, _loss(logs))
         held_out = {k: float(v) for k, v in logs.items() if k.startswith("val_")}
         if held_out:
-            training.LOGGER.info("%s, epoch %d: %s", self.stage, epoch + 1, held_out)
+            LOGGER.info("%s, epoch %d: %s", self.stage, epoch + 1, held_out)
             curve = self.history.curves
             curve.setdefault("epoch_end_step", []).append(float(self.history.steps))
             for name, value in held_out.items():
                 curve.setdefault(name, []).append(value)
 
 
+def _loss(logs: Mapping[str, Any]) -> float:
+    """Sum of all losses on train images: no number if one of them is none."""
+    own = [name for name in logs if name.endswith("loss") and not name.startswith("val_")]
+    return sum(float(logs[name]) for name in own)
+
+
 class EpochEnd(keras.callbacks.Callback):
     """Stops when the held-out loss falls no more, and writes the checkpoint."""
 
-    def __init__(self, saved: checkpoint.Checkpoint, patience: int, epochs: int):
+    def __init__(
+        self,
+        saved: checkpoint.Checkpoint,
+        epochs: int,
+        patience: int = 0,
+        state: Callable[[], dict[str, Any]] = dict,
+    ):
+        """``state`` gives what else the checkpoint must hold; ``resume`` gives it back."""
         super().__init__()
         self.saved = saved
-        self.patience = patience
         self.epochs = epochs
+        self.patience = patience
+        self.state = state
         self.best, self.best_epoch = math.inf, 0
         self.best_values: list[np.ndarray] = []
 
-    def resume(self) -> int:
-        """Goes back to where a killed training was; returns the number of epochs it had done."""
+    def resume(self) -> dict[str, Any]:
+        """Goes back to where a killed training was; its state and ``epoch``, empty if none was."""
         notes, self.best_values = self.saved.resume()
-        if not notes:
-            return 0
-        self.best, self.best_epoch = notes["best"], notes["best_epoch"]
-        return notes["epoch"]
+        if notes:
+            self.best, self.best_epoch = notes["best"], notes["best_epoch"]
+        return notes
 
     def on_epoch_end(self, epoch, logs=None):
         done = epoch + 1
         if self.patience:
             self._watch(done, float(logs["val_loss"]))
         if done < self.epochs and not self.model.stop_training:
-            notes = {"best": self.best, "best_epoch": self.best_epoch}
+            notes = {"best": self.best, "best_epoch": self.best_epoch, **self.state()}
             self.saved.save(done, self.best_values, **notes)
 
     def _watch(self, done: int, loss: float) -> None:

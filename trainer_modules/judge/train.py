@@ -5,63 +5,39 @@ TFX calls ``run_fn``; everything else runs without TFX.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
 
-from core.config import from_dict
-from core.digits import Digits, read_digits
-from trainer_modules.common import checkpoint, distribution, export, training
-from trainer_modules.common.fit import fit as fit_trainer
-from trainer_modules.common.precision import FLOAT32, recast
+from core.digits import Digits
+from trainer_modules.common import stage
+from trainer_modules.common.fit import fit
+from trainer_modules.common.history import History
+from trainer_modules.common.precision import recast
+from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule, total_steps
+from trainer_modules.common.trained import SILENT, Export, Hooks, Trained
 from trainer_modules.judge.config import JudgeConfig
 from trainer_modules.judge.model import build_model
 from trainer_modules.judge.signatures import signatures
 
 
-def fit(
-    model: keras.Model,
-    config: JudgeConfig,
-    train: Digits,
-    held_out: Digits,
-    callbacks=(),
-    place: str | None = None,
-) -> training.History:
-    """Trains ``model`` in place on ``train``; ``held_out`` is only watched.
-
-    Args:
-        place: Path of the checkpoint; None for none.
-    """
-    epoch_steps = training.steps_per_epoch(len(train.images), config.batch_size)
-    total = epoch_steps * config.epochs
-    history = training.History("judge", "train", config.seed)
+def train(config: JudgeConfig, train: Digits, held_out: Digits, hooks: Hooks = SILENT) -> Trained:
+    """Trains a classifier on ``train``, labels included; ``held_out`` is only watched."""
+    keras.utils.set_random_seed(config.seed)
+    model = recast(build_model(config, train.num_classes), config.precision)
+    rate = cosine_schedule(config.learning_rate, total_steps(config, len(train.images)))
     model.compile(
-        optimizer=keras.optimizers.AdamW(
-            training.cosine_schedule(config.learning_rate, total),
-            global_clipnorm=training.CLIP_NORM,
-        ),
+        optimizer=keras.optimizers.AdamW(rate, global_clipnorm=CLIP_NORM),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    fit_trainer(model, config, history, train, held_out, "labels", callbacks, place)
-    return history
+    history = History("judge", "train", config.seed)
+    fit(model, config, history, train, held_out, hooks, targets="labels")
+    return Trained({"model": model}, history, _export)
+
+
+def _export(model: keras.Model) -> Export:
+    return Export({"model": model}, signatures(model))
 
 
 def run_fn(fn_args) -> None:
-    """TFX's entry: config, data, model, fit, export."""
-    config = from_dict(JudgeConfig, fn_args.custom_config["config"], "judge")
-    with distribution.scope(config.distribution, config.batch_size):
-        keras.utils.set_random_seed(config.seed)
-        train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
-        model = recast(build_model(config, train.num_classes), config.precision)
-        callbacks, place = training.logs(fn_args.model_run_dir), checkpoint.place_of(fn_args)
-        history = fit(model, config, train, held_out, callbacks, place)
-        if not distribution.is_chief():
-            return
-    model = recast(distribution.local_copy(model), FLOAT32)
-
-    folder = Path(fn_args.serving_model_dir).parent
-    export.write_saved_model(fn_args.serving_model_dir, [model], signatures(model))
-    training.save_keras(model, folder)
-    training.write_records(folder, history.as_dict([model], config.batch_size), config)
-    checkpoint.remove(fn_args)
+    """TFX's entry."""
+    stage.run(fn_args, "judge", JudgeConfig, train)

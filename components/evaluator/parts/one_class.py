@@ -94,7 +94,7 @@ def fit_autoencoder(images: np.ndarray, size: int, seed: int, steps: int = _STEP
 
     from trainer_modules.autoencoder.config import AutoencoderConfig
     from trainer_modules.autoencoder.model import AutoencoderTrainer, build_decoder, build_encoder
-    from trainer_modules.common.training import cosine_schedule
+    from trainer_modules.common.schedule import cosine_schedule
 
     keras.utils.set_random_seed(seed)
     config = AutoencoderConfig(code_size=size, channels=_CHANNELS)

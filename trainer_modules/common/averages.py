@@ -1,0 +1,32 @@
+"""The moving average of the weights that some optimizers keep (Polyak & Juditsky 1992)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+
+def use_averages(optimizer: keras.optimizers.Optimizer, variables: Sequence) -> None:
+    """Leaves the averages in ``variables``, which may be trained on; nothing without averages.
+
+    Keras lets a weight and its average share one buffer. A training step or an evaluation on JAX
+    gives away the buffers of the weights, and the average would be gone, so these are copies.
+    """
+    optimizer.finalize_variable_values(variables)
+    if optimizer.use_ema:
+        for variable in variables:
+            variable.assign(np.array(variable.numpy()))
+
+
+@contextlib.contextmanager
+def averaged_weights(optimizer: keras.optimizers.Optimizer, network: keras.Model):
+    """Puts the optimizer's moving average into ``network`` for the length of a ``with`` block."""
+    raw = network.get_weights()
+    use_averages(optimizer, network.trainable_variables)
+    try:
+        yield network
+    finally:
+        network.set_weights(raw)

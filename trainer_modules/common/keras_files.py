@@ -1,0 +1,58 @@
+"""The files that Keras writes beside a SavedModel: networks for a warm start, grids of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from core.artifacts import KERAS_DIR
+from core.config import InputError
+
+
+def save_network(network: keras.Model, folder: Path, name: str) -> None:
+    """Saves ``network`` as Format-Keras/<name>.keras for a later warm start."""
+    path = folder / KERAS_DIR / f"{name}.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    network.save(path)
+
+
+def load_network(serving_dir: str, name: str) -> keras.Model:
+    """Loads the Keras file beside the ``Format-Serving`` folder of a base model artifact.
+
+    Raises:
+        InputError: The artifact carries no network of that name.
+    """
+    path = Path(serving_dir).parent / KERAS_DIR / f"{name}.keras"
+    if not path.exists():
+        raise InputError(f"The base model has no {path}; train it with this version first.")
+    return keras.models.load_model(path, compile=False)
+
+
+def freeze_all_but(network: keras.Model, prefixes: tuple[str, ...]) -> list[str]:
+    """Leaves only the layers whose names start with one of ``prefixes`` trainable.
+
+    Returns:
+        The names of the layers that will be trained (those with weights).
+
+    Raises:
+        InputError: No layer with weights matches.
+    """
+    for layer in network.layers:
+        layer.trainable = layer.name.startswith(prefixes)
+    trained = [layer.name for layer in network.layers if layer.trainable_variables]
+    if not trained:
+        raise InputError(f"No layer of {network.name} starts with {', '.join(prefixes)}.")
+    return trained
+
+
+def save_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
+    """Writes images [N, 28, 28, 1] in [0, 1] as one PNG, twice enlarged, row by row."""
+    rows = -(-len(images) // columns)
+    sheet = np.zeros((rows * columns, 28, 28), np.float32)
+    sheet[: len(images)] = images[..., 0]
+    sheet = sheet.reshape(rows, columns, 28, 28).transpose(0, 2, 1, 3)
+    sheet = sheet.reshape(rows * 28, columns * 28).repeat(2, axis=0).repeat(2, axis=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    keras.utils.save_img(path, sheet[..., None] * 255, scale=False)

@@ -1,0 +1,104 @@
+"""The one entry of TFX's Trainer: settings and data in, a recipe's model and its records out.
+
+Contract: the folder of a trained model holds ``Format-Serving`` (SavedModel), ``Format-Keras``
+(warm start), ``history.json`` (curves, events, which layers were trained), ``config.json`` (the
+resolved settings) and ``samples/`` (grids of images). With several workers the chief alone writes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from core.artifacts import CONFIG_FILE, HISTORY_FILE, SAMPLES_DIR
+from core.config import from_dict
+from core.digits import read_digits
+from trainer_modules.common import distribution, export
+from trainer_modules.common.config import TrainingConfig
+from trainer_modules.common.keras_files import load_network, save_grid, save_network
+from trainer_modules.common.trained import Hooks, Trained
+
+
+def run(fn_args, name: str, settings: type[TrainingConfig], recipe: Callable[..., Trained]) -> None:
+    """Trains by ``recipe`` and exports what it gives.
+
+    Args:
+        fn_args: TFX's FnArgs; ``custom_config`` holds the settings as ``config`` and perhaps the
+            path of a ``checkpoint``, which is removed once the model is exported.
+        name: Of the settings in the whole configuration.
+        settings: Their type.
+        recipe: (settings, train split, eval split, hooks) -> ``Trained``; with a base model its
+            ``load_network`` stands before the splits.
+
+    Raises:
+        InputError: The settings, the examples or the base model are not what they should be.
+        DivergedError: A loss is not a number any more.
+    """
+    config = from_dict(settings, fn_args.custom_config["config"], name)
+    folder = Path(fn_args.serving_model_dir).parent
+    checkpoint = fn_args.custom_config.get("checkpoint")
+    base = [functools.partial(load_network, fn_args.base_model)] if fn_args.base_model else []
+    with distribution.scope(config.distribution, config.batch_size):
+        train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
+        hooks = _hooks(fn_args.model_run_dir, folder / SAMPLES_DIR, checkpoint)
+        trained = recipe(config, *base, train, held_out, hooks)
+        if not distribution.is_chief():
+            return
+    networks = trained.served()
+    product = trained.export(**networks)
+
+    export.write_saved_model(
+        fn_args.serving_model_dir, list(product.networks.values()), product.signatures
+    )
+    for file, network in product.networks.items():
+        save_network(network, folder, file)
+    for picture, images in product.pictures.items():
+        save_grid(images, folder / SAMPLES_DIR / f"{picture}.png")
+    record = trained.history.as_dict(list(networks.values()), config.batch_size)
+    _write_json(folder / HISTORY_FILE, {**record, **product.record})
+    _write_json(folder / CONFIG_FILE, dataclasses.asdict(config))
+    if checkpoint:
+        Path(checkpoint).unlink(missing_ok=True)
+
+
+def _hooks(logs: str, samples: Path, checkpoint: str | None) -> Hooks:
+    """TensorBoard's logs and grids of samples; no file where another process writes the same."""
+    chief = distribution.is_chief()
+
+    def show(name: str, images: np.ndarray) -> None:
+        if chief:  # all workers draw, as they work in step
+            save_grid(images, samples / f"{name}.png")
+
+    if not chief:
+        return Hooks((), checkpoint, show)
+    return Hooks(board(logs), checkpoint, show, _scalars(logs))
+
+
+def board(logs: str) -> list[keras.callbacks.Callback]:
+    """Keras' curves by epoch for TensorBoard."""
+    return [keras.callbacks.TensorBoard(logs, write_graph=False)]
+
+
+def _scalars(logs: str) -> Callable[[int, dict[str, float]], None]:
+    """Curves by step for TensorBoard."""
+    import tensorflow as tf
+
+    writer = tf.summary.create_file_writer(logs)
+
+    def write(step: int, values: dict[str, float]) -> None:
+        with writer.as_default(step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    return write
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1))
