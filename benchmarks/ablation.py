@@ -11,35 +11,31 @@ picture of each variant's first 64 images.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks import use_onednn
 
 if __name__ == "__main__":
     use_onednn()  # before TensorFlow is imported below
 
-from benchmarks.pipeline import machine
-from benchmarks.scaling import markdown, table
+from benchmarks import command, tables
+from benchmarks.command import mistakes_exit
 from benchmarks.splits import Splits, read_splits
 from benchmarks.train_models import (
     Judge,
     diffusion_draw,
-    fit_diffusion,
-    fit_gan,
     gan_draw,
     train_judge,
 )
-from core.config import InputError, require
+from core.config import require
 from pipeline.config import RunConfig, load_config
-from pipeline.profiles import profile_names
+from trainer_modules.diffusion import train as diffusion
 from trainer_modules.diffusion.sampler import ETA
+from trainer_modules.gan import train as gan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,38 +64,30 @@ VARIANTS = {
 _TITLES = ["variant", "sampler", "parameters", "images", "seconds", "FD / floor", "IS", "TV"]
 
 
+@mistakes_exit("ablation")
 def main(arguments: list[str] | None = None) -> int:
     """Trains and scores the variants, and prints the table; 2 is the user's mistake."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command.parser(__doc__)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--profile", default="quick", choices=profile_names())
-    parser.add_argument("--data", help="directory of IDX files")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--samples", type=int, default=2500, help="images per set, at most 5,000")
     parser.add_argument("--output", required=True, help="folder of the table and the pictures")
     options = parser.parse_args(arguments)
     folder = Path(options.output)
-    try:
-        config = load_config(options.profile, options.data, options.set)
-        evaluator = dataclasses.replace(config.evaluator, samples=options.samples)
-        config = dataclasses.replace(config, evaluator=evaluator)
-        splits = read_splits(config.data_dir, config.data.max_images)
-        least = min(len(splits.train.images), len(splits.held_out.images))
-        require(
-            options.samples <= least, f"--samples must be at most {least}, the held-out images."
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        model, _ = train_judge(config, splits)
-        judged = Judge(model, config, splits.train.images, splits.held_out.images)
-        words = f"{machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
-        lines = [_TITLES]
-        for name in options.variants:
-            lines += measure(name, config, splits, judged, folder)
-            (folder / "table.md").write_text(f"{words}\n\n{markdown(lines)}", encoding="utf-8")
-    except InputError as error:
-        print(f"ablation: {error}", file=sys.stderr)
-        return 2
-    Console(width=140).print(words, table(lines), sep="\n", highlight=False)
+    config = load_config(options.profile, options.data, options.set)
+    evaluator = dataclasses.replace(config.evaluator, samples=options.samples)
+    config = dataclasses.replace(config, evaluator=evaluator)
+    splits = read_splits(config.data_dir, config.data.max_images)
+    least = min(len(splits.train.images), len(splits.held_out.images))
+    require(options.samples <= least, f"--samples must be at most {least}, the held-out images.")
+    folder.mkdir(parents=True, exist_ok=True)
+    model, _ = train_judge(config, splits)
+    judged = Judge(model, config, splits.train.images, splits.held_out.images)
+    words = f"{tables.machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
+    lines = [_TITLES]
+    for name in options.variants:
+        lines += measure(name, config, splits, judged, folder)
+        tables.write(folder / "table.md", words, lines)
+    tables.show(words, lines, 140)
     return 0
 
 
@@ -111,10 +99,12 @@ def measure(
     settings = dataclasses.replace(getattr(config, variant.model), **variant.settings)
     begun = time.process_time()
     if variant.model == "gan":
-        game, history, _ = fit_gan(settings, splits)
-        network, draws = game.generator, {"": gan_draw(game, settings, splits.train)}
+        trained = gan.train(settings, splits.train, splits.held_out)
+        networks = trained.served()
+        network, draws = networks["generator"], {"": gan_draw(networks, settings, splits.train)}
     else:
-        network, history, _, _ = fit_diffusion(settings, splits)
+        trained = diffusion.train(settings, splits.train, splits.held_out)
+        [network] = trained.served().values()
         draws = {
             f"eta {eta:g}": diffusion_draw(
                 network, settings, splits.train, settings.sample_steps, eta
@@ -126,7 +116,7 @@ def measure(
     lines = []
     for label, (draw, flops) in draws.items():
         found = judged.draw(f"{name} {label}".strip(), label, flops, draw, folder).figures
-        images = history.steps * settings.batch_size
+        images = trained.history.steps * settings.batch_size
         sizes = [f"{network.count_params():,}", f"{images:,}", f"{seconds:.0f}"]
         figures = [f"{found['FD / floor']:.1f}", f"{found['Inception Score']:.2f}"]
         lines.append([name, label, *sizes, *figures, f"{found['class TV']:.3f}"])

@@ -24,6 +24,7 @@ import numpy as np
 from keras import layers, ops
 
 from core.digits import Digits
+from trainer_modules.common.averages import use_averages
 from trainer_modules.gan.model import Side
 
 _LATENT = 100
@@ -39,9 +40,13 @@ class _Clock(keras.callbacks.Callback):
     def __init__(self, seconds: float):
         super().__init__()
         self.end = time.monotonic() + seconds
+        self.last: list[np.ndarray] = []  # the model's weights, before Keras averages any
 
     def on_train_batch_end(self, batch, logs=None):
         if time.monotonic() >= self.end:
+            if keras.config.backend() == "jax":
+                self.model.jax_state_sync()
+            self.last = self.model.get_weights()
             raise _TimeIsUp
 
 
@@ -53,6 +58,7 @@ def _fit(model: keras.Model, x, y, batch_size: int, seconds: float) -> None:
     clock = _Clock(seconds)
     with contextlib.suppress(_TimeIsUp):
         model.fit(x, y, batch_size=batch_size, epochs=_BIG, verbose=0, callbacks=[clock])
+    model.set_weights(clock.last)
 
 
 def build_dcgan() -> tuple[keras.Model, keras.Model]:
@@ -243,7 +249,7 @@ def train_ddim(train: Digits, held_out: Digits, seconds: float, seed: int) -> ke
 def keep_better_weights(network: keras.Model, optimizer, loss: Callable[[], float]) -> None:
     """Leaves the averaged weights in ``network``, or the last where their ``loss`` is lower."""
     last, reached = network.get_weights(), loss()
-    optimizer.finalize_variable_values(network.trainable_variables)
+    use_averages(optimizer, network.trainable_variables)
     if loss() > reached:
         network.set_weights(last)
 

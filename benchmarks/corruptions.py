@@ -21,6 +21,7 @@ from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
 from benchmarks import use_onednn
+from benchmarks.command import mistakes_exit
 from components.evaluator.metrics import inception_score as scores
 from components.evaluator.metrics.frechet import Moments, frechet_distance, moments
 from components.evaluator.metrics.kid import kid
@@ -30,7 +31,6 @@ from components.evaluator.metrics.precision_recall import manifolds
 from components.evaluator.saved_model import load_model
 from components.idx_example_gen.idx import read_idx_pair
 from core.artifacts import SAVED_MODEL_DIR
-from core.config import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT, PAIRS, COPIES, SEED = 5000, 5000, 1000, 1
@@ -196,6 +196,7 @@ def table(rows: list[Row]) -> Table:
     return drawn
 
 
+@mistakes_exit("corruptions")
 def main(arguments: list[str] | None = None) -> int:
     """Measures every corruption and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -205,13 +206,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     use_onednn()
-    try:
-        judge = judge_of(Path(options.judge))
-        digits = read(options.data)
-        yardstick = Yardstick(digits, judge)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    judge = judge_of(Path(options.judge))
+    digits = read(options.data)
+    yardstick = Yardstick(digits, judge)
     rows = []
     for name, images in corrupted(digits):
         rows.append(yardstick.measure(name, images))

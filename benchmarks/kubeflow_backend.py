@@ -30,7 +30,7 @@ import yaml
 from google.protobuf import json_format, struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 SCHEMES = {"gs": "gcs", "minio": "minio", "s3": "s3"}
 LONGEST_ARGUMENT = 128 * 1024  # bytes; MAX_ARG_STRLEN of Linux
 
@@ -172,7 +172,7 @@ class Backend:
                     if is_cached:
                         self.cache[key] = outputs
                     break
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the task failed
             result.log += f"\nbackend: {type(error).__name__}: {error}"
         finally:
             result.ended = time.monotonic() - begin

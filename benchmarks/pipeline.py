@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.tables import machine
 from pipeline.profiles import profile_names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,15 +99,6 @@ def tree_memory(pid: int) -> int:
         except psutil.NoSuchProcess:
             continue
     return total
-
-
-def machine() -> str:
-    """The machine and the day, without which seconds mean nothing."""
-    memory = psutil.virtual_memory().total / 2**30
-    return (
-        f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
-        f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
-    )
 
 
 def table(cold: Measurement, cached: Measurement) -> Table:

@@ -11,7 +11,6 @@ images of a seed, none left out.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -19,15 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from benchmarks import use_onednn
 
 if __name__ == "__main__":
     use_onednn()  # before TensorFlow is imported below
 
-from benchmarks import baselines
-from benchmarks.scaling import markdown, table
+from benchmarks import baselines, command, tables
+from benchmarks.command import mistakes_exit
 from benchmarks.splits import Splits, read_splits
 from benchmarks.train_models import (
     SIGMA,
@@ -41,10 +39,9 @@ from benchmarks.train_models import (
 from benchmarks.train_speed import caption, product_gflops
 from components.evaluator.metrics.denoising import add_noise
 from components.evaluator.metrics.reconstruction import pixel_statistics, psnr, ssim
-from core.config import InputError, require
+from core.config import require
 from pipeline.config import RunConfig, load_config
-from pipeline.profiles import profile_names
-from trainer_modules.common.training import save_grid
+from trainer_modules.common.keras_files import save_grid
 
 _STAGES = ("judge", "autoencoder", "finetune_autoencoder", "diffusion", "finetune_diffusion", "gan")
 
@@ -81,31 +78,23 @@ ROWS = (
 _TITLES = ["model", "figure", "target", "ours", "plain", "seconds, ours", "seconds, plain"]
 
 
+@mistakes_exit("quality")
 def main(arguments: list[str] | None = None) -> int:
     """Trains what is not trained yet and prints the table; 2 is the user's mistake."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--profile", default="quick", choices=profile_names())
-    parser.add_argument("--data", help="directory of IDX files")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser = command.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="how many, from the profile's seed on")
     parser.add_argument("--output", required=True, help="folder of figures, table and pictures")
     options = parser.parse_args(arguments)
     folder = Path(options.output)
-    try:
-        require(options.seeds >= 1, "--seeds must be at least 1.")
-        config = load_config(options.profile, options.data, options.set)
-        splits = read_splits(config.data_dir, config.data.max_images)
-        first = config.seed
-        found = [
-            of_seed(config, seed, splits, folder) for seed in range(first, first + options.seeds)
-        ]
-    except InputError as error:
-        print(f"quality: {error}", file=sys.stderr)
-        return 2
+    require(options.seeds >= 1, "--seeds must be at least 1.")
+    config = load_config(options.profile, options.data, options.set)
+    splits = read_splits(config.data_dir, config.data.max_images)
+    first = config.seed
+    found = [of_seed(config, seed, splits, folder) for seed in range(first, first + options.seeds)]
     lines = rows(found, options.profile)
     words = f"{caption(product_gflops())}; profile {options.profile} {' '.join(options.set)}"
-    (folder / "table.md").write_text(f"{words}\n\n{markdown(lines)}", encoding="utf-8")
-    Console(width=140).print(words, table(lines), sep="\n", highlight=False)
+    tables.write(folder / "table.md", words, lines)
+    tables.show(words, lines, 140)
     return 0
 
 

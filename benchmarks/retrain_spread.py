@@ -13,7 +13,6 @@ relative. Gates need it: retraining moves a Fréchet distance 3.2 times as far a
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib
 import json
@@ -27,17 +26,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
-from benchmarks.pipeline import machine
-from benchmarks.scaling import markdown, table
+from benchmarks import command, tables
+from benchmarks.command import mistakes_exit
 from components.evaluator.config import Gate
 from core.config import InputError, require
 from core.models import MODELS
 from pipeline.config import RunConfig, load_config
 from pipeline.local.workspace import absolute, make_directory
 from pipeline.plan import PIPELINE_NAME
-from pipeline.profiles import profile_names
 
 # (part of the configuration, function that trains it), in the order of the pipeline.
 STAGES = {
@@ -69,30 +66,23 @@ class Spread:
     tolerance: float  # two deviations; a share of the mean where the gate is relative
 
 
+@mistakes_exit("retrain_spread")
 def main(arguments: list[str] | None = None) -> int:
     """Trains what is not trained yet, and prints the table; 2 is the user's mistake."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--profile", default="quick", choices=profile_names())
-    parser.add_argument("--data", help="directory of IDX files")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser = command.parser(__doc__)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--seeds", type=int, default=5, help="how many, from the profile's seed on")
     parser.add_argument("--output", default="outputs/retrain_spread", help="what is kept")
     parser.add_argument("--markdown", help="file to write the table to as well")
     options = parser.parse_args(arguments)
-    try:
-        require(options.seeds >= 2, "A deviation needs at least two seeds.")
-        folder = Path(options.output).absolute() / options.profile
-        config = load_config(options.profile, options.data, options.set)
-        config = dataclasses.replace(config, output_dir=str(folder / "data"))
-        lines = measure(absolute(config), options.models, options.seeds, folder)
-    except InputError as error:
-        print(f"retrain_spread: {error}", file=sys.stderr)
-        return 2
-    caption = f"{machine()}; profile {config.profile} {' '.join(options.set)}".rstrip()
-    if options.markdown:
-        Path(options.markdown).write_text(f"{caption}\n\n{markdown(lines)}", encoding="utf-8")
-    Console(width=140).print(caption, table(lines), sep="\n", highlight=False)
+    require(options.seeds >= 2, "A deviation needs at least two seeds.")
+    folder = Path(options.output).absolute() / options.profile
+    config = load_config(options.profile, options.data, options.set)
+    config = dataclasses.replace(config, output_dir=str(folder / "data"))
+    lines = measure(absolute(config), options.models, options.seeds, folder)
+    caption = f"{tables.machine()}; profile {config.profile} {' '.join(options.set)}".rstrip()
+    tables.write(options.markdown, caption, lines)
+    tables.show(caption, lines, 140)
     return 0
 
 

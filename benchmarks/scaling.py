@@ -22,10 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.pipeline import machine
+from benchmarks import tables
 from components.idx_example_gen.idx import read_images, read_labels, write_idx
 from pipeline.plan import NODES
 from pipeline.profiles import profile_names
@@ -71,14 +69,13 @@ def main(arguments: list[str] | None = None) -> int:
         loads.append(os.getloadavg()[0])
         print(f"{size} images measured, load {loads[-1]:.1f}", file=sys.stderr, flush=True)
         caption = (
-            f"{machine()}, {options.workers} node(s) at a time, load "
+            f"{tables.machine()}, {options.workers} node(s) at a time, load "
             f"{min(loads):.1f} to {max(loads):.1f}; profile {options.profile} with "
             f"{' '.join(settings)}"
         )
         lines = rows(costs)
-        if options.markdown:  # after each size, as the next takes longer still
-            Path(options.markdown).write_text(f"{caption}\n\n{markdown(lines)}", encoding="utf-8")
-    Console(width=120).print(caption, table(lines), sep="\n")
+        tables.write(options.markdown, caption, lines)  # the next size takes longer still
+    tables.show(caption, lines)
     return 0
 
 
@@ -106,10 +103,10 @@ def measure(
     from pipeline.environment import set_environment
 
     set_environment()
+    from benchmarks.kubeflow_backend import Backend
     from pipeline.config import load_config
     from pipeline.kubeflow.cluster import load_cluster
     from pipeline.kubeflow.compiler import compile_pipeline
-    from tests.kubeflow.backend_sim import Backend
 
     cluster = load_cluster()
     store = dataclasses.replace(cluster.serving_store, mount=str(folder / "models"))
@@ -172,22 +169,6 @@ def rows(costs: Mapping[int, Mapping[str, Cost]]) -> list[list[str]]:
         ]
     )
     return lines
-
-
-def table(lines: Sequence[Sequence[str]]) -> Table:
-    """The lines for a terminal."""
-    found = Table(box=None)
-    for i, title in enumerate(lines[0]):
-        found.add_column(title, justify="right" if i else "left")
-    for line in lines[1:]:
-        found.add_row(*line)
-    return found
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """The lines as a table in Markdown."""
-    rule = ["---", *("---:" for _ in lines[0][1:])]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])) + "\n"
 
 
 if __name__ == "__main__":

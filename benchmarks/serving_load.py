@@ -29,7 +29,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.pipeline import machine
+from benchmarks.tables import machine
 from serving.model_server.starting import LOCAL, ROOT, command, environment, free_ports, is_free
 from serving.releases import served_models, write_config
 

@@ -9,56 +9,46 @@ reaches (``benchmarks.train_speed``). The folder gets the table and the pictures
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from pathlib import Path
-
-from rich.console import Console
 
 from benchmarks import use_onednn
 
 if __name__ == "__main__":
     use_onednn()  # before TensorFlow is imported below
 
-from benchmarks.scaling import markdown, table
+from benchmarks import command, tables
+from benchmarks.command import mistakes_exit
 from benchmarks.splits import Splits, read_splits
 from benchmarks.train_models import Work, train_all
 from benchmarks.train_speed import MODELS, caption, measure, product_gflops
-from core.config import InputError
 from pipeline.config import RunConfig, load_config
-from pipeline.profiles import profile_names
 
 _TITLES = ["model", "work", "figures on test images", "seconds", "images / s", "share of product"]
 
 
+@mistakes_exit("train_gpu")
 def main(arguments: list[str] | None = None) -> int:
     """Trains all models and prints the table after the last; 2 is the user's mistake."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--profile", default="full", choices=profile_names())
-    parser.add_argument("--data", help="directory of IDX files")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser = command.parser(__doc__, "full")
     parser.add_argument("--seconds", type=float, help="fewer epochs, so that no training is longer")
     parser.add_argument("--output", required=True, help="folder of the table and the pictures")
     options = parser.parse_args(arguments)
     folder = Path(options.output)
-    try:
-        config = load_config(options.profile, options.data, options.set)
-        splits = read_splits(config.data_dir, config.data.max_images)
-        if options.seconds:
-            config = limited(config, splits, options.seconds)
-        peak, lines = product_gflops(), [_TITLES]
-        text = f"{caption(peak)}; profile {options.profile} {' '.join(options.set)}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for work in train_all(config, splits, folder):
-            lines.append(row(work, peak))
-            print("  ".join(lines[-1]), file=sys.stderr, flush=True)
-            # After each, as a longer one comes next.
-            (folder / "table.md").write_text(f"{text}\n\n{markdown(lines)}", encoding="utf-8")
-    except InputError as error:
-        print(f"train_gpu: {error}", file=sys.stderr)
-        return 2
-    Console(width=180).print(text, table(lines), sep="\n", highlight=False)
+    config = load_config(options.profile, options.data, options.set)
+    splits = read_splits(config.data_dir, config.data.max_images)
+    if options.seconds:
+        config = limited(config, splits, options.seconds)
+    peak, lines = product_gflops(), [_TITLES]
+    text = f"{caption(peak)}; profile {options.profile} {' '.join(options.set)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for work in train_all(config, splits, folder):
+        lines.append(row(work, peak))
+        print("  ".join(lines[-1]), file=sys.stderr, flush=True)
+        # After each, as a longer one comes next.
+        tables.write(folder / "table.md", text, lines)
+    tables.show(text, lines, 180)
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -43,19 +43,16 @@ from components.evaluator.metrics.reconstruction import (
 from core.digits import Digits
 from pipeline.config import RunConfig
 from trainer_modules.autoencoder import train as autoencoder
-from trainer_modules.autoencoder.model import build_decoder, build_encoder
-from trainer_modules.common.precision import FLOAT32, recast
-from trainer_modules.common.training import History, freeze_all_but, save_grid, steps_per_epoch
+from trainer_modules.common.keras_files import save_grid
+from trainer_modules.common.trained import Trained
 from trainer_modules.diffusion import train as diffusion
 from trainer_modules.diffusion.config import DiffusionConfig
-from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
 from trainer_modules.diffusion.sampler import ETA, Sampler
 from trainer_modules.diffusion.signatures import denoise
 from trainer_modules.gan import train as gan
 from trainer_modules.gan.config import GanConfig
 from trainer_modules.gan.sampler import Sampler as GanSampler
 from trainer_modules.judge import train as judge
-from trainer_modules.judge.model import build_model
 
 SIGMA = 0.4  # deviation of the noise that is removed, in [0, 1] pixel units
 _GRID = 64  # images in a picture
@@ -139,14 +136,11 @@ class Judge:
 def train_judge(config: RunConfig, splits: Splits) -> tuple[keras.Model, Work]:
     """The judge, and its accuracy."""
     settings, test = config.judge, splits.test
-    keras.utils.set_random_seed(settings.seed)
-    model = recast(build_model(settings, splits.train.num_classes), settings.precision)
-    history, seconds = _timed(lambda: judge.fit(model, settings, splits.train, splits.held_out))
-    served = recast(model, FLOAT32)
-    classes = served.predict(test.images, batch_size=500, verbose=0).argmax(axis=1)
+    trained, seconds = _timed(judge.train, settings, splits.train, splits.held_out)
+    [model] = trained.served().values()
+    classes = model.predict(test.images, batch_size=500, verbose=0).argmax(axis=1)
     figures = {"accuracy": float(np.mean(classes == test.labels))}
-    images = history.steps * settings.batch_size
-    return served, Work("judge", "train", figures, seconds, images, step_flops(model))
+    return model, _work(trained, settings, figures, seconds, step_flops(model))
 
 
 def train_autoencoder(
@@ -157,26 +151,20 @@ def train_autoencoder(
     linear = float(squared_error(test, pca_reconstruction(test, statistics, size)).mean())
     clusters = (splits.train.num_classes, config.evaluator.kmeans_seeds, config.evaluator.seed)
     errors = []  # [N] of each stage
-    networks = [build(config.autoencoder) for build in (build_encoder, build_decoder)]
-    for stage, settings in (
-        ("train", config.autoencoder),
-        ("finetune", config.finetune_autoencoder),
-    ):
-        keras.utils.set_random_seed(settings.seed)
-        encoder, decoder = (recast(network, settings.precision) for network in networks)
-        if stage == "finetune":
-            encoder.trainable = False
-            freeze_all_but(decoder, settings.layers)
-        contrastive = getattr(settings, "contrastive_weight", 0.0) > 0
+    networks: dict[str, keras.Model] = {}
+    for stage in ("train", "finetune"):
+        if stage == "train":
+            settings, contrastive = config.autoencoder, config.autoencoder.contrastive_weight > 0
+            trained, seconds = _timed(autoencoder.train, settings, splits.train, splits.held_out)
+        else:
+            settings, contrastive = config.finetune_autoencoder, False
+            data = splits.train, splits.held_out
+            trained, seconds = _timed(autoencoder.finetune, settings, networks.__getitem__, *data)
+        networks = trained.served()
+        encoder, decoder = networks.values()
         flops = autoencoder_flops(encoder, decoder, contrastive)
-        history, seconds = _timed(
-            lambda e=encoder, d=decoder, c=settings, s=stage: autoencoder.fit(
-                e, d, c, s, splits.train, splits.held_out
-            )
-        )
-        networks = [recast(network, FLOAT32) for network in (encoder, decoder)]
-        code = networks[0].predict(test, batch_size=500, verbose=0)
-        logits = networks[1].predict(code, batch_size=500, verbose=0)
+        code = encoder.predict(test, batch_size=500, verbose=0)
+        logits = decoder.predict(code, batch_size=500, verbose=0)
         drawn = 1.0 / (1.0 + np.exp(-logits))
         save_grid(drawn[:_GRID], folder / f"autoencoder-{stage}.png")
         found = kmeans_runs(code, splits.test.labels, *clusters)
@@ -189,8 +177,7 @@ def train_autoencoder(
         }
         if stage == "finetune":
             figures |= _gain("MSE saved by fine-tuning", errors[0] - errors[1], config)
-        images = history.steps * settings.batch_size
-        yield Work("autoencoder", stage, figures, seconds, images, flops)
+        yield _work(trained, settings, figures, seconds, flops)
 
 
 def train_diffusion(
@@ -215,47 +202,24 @@ def train_diffusion(
             "PSNR of the linear optimum": linear,
         }
 
-    network, history, seconds, flops = fit_diffusion(settings, splits)
-    images = history.steps * settings.batch_size
-    yield Work("diffusion", "train", figures(network), seconds, images, flops)
+    trained, seconds = _timed(diffusion.train, settings, train, splits.held_out)
+    [network] = trained.served().values()
+    yield _work(trained, settings, figures(network), seconds, step_flops(network))
 
     steps = config.evaluator.generate_steps
     draw, flops = diffusion_draw(network, settings, train, steps)
     yield judged.draw("diffusion", f"generate, {steps} steps", flops, draw, folder)
 
-    settings = config.finetune_diffusion
-    keras.utils.set_random_seed(settings.seed)
-    denoiser = recast(network, settings.precision)
-    freeze_all_but(denoiser, settings.layers)
-    trainer = DenoisingTrainer(denoiser, mean, std, settings)
-    optimizer = diffusion.build_finetune_optimizer(settings, len(train.images))
-    flops = step_flops(denoiser)
-    history, seconds = _timed(
-        lambda: diffusion.fit(trainer, settings, "finetune", optimizer, train, splits.held_out)
+    settings, base = config.finetune_diffusion, {"network": network}
+    trained, seconds = _timed(
+        diffusion.finetune, settings, base.__getitem__, train, splits.held_out
     )
-    denoiser = recast(denoiser, FLOAT32)
+    [denoiser] = trained.served().values()
     save_grid(noisy[:_GRID], folder / "noisy.png")
     save_grid(_denoised(denoiser, noisy[:_GRID], mean, std), folder / "denoised.png")
-    images = history.steps * settings.batch_size
     found = figures(denoiser)
     found |= _gain("dB gained by fine-tuning", decibels[1] - decibels[0], config)
-    yield Work("diffusion", "finetune", found, seconds, images, flops)
-
-
-def fit_diffusion(
-    settings: DiffusionConfig, splits: Splits
-) -> tuple[keras.Model, History, float, int]:
-    """The averaged network in float32, the training's record, its seconds, operations an image."""
-    train = splits.train
-    keras.utils.set_random_seed(settings.seed)
-    network = recast(build_network(settings), settings.precision)
-    trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, settings.seed)
-    optimizer = diffusion.build_optimizer(settings, len(train.images))
-    flops = step_flops(network)
-    history, seconds = _timed(
-        lambda: diffusion.fit(trainer, settings, "train", optimizer, train, splits.held_out)
-    )
-    return recast(network, FLOAT32), history, seconds, flops
+    yield _work(trained, settings, found, seconds, step_flops(denoiser))
 
 
 def diffusion_draw(
@@ -274,35 +238,27 @@ def diffusion_draw(
 def train_gan(config: RunConfig, splits: Splits, judged: Judge, folder: Path) -> Iterator[Work]:
     """Training and drawing; the balance that the two sides end in is the training's figure."""
     settings = config.gan
-    model, history, seconds = fit_gan(settings, splits)
+    trained, seconds = _timed(gan.train, settings, splits.train, splits.held_out)
+    networks, history = trained.served(), trained.history
     accuracy = float(np.mean(history.curves["discriminator_accuracy"][-1000:]))
     figures = {"discriminator right on": accuracy, "events": len(history.events)}
-    flops = gan_flops(model.generator, model.discriminator)
-    yield Work("gan", "train", figures, seconds, history.steps * settings.batch_size, flops)
+    yield _work(trained, settings, figures, seconds, gan_flops(**networks))
 
-    draw, flops = gan_draw(model, settings, splits.train)
+    draw, flops = gan_draw(networks, settings, splits.train)
     yield judged.draw("gan", "generate", flops, draw, folder)
 
 
-def fit_gan(settings: GanConfig, splits: Splits) -> tuple[gan.Gan, History, float]:
-    """Both networks, the generator's averaged; the training's record and its seconds."""
-    keras.utils.set_random_seed(settings.seed)
-    steps = steps_per_epoch(len(splits.train.images), settings.batch_size) * settings.epochs
-    model = gan.build_gan(settings, steps)
-    history, seconds = _timed(lambda: gan.fit(model, settings, splits.train, lambda *_: None))
-    return model, history, seconds
-
-
-def gan_draw(model: gan.Gan, settings: GanConfig, train: Digits) -> tuple[Draw, int]:
+def gan_draw(
+    networks: Mapping[str, keras.Model], settings: GanConfig, train: Digits
+) -> tuple[Draw, int]:
     """How images are drawn from the GAN, and the operations of each."""
-    model = gan.local_gan(model)
-    slope = gan.calibrate_scores(model, settings, train).slope
-    sampler = GanSampler(model.generator, model.discriminator, slope)
+    calibration = gan.calibrate_scores(**networks, seed=settings.seed, train=train)
+    sampler = GanSampler(**networks, slope=calibration.slope)
 
     def draw(count: int, seed: int) -> np.ndarray:
         return sampler.predict_on_batch(sampler.noise(count, seed))
 
-    return draw, gan_draw_flops(model.generator, model.discriminator)
+    return draw, gan_draw_flops(**networks)
 
 
 def _gain(name: str, gains: np.ndarray, config: RunConfig) -> dict[str, float]:
@@ -321,7 +277,13 @@ def _denoised(network: keras.Model, noisy: np.ndarray, mean: float, std: float) 
     return np.concatenate([keras.ops.convert_to_numpy(part) for part in found])
 
 
-def _timed(fit: Callable[[], History]) -> tuple[History, float]:
+def _timed(recipe: Callable[..., Trained], *arguments) -> tuple[Trained, float]:
     begun = time.perf_counter()
-    history = fit()
-    return history, time.perf_counter() - begun
+    trained = recipe(*arguments)
+    return trained, time.perf_counter() - begun
+
+
+def _work(trained: Trained, settings, figures, seconds: float, flops: int) -> Work:
+    history = trained.history
+    images = history.steps * settings.batch_size
+    return Work(history.model, history.stage, figures, seconds, images, flops)

@@ -13,13 +13,11 @@ and each figure is a median over the turns, so that other work on the machine do
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks import use_onednn
@@ -29,8 +27,9 @@ if __name__ == "__main__":
 
 import keras
 import numpy as np
-from rich.console import Console
 
+from benchmarks import command, tables
+from benchmarks.command import mistakes_exit
 from benchmarks.flops import (
     autoencoder_flops,
     forward_flops,
@@ -38,24 +37,19 @@ from benchmarks.flops import (
     gan_flops,
     step_flops,
 )
-from benchmarks.pipeline import machine
-from benchmarks.scaling import markdown, table
 from benchmarks.splits import Splits, read_splits
-from core.config import InputError, require
+from core.config import require
 from core.digits import Digits
 from pipeline.config import RunConfig, load_config
-from pipeline.profiles import profile_names
 from trainer_modules.autoencoder import train as autoencoder
-from trainer_modules.autoencoder.model import build_decoder, build_encoder
 from trainer_modules.common import distribution
-from trainer_modules.common.precision import recast
+from trainer_modules.common.averages import use_averages
+from trainer_modules.common.trained import Hooks
 from trainer_modules.diffusion import train as diffusion
-from trainer_modules.diffusion.model import DiffusionTrainer, build_network
 from trainer_modules.diffusion.sampler import Sampler
 from trainer_modules.gan import train as gan
 from trainer_modules.gan.sampler import Sampler as GanSampler
 from trainer_modules.judge import train as judge
-from trainer_modules.judge.model import build_model
 
 MODELS = ("judge", "autoencoder", "diffusion", "gan")
 SAMPLE_STEPS = 20  # network calls per image of the diffusion model
@@ -93,31 +87,24 @@ class Loop:
     fixed: Callable[[int], float]
 
 
+@mistakes_exit("train_speed")
 def main(arguments: list[str] | None = None) -> int:
     """Measures the chosen models and prints the table; 2 is the user's mistake."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command.parser(__doc__)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each line of the table")
-    parser.add_argument("--profile", default="quick", choices=profile_names())
-    parser.add_argument("--data", help="directory of IDX files")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--markdown", help="file to write the table to as well")
     options = parser.parse_args(arguments)
-    try:
-        config = load_config(options.profile, options.data, options.set)
-        splits = read_splits(config.data_dir, config.data.max_images)
-        peak = product_gflops()
-        speeds = []
-        for name in options.models:
-            speeds += measure(name, config, splits, options.seconds)
-            print(f"{name} measured", file=sys.stderr, flush=True)
-    except InputError as error:
-        print(f"train_speed: {error}", file=sys.stderr)
-        return 2
+    config = load_config(options.profile, options.data, options.set)
+    splits = read_splits(config.data_dir, config.data.max_images)
+    peak = product_gflops()
+    speeds = []
+    for name in options.models:
+        speeds += measure(name, config, splits, options.seconds)
+        print(f"{name} measured", file=sys.stderr, flush=True)
     text, lines = caption(peak), rows(speeds, peak)
-    if options.markdown:
-        Path(options.markdown).write_text(f"{text}\n\n{markdown(lines)}", encoding="utf-8")
-    Console(width=120).print(text, table(lines), sep="\n", highlight=False)
+    tables.write(options.markdown, text, lines)
+    tables.show(text, lines)
     return 0
 
 
@@ -161,29 +148,19 @@ def train_speed(name: str, loop: Loop, train: Digits, seconds: float) -> Speed:
 
 def start(name: str, config: RunConfig, splits: Splits) -> tuple[Loop, keras.Model]:
     """Trains the model ``name`` for a few steps; gives its warm loop, and what draws its images."""
-    keras.utils.set_random_seed(config.seed)
-    settings = dataclasses.replace(getattr(config, name), epochs=1)
+    settings, train = dataclasses.replace(getattr(config, name), epochs=1), splits.train
     if name == "gan":
-        return _start_gan(settings, splits.train)
-    clock, train = _Clock(), splits.train
-    few = _first(train, 2 * settings.batch_size)
-    if name == "judge":
-        network = recast(build_model(settings, train.num_classes), settings.precision)
-        judge.fit(network, settings, few, few, [clock])
-        flops, data = step_flops(network), (train.images, train.labels)
-    elif name == "autoencoder":
-        encoder, network = (
-            recast(build(settings), settings.precision) for build in (build_encoder, build_decoder)
-        )
-        autoencoder.fit(encoder, network, settings, "train", few, few, [clock])
-        flops = autoencoder_flops(encoder, network, settings.contrastive_weight > 0)
-        data = (train.images, train.images)
+        return _start_gan(settings, train)
+    clock, few = _Clock(), _first(train, 2 * settings.batch_size)
+    recipe = {"judge": judge, "autoencoder": autoencoder, "diffusion": diffusion}[name].train
+    networks = recipe(settings, few, few, Hooks([clock])).networks
+    *_, network = networks.values()
+    if name == "autoencoder":
+        flops = autoencoder_flops(**networks, contrastive=settings.contrastive_weight > 0)
     else:
-        network = recast(build_network(settings), settings.precision)
-        trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, settings.seed)
-        optimizer = diffusion.build_optimizer(settings, len(train.images))
-        diffusion.fit(trainer, settings, "train", optimizer, few, few, [clock])
-        flops, data = step_flops(network), (train.images,)
+        flops = step_flops(network)
+    targets = {"judge": [train.labels], "autoencoder": [train.images]}.get(name, [])
+    data = (train.images, *targets)
     return _keras_loop(clock, flops, data, settings.batch_size), network
 
 
@@ -219,7 +196,7 @@ def call_seconds(call: Callable[[int], Any], seconds: float) -> float:
 def caption(peak: float) -> str:
     """Machine, backend and the matrix product that shares are of."""
     return (
-        f"{machine()}, load {os.getloadavg()[0]:.1f}; Keras {keras.__version__} on "
+        f"{tables.machine()}, load {os.getloadavg()[0]:.1f}; Keras {keras.__version__} on "
         f"{keras.config.backend()}, {device()}; {_SIDE} x {_SIDE} float32 product: "
         f"{peak:.0f} GFLOP/s"
     )
@@ -275,7 +252,6 @@ def _keras_loop(clock: _Clock, flops: int, data: tuple[np.ndarray, ...], batch: 
 
     def real(steps: int) -> float:
         own = _Clock(steps)
-        _unshare(trainer.optimizer)
         distribution.fit(
             trainer,
             *(part[: steps * batch] for part in data),
@@ -290,21 +266,11 @@ def _keras_loop(clock: _Clock, flops: int, data: tuple[np.ndarray, ...], batch: 
 
     def fixed(steps: int) -> float:
         own = _Clock(steps)
-        _unshare(trainer.optimizer)
         trainer.fit(_repeated(one, steps), steps_per_epoch=steps, callbacks=[own], verbose=0)
+        use_averages(trainer.optimizer, trainer.trainable_variables)
         return own.per_step
 
     return Loop(batch, flops, real, fixed)
-
-
-def _unshare(optimizer: keras.optimizers.Optimizer) -> None:
-    """Gives the moving averages memory of their own again, for one more training.
-
-    A training ends with the averages as weights, on JAX the same buffers, and JAX refuses to give
-    one buffer away twice, as its training step would.
-    """
-    for variable in optimizer.variables:
-        variable.assign(keras.ops.copy(variable.value))
 
 
 def _repeated(batch: tuple, steps: int):
@@ -318,19 +284,14 @@ def _repeated(batch: tuple, steps: int):
 
 def _start_gan(settings, train: Digits) -> tuple[Loop, keras.Model]:
     batch = settings.batch_size
+    keras.utils.set_random_seed(settings.seed)
     model = gan.build_gan(settings, len(train.images) // batch)
     one = _OneBatch(train.images[:batch])
 
     def seconds(digits: Digits) -> float:
         seen: list[tuple[int, float]] = []
-        _unshare(model.generator_trainer.optimizer)
-        gan.fit(
-            model,
-            settings,
-            digits,
-            lambda *_: None,
-            lambda step, _: seen.append((step, time.perf_counter())),
-        )
+        hooks = Hooks(scalars=lambda step, _: seen.append((step, time.perf_counter())))
+        gan.fit(model, settings, digits, hooks)
         (first, begun), (last, ended) = seen[0], seen[-1]
         return (ended - begun) / (last - first)
 

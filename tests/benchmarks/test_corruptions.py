@@ -10,15 +10,12 @@ from benchmarks import corruptions
 @pytest.fixture(scope="module")
 def judge_uri(mnist_dir, tmp_path_factory) -> str:
     """The project's own judge after one pass over 20,000 digits."""
-    import keras
-
     from components.idx_example_gen.idx import read_idx_pair
     from core.digits import Digits
     from trainer_modules.common.export import write_saved_model
     from trainer_modules.judge.config import JudgeConfig
-    from trainer_modules.judge.model import build_model
     from trainer_modules.judge.signatures import signatures
-    from trainer_modules.judge.train import fit
+    from trainer_modules.judge.train import train
 
     pair = read_idx_pair(str(mnist_dir), "train")
     images = (pair.images.reshape(-1, 28, 28, 1) / 255).astype("float32")
@@ -27,10 +24,8 @@ def judge_uri(mnist_dir, tmp_path_factory) -> str:
         labels = pair.labels[start:stop].astype("int64")
         return Digits(images[start:stop], labels, 0.13, 0.31, 10)
 
-    keras.utils.set_random_seed(1)
-    config = JudgeConfig(epochs=1, channels=16)
-    model = build_model(config, 10)
-    fit(model, config, part(0, 20_000), part(20_000, 21_000))
+    trained = train(JudgeConfig(epochs=1, channels=16), part(0, 20_000), part(20_000, 21_000))
+    [model] = trained.served().values()
     folder = tmp_path_factory.mktemp("judge")
     write_saved_model(str(folder / "Format-Serving"), [model], signatures(model))
     return str(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import scaling
+from benchmarks import scaling, tables
 from components.idx_example_gen.idx import read_images, read_labels
 from pipeline.plan import NODES
 
@@ -48,7 +48,7 @@ def test_table_has_every_node_and_the_sum():
     whole = dict(zip(lines[0], lines[-1], strict=True))
     assert float(whole["120k, s"]) == 9.0 * len(NODES)
     assert whole["10k, MiB"] == f"{100 + len(NODES) - 1}"
-    text = scaling.markdown(lines).splitlines()
+    text = tables.markdown(lines).splitlines()
     assert len(text) == len(lines) + 1 and set(text[1]) <= set("|-: ")
 
 

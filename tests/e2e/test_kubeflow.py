@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.kubeflow_backend import Backend, Run
 from pipeline.config import load_config
 from pipeline.kubeflow.cluster import load_cluster
 from pipeline.kubeflow.compiler import compile_pipeline
 from pipeline.plan import NODES
 from tests.e2e.workplace import MODELS, Workplace
-from tests.kubeflow.backend_sim import Backend, Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

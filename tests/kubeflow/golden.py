@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.kubeflow.backend_sim import allowed_retries, needs
+from benchmarks.kubeflow_backend import allowed_retries, needs
 
 
 def meaning(package: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-from tests.kubeflow import backend_sim
+from benchmarks import kubeflow_backend as backend_sim
 
 API = "/apis/v2beta1"
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.kubeflow import backend_sim
-from tests.kubeflow.backend_sim import Backend, ObjectStore, Run
+from benchmarks import kubeflow_backend as backend_sim
+from benchmarks.kubeflow_backend import Backend, ObjectStore, Run
 from tests.kubeflow.toy import compile_toy
 
 

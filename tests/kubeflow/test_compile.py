@@ -14,13 +14,13 @@ import pytest
 import yaml
 from google.protobuf import json_format
 
+from benchmarks import kubeflow_backend as backend_sim
 from core.config import InputError, from_dict
 from pipeline.config import RunConfig, load_config
 from pipeline.kubeflow import spec as kubeflow_spec
 from pipeline.kubeflow.compiler import compile_pipeline, tfx_spec
 from pipeline.plan import NODES, TRAINERS
 from tests.conftest import ROOT
-from tests.kubeflow import backend_sim
 from tests.kubeflow.golden import meaning
 
 GOLDEN = Path(__file__).with_name("golden.yaml")

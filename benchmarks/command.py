@@ -1,0 +1,39 @@
+"""What the measurements share on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable
+
+from core.config import InputError
+from pipeline.profiles import profile_names
+
+Main = Callable[[list[str] | None], int]
+
+
+def parser(doc: str, profile: str = "quick") -> argparse.ArgumentParser:
+    """Takes the options that ``pipeline.config.load_config`` needs; ``doc`` begins with a title."""
+    found = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    found.add_argument("--profile", default=profile, choices=profile_names())
+    found.add_argument("--data", help="directory of IDX files")
+    found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    return found
+
+
+def mistakes_exit(name: str) -> Callable[[Main], Main]:
+    """A ``main`` that prints a user's mistake in one sentence and gives 2."""
+
+    def decorate(main: Main) -> Main:
+        @functools.wraps(main)
+        def run(arguments: list[str] | None = None) -> int:
+            try:
+                return main(arguments)
+            except InputError as error:
+                print(f"{name}: {error}", file=sys.stderr)
+                return 2
+
+        return run
+
+    return decorate

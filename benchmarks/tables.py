@@ -1,0 +1,44 @@
+"""Tables of measurements for a terminal and in Markdown, and the machine they are of."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+
+def machine() -> str:
+    """The machine and the day, without which seconds mean nothing."""
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
+        f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
+    )
+
+
+def show(caption: str, lines: Sequence[Sequence[str]], width: int = 120) -> None:
+    """Prints the caption and the table; the first of ``lines`` holds the titles."""
+    found = Table(box=None)
+    for i, title in enumerate(lines[0]):
+        found.add_column(title, justify="right" if i else "left")
+    for line in lines[1:]:
+        found.add_row(*line)
+    Console(width=width).print(caption, found, sep="\n", highlight=False)
+
+
+def write(path: str | Path | None, caption: str, lines: Sequence[Sequence[str]]) -> None:
+    """Writes the caption and the table in Markdown to ``path``, if there is one."""
+    if path:
+        Path(path).write_text(f"{caption}\n\n{markdown(lines)}", encoding="utf-8")
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """The lines as a table in Markdown."""
+    rule = ["---", *("---:" for _ in lines[0][1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])) + "\n"
