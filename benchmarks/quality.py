@@ -40,10 +40,11 @@ from benchmarks.train_speed import caption, product_gflops
 from components.evaluator.metrics.denoising import add_noise
 from components.evaluator.metrics.reconstruction import pixel_statistics, psnr, ssim
 from core.config import require
+from core.models import STAGES
 from pipeline.config import RunConfig, load_config
 from trainer_modules.common.keras_files import save_grid
 
-_STAGES = ("judge", "autoencoder", "finetune_autoencoder", "diffusion", "finetune_diffusion", "gan")
+_STAGES = tuple(stage.settings for stage in STAGES)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,6 @@ relative. Gates need it: retraining moves a Fréchet distance 3.2 times as far a
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import multiprocessing
 import shutil
@@ -30,29 +29,17 @@ import numpy as np
 from benchmarks import command, tables
 from benchmarks.command import mistakes_exit
 from components.evaluator.config import Gate
+from core.artifacts import METRICS_FILE, SAVED_MODEL_DIR
 from core.config import InputError, require
-from core.models import MODELS
+from core.models import MODELS, load
 from pipeline.config import RunConfig, load_config
 from pipeline.local.workspace import absolute, make_directory
 from pipeline.plan import PIPELINE_NAME
 
-# (part of the configuration, function that trains it), in the order of the pipeline.
-STAGES = {
-    "autoencoder": (
-        ("autoencoder", "trainer_modules.autoencoder.train.run_fn"),
-        ("finetune_autoencoder", "trainer_modules.autoencoder.train.finetune_fn"),
-    ),
-    "diffusion": (
-        ("diffusion", "trainer_modules.diffusion.train.run_fn"),
-        ("finetune_diffusion", "trainer_modules.diffusion.train.finetune_fn"),
-    ),
-    "gan": (("gan", "trainer_modules.gan.train.run_fn"),),
-}
 DATA_NODES = (
     *("example-gen", "schema", "statistics-gen", "example-validator", "data-gate"),
     *("transform", "judge"),
 )
-METRICS = "metrics.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +120,7 @@ def figures_of(
 ) -> dict[str, float | None]:
     """Figures by metric, of one seed: from ``folder``, or by training and evaluating it."""
     place = folder / model / f"seed-{seed}"
-    if not (place / METRICS).is_file():
+    if not (place / METRICS_FILE).is_file():
         started = time.monotonic()
         process = multiprocessing.get_context("spawn").Process(
             target=train_and_evaluate, args=(config, model, seed, uris, place)
@@ -144,7 +131,7 @@ def figures_of(
             raise RuntimeError(f"{model}, seed {seed} failed; the log is {place / 'log'}")
         seconds = time.monotonic() - started
         print(f"{model}, seed {seed}: {seconds:.0f} s", file=sys.stderr, flush=True)
-    metrics = json.loads((place / METRICS).read_text(encoding="utf-8"))
+    metrics = json.loads((place / METRICS_FILE).read_text(encoding="utf-8"))
     return {figure["name"]: figure["value"] for figure in metrics["figures"]}
 
 
@@ -168,18 +155,17 @@ def train_and_evaluate(
 def train(config: RunConfig, model: str, seed: int, examples_uri: str, folder: Path) -> Path:
     """Trains all stages of ``model`` as TFX's Trainer would; directory of the last one's model."""
     base = None
-    for part, entry in STAGES[model]:
-        module, _, function = entry.rpartition(".")
-        settings = {**dataclasses.asdict(getattr(config, part)), "seed": seed}
+    for stage in MODELS[model].stages:
+        settings = {**dataclasses.asdict(getattr(config, stage.settings)), "seed": seed}
         arguments = types.SimpleNamespace(
             train_files=[f"{examples_uri}/Split-train/*"],
             eval_files=[f"{examples_uri}/Split-eval/*"],
-            serving_model_dir=str(folder / part / "Format-Serving"),
-            model_run_dir=str(folder / part / "logs"),
+            serving_model_dir=str(folder / stage.settings / SAVED_MODEL_DIR),
+            model_run_dir=str(folder / stage.settings / "logs"),
             base_model=base,
             custom_config={"config": settings},
         )
-        getattr(importlib.import_module(module), function)(arguments)
+        load(stage.entry)(arguments)
         base = arguments.serving_model_dir
     return Path(base).parent
 

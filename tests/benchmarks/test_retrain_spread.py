@@ -36,14 +36,6 @@ def test_a_seed_without_the_figure_is_told():
         retrain_spread.spread(GATE, [{"fd_over_floor": 1.0}, {"fd_over_floor": None}])
 
 
-def test_every_stage_is_one_of_the_pipelines():
-    from pipeline.config import RunConfig
-
-    for stages in retrain_spread.STAGES.values():
-        for part, _ in stages:
-            assert hasattr(getattr(RunConfig(), part), "seed")
-
-
 @pytest.mark.slow
 def test_two_seeds_are_trained_judged_alike_and_kept(small_mnist_dir, tmp_path, capsys):
     settings = [part for setting in TINY for part in ("--set", setting)]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import keras
-from trainer_modules.common.history import History
-from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule, total_steps
-from trainer_modules.common.trained import SILENT, Export, Hooks, Trained
 
 from core.digits import Digits
 from tests.vae.config import VaeConfig
@@ -13,6 +10,9 @@ from tests.vae.model import VaeTrainer, build_decoder, build_encoder
 from tests.vae.signatures import signatures
 from trainer_modules.common import stage
 from trainer_modules.common.fit import fit
+from trainer_modules.common.history import History
+from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule, total_steps
+from trainer_modules.common.trained import SILENT, Export, Hooks, Trained
 
 
 def train(config: VaeConfig, train: Digits, held_out: Digits, hooks: Hooks = SILENT) -> Trained:
