@@ -1,6 +1,6 @@
 """Runs the parts of an evaluation for candidate and champion, and judges the gates.
 
-Contract: a part measures one thing of one model and returns figures, pictures and tables. The
+Contract: a part measures one thing of one model and returns rows, pictures and tables. The
 champion goes only through the parts that gates need, on the same images and seeds, and only where
 a gate compares with it.
 What a part cannot measure is a missing figure with its reason, and a failed gate.
@@ -22,7 +22,7 @@ from components.evaluator.config import EvaluatorConfig, Gate
 from components.evaluator.gates import check_gate, failed_threshold
 from components.evaluator.metrics.bootstrap import interval, mean_replicates
 from components.evaluator.references import References
-from components.evaluator.results import Champion, Evaluation, Figure, Picture, Table
+from components.evaluator.results import Champion, Evaluation, MetricResult, Plot, Table
 from components.evaluator.saved_model import LoadedModel, NotFinite, NotRun
 from core.config import InputError
 
@@ -30,20 +30,26 @@ LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """What one part has found: figures by name with their floors, pictures and tables."""
+class Row:
+    """One metric of one model, as a part has measured it."""
 
-    values: Mapping[str, float]
-    floors: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    pictures: Sequence[Picture] = ()
+    metric: str  # its name in the catalogue
+    value: float | None
+    reference: float | None = None  # real against real, or what the simple method reaches
+    # Bootstrap replicates [B], drawn with the same resampled images for candidate and champion, so
+    # that their difference can be judged in pairs.
+    replicates: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    missing: str = ""  # why ``value`` is None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What one part has found. One that measures nothing raises ``NotRun`` or ``NotFinite``."""
+
+    rows: Sequence[Row] = ()
+    plots: Sequence[Plot] = ()
     tables: Sequence[Table] = ()
     documents: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # as in Evaluation
-    # Bootstrap replicates [B] of figures, drawn with the same resampled images for candidate and
-    # champion, so that their difference can be judged in pairs.
-    replicates: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    # Why single figures of the part were not measured, by metric; a part that measures nothing at
-    # all raises ``NotRun`` or ``NotFinite`` instead.
-    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Part:
     """
 
     name: str
-    metrics: Sequence[str]
+    metrics: Sequence[Metric]
     measure: Callable[[LoadedModel, References, str, bool], Measured]
 
 
@@ -73,15 +79,17 @@ def run_parts(
     started = time.monotonic()
     known = catalogue(model.name, config.noise_levels)
     found, notes = _measure(parts, model, references, draw=True)
-    rival = Measured({})
+    rival: dict[str, Row] = {}
     asked = config.gates_of(model.name)
     if champion is not None and any(gate.retrain_spread is not None for gate in asked):
         # All gates, as a champion that fails one of them is compared with by none.
         gated = {gate.metric for gate in asked}
-        needed = [part for part in parts if gated & set(part.metrics)]
+        needed = [part for part in parts if any(m.name in gated for m in part.metrics)]
         rival = _measure_champion(needed, champion, references)
-    mine = _merged(found)
-    figures = {name: _figure(metric, mine, rival) for name, metric in known.items()}
+    mine = {row.metric: row for each in found for row in each.rows}
+    figures = {
+        name: _result(metric, mine.get(name), rival.get(name)) for name, metric in known.items()
+    }
     champion_fails = _champion_fails(asked, known, rival)
     gates = [
         check_gate(
@@ -90,7 +98,7 @@ def run_parts(
             figures[gate.metric].value,
             figures[gate.metric].champion,
             interval=figures[gate.metric].interval,
-            difference_interval=_difference_interval(gate.metric, mine, rival),
+            difference_interval=_difference_interval(mine.get(gate.metric), rival.get(gate.metric)),
             why_missing=figures[gate.metric].missing,
             has_champion=champion is not None,
             champion_fails=champion_fails,
@@ -106,22 +114,26 @@ def run_parts(
         seconds=time.monotonic() - started,
         figures=list(figures.values()),
         gates=gates,
-        pictures=mine.pictures,
-        tables=mine.tables,
-        documents=mine.documents,
+        plots=[plot for each in found for plot in each.plots],
+        tables=[table for each in found for table in each.tables],
+        documents={name: one for each in found for name, one in each.documents.items()},
         champion=_champion(champion),
         notes=[f"{part}: {why}." for part, why in notes.items()],
     )
 
 
-def mean_figures(each: Mapping[str, np.ndarray], config: EvaluatorConfig) -> Measured:
-    """Figures that are means over images, from their values [N] by metric, with replicates."""
-    return Measured(
-        values={name: float(np.mean(values)) for name, values in each.items()},
-        replicates={
-            name: mean_replicates(values, config.bootstrap_replicates, config.seed)
-            for name, values in each.items()
-        },
+def mean_row(
+    metric: str, values: np.ndarray, config: EvaluatorConfig, reference: float | np.ndarray
+) -> Row:
+    """A row whose value is the mean of ``values`` [N], one of each image, with replicates.
+
+    ``reference`` is a number, or one of each image too.
+    """
+    return Row(
+        metric,
+        float(np.mean(values)),
+        float(np.mean(reference)),
+        mean_replicates(values, config.bootstrap_replicates, config.seed),
     )
 
 
@@ -147,21 +159,23 @@ def _measure(
 
 
 def _nothing(part: Part, why: Exception) -> Measured:
-    return Measured({}, missing=dict.fromkeys(part.metrics, str(why)))
+    return Measured([Row(metric.name, None, missing=str(why)) for metric in part.metrics])
 
 
 def _measure_champion(
     parts: Sequence[Part], champion: LoadedModel, references: References
-) -> Measured:
-    """What the parts find; ``missing`` leaves out what was not run on purpose."""
+) -> dict[str, Row]:
+    """Rows by metric; what was left out on purpose has none."""
     try:
         found, notes = _measure(parts, champion, references, draw=False)
     except InputError as error:
         raise champion_error(error) from error
-    broken = {
-        metric: notes[part.name] for part in parts if part.name in notes for metric in part.metrics
+    return {
+        row.metric: row
+        for part, each in zip(parts, found, strict=True)
+        for row in each.rows
+        if row.value is not None or part.name in notes
     }
-    return dataclasses.replace(_merged(found), missing=broken)
 
 
 def champion_error(error: InputError) -> InputError:
@@ -172,57 +186,42 @@ def champion_error(error: InputError) -> InputError:
     )
 
 
-def _champion_fails(gates: Sequence[Gate], known: Mapping[str, Metric], rival: Measured) -> str:
+def _champion_fails(
+    gates: Sequence[Gate], known: Mapping[str, Metric], rival: Mapping[str, Row]
+) -> str:
     """The first gate that the champion's own value fails, in words; empty if it fails none."""
     for gate in gates:
-        name = gate.metric
-        value, why_missing = rival.values.get(name), rival.missing.get(name, "")
-        if words := failed_threshold(gate, known[name].title, value, why_missing):
+        row = rival.get(gate.metric)
+        if row and (
+            words := failed_threshold(gate, known[gate.metric].title, row.value, row.missing)
+        ):
             return words
     return ""
 
 
-def _merged(found: Sequence[Measured]) -> Measured:
-    """What all parts have found, as one."""
-
-    def mapping(field: str) -> dict[str, Any]:
-        return {name: value for part in found for name, value in getattr(part, field).items()}
-
-    return Measured(
-        values=mapping("values"),
-        floors=mapping("floors"),
-        pictures=[picture for part in found for picture in part.pictures],
-        tables=[table for part in found for table in part.tables],
-        documents=mapping("documents"),
-        replicates=mapping("replicates"),
-        missing=mapping("missing"),
-    )
-
-
-def _figure(metric: Metric, mine: Measured, rival: Measured) -> Figure:
-    name = metric.name
-    value = mine.values.get(name)
-    return Figure(
-        name=name,
+def _result(metric: Metric, mine: Row | None, rival: Row | None) -> MetricResult:
+    mine = mine or Row(metric.name, None)
+    return MetricResult(
+        name=metric.name,
         title=metric.title,
-        value=value,
+        value=mine.value,
         better=metric.better,
         description=metric.description,
-        floor=mine.floors.get(name),
+        floor=mine.reference,
         floor_title=metric.floor_title,
-        champion=rival.values.get(name),
-        interval=_interval(value, mine.replicates.get(name)),
-        missing="" if value is not None else mine.missing.get(name, ""),
+        champion=rival.value if rival else None,
+        interval=_interval(mine.value, mine.replicates),
+        missing=mine.missing,
     )
 
 
-def _difference_interval(name: str, mine: Measured, rival: Measured) -> tuple[float, float] | None:
+def _difference_interval(mine: Row | None, rival: Row | None) -> tuple[float, float] | None:
     """95 % interval of candidate minus champion, resampled in pairs; None without replicates."""
-    values = mine.values.get(name), rival.values.get(name)
-    drawn = mine.replicates.get(name), rival.replicates.get(name)
-    if any(value is None for value in values) or any(d is None for d in drawn):
+    if mine is None or rival is None or mine.value is None or rival.value is None:
         return None
-    return _interval(values[0] - values[1], drawn[0] - drawn[1])
+    if mine.replicates is None or rival.replicates is None:
+        return None
+    return _interval(mine.value - rival.value, mine.replicates - rival.replicates)
 
 
 def _interval(value: float | None, replicates: np.ndarray | None) -> tuple[float, float] | None:

@@ -18,7 +18,7 @@ from core.files import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class MetricResult:
     """One measured number with its words, its floor and the champion's number."""
 
     name: str
@@ -57,7 +57,7 @@ class GateResult:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class Plot:
     """A PNG; ``file`` is relative to metrics.json."""
 
     file: str
@@ -91,9 +91,9 @@ class Evaluation:
     seed: int
     samples: int  # images that the primary figures rest on
     seconds: float
-    figures: Sequence[Figure]
+    figures: Sequence[MetricResult]
     gates: Sequence[GateResult]
-    pictures: Sequence[Picture]
+    plots: Sequence[Plot]
     tables: Sequence[Table]
     champion: Champion | None = None
     notes: Sequence[str] = ()  # what could not be measured, and why
@@ -115,8 +115,8 @@ class Evaluation:
         failed = [gate.sentence for gate in self.gates if not gate.passed]
         return " ".join(failed) or f"All {len(self.gates)} gates passed."
 
-    def figure(self, name: str) -> Figure:
-        """The figure ``name``."""
+    def figure(self, name: str) -> MetricResult:
+        """The metric ``name``."""
         return next(figure for figure in self.figures if figure.name == name)
 
     def as_dict(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Evaluation:
                 "gates": [dataclasses.asdict(gate) for gate in self.gates],
                 "champion": dataclasses.asdict(self.champion) if self.champion else None,
                 "images": [
-                    {"file": p.file, "title": p.title, "caption": p.caption} for p in self.pictures
+                    {"file": p.file, "title": p.title, "caption": p.caption} for p in self.plots
                 ],
                 "tables": [dataclasses.asdict(table) for table in self.tables],
                 "notes": list(self.notes),
@@ -145,7 +145,7 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
     """Writes metrics.json, documents and pictures into ``folder``, which is made."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for picture in evaluation.pictures:
+    for picture in evaluation.plots:
         path = folder / picture.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture.png)

@@ -6,18 +6,18 @@ seconds on two cores with 2,000 images of each kind.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from components.evaluator.catalogue import CORRUPTIONS, OTHER_DATA
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part
+from components.evaluator.measurement import Measured, Part, Row
 from components.evaluator.metrics import anomaly, reconstruction
 from components.evaluator.parts import plots
 from components.evaluator.references import References
-from components.evaluator.results import Picture, Table
+from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel, NotRun
 from components.idx_example_gen import idx
 from core.config import InputError
@@ -29,7 +29,7 @@ _MEMBERS = 10  # images shown per kind
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Corrupted digits, and other data, which is read first, as it may be missing."""
     return (
-        Part("anomalies", ("anomaly_auroc", "anomaly_auprc"), measure_corruptions),
+        Part("anomalies", CORRUPTIONS, measure_corruptions),
         other_data_part(read_other_data(config.anomaly_data)),
     )
 
@@ -41,11 +41,11 @@ def measure_corruptions(
     config = references.config
     intact = _intact(references)
     kinds = {kind: anomaly.corrupt(intact, kind, config.seed) for kind in anomaly.CORRUPTIONS}
-    names = ("anomaly_auroc", "anomaly_auprc")
-    found, rows = _rank(model, references, kinds, names, stage, together=True)
+    metrics = ("anomaly_auroc", "anomaly_auprc")
+    rows, ranks = _rank(model, references, kinds, metrics, stage, together=True)
     if not draw:
-        return found
-    picture = Picture(
+        return Measured(rows)
+    picture = Plot(
         "figures/anomalies.png",
         "Corrupted digits",
         "Intact test digits on top, then the same digits under each corruption.",
@@ -58,13 +58,12 @@ def measure_corruptions(
         f"Anomaly detection: {len(intact):,} intact test digits against as many corrupted "
         "ones; AUPRC of guessing is 0.5"
     )
-    table = _table(title, "corruption", rows)
-    return dataclasses.replace(found, pictures=[picture], tables=[table])
+    table = _table(title, "corruption", ranks)
+    return Measured(rows, [picture], [table])
 
 
 def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
     """Against the images of other data sets, by name; left out where there is none."""
-    names = ("anomaly_other_auroc", "anomaly_other_auprc")
 
     def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
         if not sets:
@@ -75,10 +74,11 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
             name: images[np.sort(rng.permutation(len(images))[: config.anomaly_images])]
             for name, images in sets.items()
         }
-        found, rows = _rank(model, references, kinds, names, stage, together=False)
+        metrics = ("anomaly_other_auroc", "anomaly_other_auprc")
+        rows, ranks = _rank(model, references, kinds, metrics, stage, together=False)
         if not draw:
-            return found
-        picture = Picture(
+            return Measured(rows)
+        picture = Plot(
             "figures/anomalies_other.png",
             "Images of other data sets",
             "Test images of the data sets that the anomaly score is asked to tell from digits.",
@@ -88,10 +88,10 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
             f"Anomaly detection: {len(_intact(references)):,} test digits against up to "
             f"{config.anomaly_images:,} images of other data sets"
         )
-        table = _table(title, "data set", rows)
-        return dataclasses.replace(found, pictures=[picture], tables=[table])
+        table = _table(title, "data set", ranks)
+        return Measured(rows, [picture], [table])
 
-    return Part("other data", names, measure)
+    return Part("other data", OTHER_DATA, measure)
 
 
 def read_other_data(directories: Sequence[str]) -> dict[str, np.ndarray]:
@@ -120,10 +120,10 @@ def _rank(
     model: LoadedModel,
     references: References,
     kinds: Mapping[str, np.ndarray],
-    names: tuple[str, str],
+    metrics: tuple[str, str],
     stage: str,
     together: bool,
-) -> tuple[Measured, list[list[str | float]]]:
+) -> tuple[list[Row], list[list[str | float]]]:
     """AUROC and AUPRC of every kind of anomaly: their means, and rows for a table.
 
     ``together``: whether the anomalies are the intact digits themselves, corrupted.
@@ -133,14 +133,14 @@ def _rank(
     seeds = (config.seed, config.seed if together else config.seed + 1)
     normal = model.run("anomaly_score", image=intact)["anomaly_score"]
     linear_normal = _linear_error(references, intact, size)
-    scores, floors, drawn, rows = [], [], [], []
+    scores, floors, drawn, ranks = [], [], [], []
     for i, (kind, images) in enumerate(kinds.items()):
         odd = model.run("anomaly_score", image=images)["anomaly_score"]
         linear_odd = _linear_error(references, images, size)
         scores.append([float(x[0]) for x in anomaly.ranking(normal, odd)])
         floors.append([float(x[0]) for x in anomaly.ranking(linear_normal, linear_odd)])
         drawn.append(anomaly.ranking_replicates(normal, odd, config.bootstrap_replicates, seeds))
-        rows.append(
+        ranks.append(
             [
                 kind,
                 *(round(x, 4) for pair in zip(scores[-1], floors[-1], strict=True) for x in pair),
@@ -148,15 +148,14 @@ def _rank(
         )
         report(stage, i + 1, len(kinds), auroc=scores[-1][0])
     mean, floor, replicates = (np.mean(x, axis=0) for x in (scores, floors, drawn))
-    rows.append(
+    ranks.append(
         ["mean", *(round(float(x), 4) for pair in zip(mean, floor, strict=True) for x in pair)]
     )
-    found = Measured(
-        dict(zip(names, map(float, mean), strict=True)),
-        dict(zip(names, map(float, floor), strict=True)),
-        replicates=dict(zip(names, replicates, strict=True)),
-    )
-    return found, rows
+    rows = [
+        Row(metric, float(value), float(reference), own)
+        for metric, value, reference, own in zip(metrics, mean, floor, replicates, strict=True)
+    ]
+    return rows, ranks
 
 
 def _intact(references: References) -> np.ndarray:

@@ -6,13 +6,11 @@ of them for the floors; augmentation trains 18 networks and is measured on deman
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
-from components.evaluator.catalogue import LABEL_SHARES
+from components.evaluator.catalogue import AUGMENTATION, LABEL_SHARES, SYNTHETIC, TWO_SAMPLE
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part, mean_figures
+from components.evaluator.measurement import Measured, Part, Row, mean_row
 from components.evaluator.metrics.classifier import accuracy, fit_classifier, predict
 from components.evaluator.metrics.two_sample import classifier_verdicts, neighbour_verdicts
 from components.evaluator.references import Judged, References
@@ -20,16 +18,14 @@ from components.evaluator.results import Table
 from components.evaluator.saved_model import DEEP_ONLY, LoadedModel, NotRun
 
 _DRAWS = 3  # of the labelled images; their choice moves the accuracy by a point
-_TWO_SAMPLE = ("nearest_neighbour_accuracy", "classifier_accuracy")
-_AUGMENTED = {share: f"augmented_accuracy_{share:02d}" for share in LABEL_SHARES}
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Two-sample tests, train on synthetic and test on real, and augmentation."""
     return (
-        Part("two-sample", _TWO_SAMPLE, measure_two_sample),
-        Part("synthetic training", ("synthetic_accuracy",), measure_synthetic),
-        Part("augmentation", tuple(_AUGMENTED.values()), measure_augmentation),
+        Part("two-sample", TWO_SAMPLE, measure_two_sample),
+        Part("synthetic training", SYNTHETIC, measure_synthetic),
+        Part("augmentation", AUGMENTATION, measure_augmentation),
     )
 
 
@@ -38,23 +34,24 @@ def measure_two_sample(
 ) -> Measured:
     """Accuracy of the nearest neighbour and of a fresh network in telling generated from real."""
     sample = references.sample(model, stage)
-    found = _verdicts(sample.images, sample.judged, references)
-    measured = mean_figures(dict(zip(_TWO_SAMPLE, found, strict=True)), references.config)
-    if not draw:
-        return measured
-    values = measured.values
-    real = _verdicts(references.floor_images, references.train, references)
-    floors = {name: float(each.mean()) for name, each in zip(_TWO_SAMPLE, real, strict=True)}
+    neighbour, network = _verdicts(sample.images, sample.judged, references)
+    real_neighbour, real_network = references.once(
+        ("two-sample",), lambda: _verdicts(references.floor_images, references.train, references)
+    )
+    rows = [
+        mean_row("nearest_neighbour_accuracy", neighbour, references.config, real_neighbour),
+        mean_row("classifier_accuracy", network, references.config, real_network),
+    ]
     table = Table(
-        f"Two-sample tests on {len(found[0]) // 2:,} images each of generated and test images; "
-        f"the network is asked about {len(found[1]):,} that it has not seen",
+        f"Two-sample tests on {len(neighbour) // 2:,} images each of generated and test images; "
+        f"the network is asked about {len(network):,} that it has not seen",
         ("accuracy of", "real against generated (%)", "real test against real train (%)"),
         [
-            [words, round(100 * values[name], 2), round(100 * floors[name], 2)]
-            for name, words in zip(_TWO_SAMPLE, ("nearest neighbour", "fresh network"), strict=True)
+            [words, round(100 * row.value, 2), round(100 * row.reference, 2)]
+            for words, row in zip(("nearest neighbour", "fresh network"), rows, strict=True)
         ],
     )
-    return dataclasses.replace(measured, floors=floors, tables=[table])
+    return Measured(rows, tables=[table])
 
 
 def measure_synthetic(
@@ -63,11 +60,10 @@ def measure_synthetic(
     """Accuracy on real test images of a network that has seen generated images alone."""
     sample = references.sample(model, stage)
     found = _right(sample.images, sample.judged, references)
-    measured = mean_figures({"synthetic_accuracy": found}, references.config)
-    if not draw:
-        return measured
-    floor = float(_right(references.floor_images, references.train, references).mean())
-    return dataclasses.replace(measured, floors={"synthetic_accuracy": floor})
+    real = references.once(
+        ("synthetic",), lambda: _right(references.floor_images, references.train, references)
+    )
+    return Measured([mean_row("synthetic_accuracy", found, references.config, real)])
 
 
 def measure_augmentation(
@@ -78,10 +74,10 @@ def measure_augmentation(
         raise NotRun(DEEP_ONLY)
     images = references.sample(model, stage).images
     found = {share: _with_and_without(images, references, share) for share in LABEL_SHARES}
-    values = {_AUGMENTED[share]: augmented for share, (_, augmented, _) in found.items()}
-    if not draw:
-        return Measured(values)
-    floors = {_AUGMENTED[share]: plain for share, (plain, _, _) in found.items()}
+    rows = [
+        Row(f"augmented_accuracy_{share:02d}", augmented, plain)
+        for share, (plain, augmented, _) in found.items()
+    ]
     table = Table(
         f"A network on a few labelled train images and {len(images):,} generated ones that it "
         f"labels itself: accuracy on the test images, mean of {_DRAWS} draws",
@@ -91,7 +87,7 @@ def measure_augmentation(
             for share, (plain, augmented, count) in found.items()
         ],
     )
-    return Measured(values, floors, tables=[table])
+    return Measured(rows, tables=[table])
 
 
 def _verdicts(images: np.ndarray, judged: Judged, references: References) -> list[np.ndarray]:

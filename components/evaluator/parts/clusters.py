@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from components.evaluator.catalogue import CLUSTERS
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part
+from components.evaluator.measurement import Measured, Part, Row
 from components.evaluator.metrics import reconstruction
 from components.evaluator.metrics.agreement import Agreement, agreement_replicates
 from components.evaluator.metrics.clustering import (
@@ -24,7 +25,7 @@ from components.evaluator.metrics.clustering import (
 )
 from components.evaluator.parts import plots
 from components.evaluator.references import References
-from components.evaluator.results import Picture, Table
+from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel
 from serving.versions import CLUSTERS_FILE
 
@@ -34,9 +35,7 @@ _SCORES = ("accuracy", "nmi", "ari")
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Agreement of clusters and classes."""
-    graph = tuple(f"kmeans_graph_{score}" for score in _SCORES)
-    plain = tuple(f"kmeans_{score}" for score in _SCORES)
-    return (Part("clusters", (*plain, "kmeans_nmi_gain", *graph), measure),)
+    return (Part("clusters", CLUSTERS, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
@@ -45,23 +44,23 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     codes = model.run("encode", stage, image=data.test_images)["code"]
     runs, graph = _runs(references, codes), _graph_runs(references, codes)
     pixels = references.once(("clusters of pixels",), lambda: _runs(references, data.test_images))
-    drawn, drawn_pixels = (_replicates(references, r) for r in (runs, pixels))
-    values = {f"kmeans_{s}": runs.mean(s) for s in _SCORES}
-    values["kmeans_nmi_gain"] = runs.mean("nmi") - pixels.mean("nmi")
-    values |= {f"kmeans_graph_{s}": graph.mean(s) for s in _SCORES}
-    replicates = {f"kmeans_{s}": drawn[s] for s in _SCORES}
-    replicates["kmeans_nmi_gain"] = drawn["nmi"] - drawn_pixels["nmi"]
-    replicates |= {f"kmeans_graph_{s}": r for s, r in _replicates(references, graph).items()}
-    if not draw:
-        return Measured(values, replicates=replicates)
     pixel_graph = references.once(
         ("clusters of the pixels' graph",), lambda: _graph_runs(references, data.test_images)
     )
+    drawn, drawn_graph = _replicates(references, runs), _replicates(references, graph)
+    gain = drawn["nmi"] - _replicates(references, pixels)["nmi"]
+    rows = [
+        *(Row(f"kmeans_{s}", runs.mean(s), pixels.mean(s), drawn[s]) for s in _SCORES),
+        Row("kmeans_nmi_gain", runs.mean("nmi") - pixels.mean("nmi"), 0.0, gain),
+        *(
+            Row(f"kmeans_graph_{s}", graph.mean(s), pixel_graph.mean(s), drawn_graph[s])
+            for s in _SCORES
+        ),
+    ]
+    if not draw:
+        return Measured(rows)
     size = codes.shape[1]
     linear = _runs(references, reconstruction.pca_code(data.test_images, references.pixels, size))
-    floors = {f"kmeans_{s}": pixels.mean(s) for s in _SCORES}
-    floors |= {f"kmeans_graph_{s}": pixel_graph.mean(s) for s in _SCORES}
-    floors["kmeans_nmi_gain"] = 0.0
     best, score = runs.clusters[runs.best], runs.scores[runs.best]
     decoded = model.run("decode", code=best.centres.astype("float32"))["image"]
     table = _table(
@@ -76,7 +75,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     )
     picture = _picture(data.test_images, codes, best, score, decoded)
     document = cluster_document(best, score, decoded)
-    return Measured(values, floors, [picture], [table], {CLUSTERS_FILE: document}, replicates)
+    return Measured(rows, [picture], [table], {CLUSTERS_FILE: document})
 
 
 def cluster_document(found: Clusters, score: Agreement, decoded: np.ndarray) -> dict[str, Any]:
@@ -120,13 +119,13 @@ def _replicates(references: References, runs: Runs) -> dict[str, np.ndarray]:
 
 def _picture(
     images: np.ndarray, codes: np.ndarray, found: Clusters, score: Agreement, decoded: np.ndarray
-) -> Picture:
+) -> Plot:
     order = np.lexsort((-score.purity, score.majority))
     nearest = nearest_to_centres(codes, found, _MEMBERS)
     blank = np.ones_like(decoded[:1])
     rows = [np.concatenate([decoded[k : k + 1], blank, images[nearest[k]]]) for k in order]
     names = [f"{100 * score.purity[k]:.0f} % are {score.majority[k]}" for k in order]
-    return Picture(
+    return Plot(
         "figures/clusters.png",
         "Clusters: their centres decoded, and the images nearest to them",
         f"K-Means with {len(order)} clusters on the code, the run of least inertia. Each row is a "

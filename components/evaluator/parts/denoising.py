@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from components.evaluator.catalogue import denoising as denoising_metrics
 from components.evaluator.catalogue import level_name
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part, mean_figures
+from components.evaluator.measurement import Measured, Part, mean_row
 from components.evaluator.metrics import denoising, filters, reconstruction
 from components.evaluator.parts import plots
 from components.evaluator.references import References
-from components.evaluator.results import Picture, Table
+from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel
 
 NOISY, LINEAR = "noisy input", "linear optimum (LMMSE)"
@@ -50,35 +51,28 @@ class Noisy:
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """PSNR, SSIM and the judge's accuracy at every noise level."""
-    metrics = tuple(
-        f"denoising_{kind}_{level_name(sigma)}"
-        for sigma in config.noise_levels
-        for kind in ("psnr", "gain", "ssim", "accuracy")
-    )
-    return (Part("denoising", metrics, measure),)
+    return (Part("denoising", denoising_metrics(config.noise_levels), measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
     """The denoised test images beside the clean ones, and what other methods make of them."""
-    noise_levels = references.config.noise_levels
-    scores, floors, strips, found = {}, {}, [], []
+    config, noise_levels = references.config, references.config.noise_levels
+    rows, strips, found = [], [], []
     for sigma in noise_levels:
         given, level = noisy_digits(references, sigma), level_name(sigma)
         images = _denoise(model, given.noisy, sigma, f"{stage} at noise {sigma:g}")
         own, linear = _scored(references, given.clean, images), given.methods[LINEAR]
-        each = {
-            f"denoising_psnr_{level}": (own.psnr, given.methods[NOISY].psnr),
-            f"denoising_gain_{level}": (own.psnr - linear.psnr, np.zeros(1)),
-            f"denoising_ssim_{level}": (own.ssim, linear.ssim),
-            f"denoising_accuracy_{level}": (own.accuracy, linear.accuracy),
-        }
-        for name, (score, floor) in each.items():
-            scores[name], floors[name] = score, float(floor.mean())
+        noisy, gain = given.methods[NOISY], own.psnr - linear.psnr
+        rows += [
+            mean_row(f"denoising_psnr_{level}", own.psnr, config, noisy.psnr),
+            mean_row(f"denoising_gain_{level}", gain, config, 0.0),
+            mean_row(f"denoising_ssim_{level}", own.ssim, config, linear.ssim),
+            mean_row(f"denoising_accuracy_{level}", own.accuracy, config, linear.accuracy),
+        ]
         found.append({"model": own, **given.methods})
         strips += [given.noisy[:_STRIP], np.array(images[:_STRIP])]
-    measured = mean_figures(scores, references.config)
     if not draw:
-        return measured
+        return Measured(rows)
     given = [noisy_digits(references, sigma) for sigma in noise_levels]
     clean = given[0].clean
     pictures = [
@@ -87,7 +81,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     ]
     tables = [_table(score, noise_levels, found, len(clean)) for score in _SCORES]
     tables.append(_settings_table(noise_levels, [level.settings for level in given]))
-    return dataclasses.replace(measured, floors=floors, pictures=pictures, tables=tables)
+    return Measured(rows, pictures, tables)
 
 
 def _denoise(model: LoadedModel, noisy: np.ndarray, sigma: float, stage: str) -> np.ndarray:
@@ -130,11 +124,11 @@ def _scored(references: References, clean: np.ndarray, images: np.ndarray) -> De
 
 def _strip_picture(
     noise_levels: Sequence[float], clean: np.ndarray, strips: Sequence[np.ndarray]
-) -> Picture:
+) -> Plot:
     labels = ["original"]
     for sigma in noise_levels:
         labels += [f"noise {sigma:g}", "denoised"]
-    return Picture(
+    return Plot(
         "figures/denoising.png",
         "Denoising",
         "Original test digits, then for each noise level (deviation, pixels in 0..1) the noisy "
@@ -145,7 +139,7 @@ def _strip_picture(
 
 def _curves(
     noise_levels: Sequence[float], found: Sequence[Mapping[str, Denoised]], count: int
-) -> Picture:
+) -> Plot:
     panels = {
         words: {
             name: [float(getattr(level[name], score).mean()) for level in found]
@@ -153,7 +147,7 @@ def _curves(
         }
         for score, words in _SCORES.items()
     }
-    return Picture(
+    return Plot(
         "figures/denoising_curves.png",
         "Denoising over the noise level",
         f"Means over {count:,} test images; higher is better. Noise is clipped to 0..1 as in a "

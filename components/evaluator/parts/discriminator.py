@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.catalogue import DISCRIMINATOR
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part
+from components.evaluator.measurement import Measured, Part, Row
 from components.evaluator.metrics.bootstrap import resamples
-from components.evaluator.metrics.discriminator import Verdicts, verdicts
+from components.evaluator.metrics.discriminator import verdicts
 from components.evaluator.parts import plots
 from components.evaluator.references import References
-from components.evaluator.results import Picture, Table
+from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel
-
-_METRICS = (
-    "discriminator_accuracy",
-    "discriminator_accuracy_real",
-    "discriminator_accuracy_fake",
-    "discriminator_pairwise",
-)
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Shares that the discriminator judges right."""
-    return (Part("discriminator", _METRICS, measure),)
+    return (Part("discriminator", DISCRIMINATOR, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
@@ -34,19 +28,27 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     real_scores = model.run("discriminate", stage, image=reals)["score"]
     fake_scores = model.run("discriminate", f"{stage}, fakes", image=fakes)["score"]
     found = verdicts(real_scores, fake_scores)
-    values = _values(found)
-    config = references.config
-    count = config.distance_replicates
+    config, count = references.config, references.config.distance_replicates
     drawn = zip(
         resamples(len(real_scores), count, config.seed),
         resamples(len(fake_scores), count, config.seed + 1),
         strict=True,
     )
-    resampled = [_values(verdicts(real_scores[a], fake_scores[b])) for a, b in drawn]
-    replicates = {name: np.array([each[name] for each in resampled]) for name in _METRICS}
+    resampled = [verdicts(real_scores[a], fake_scores[b]) for a, b in drawn]
+
+    def row(metric: str, share: str) -> Row:
+        replicates = np.array([getattr(each, share) for each in resampled])
+        return Row(metric, getattr(found, share), 0.5, replicates)
+
+    rows = [
+        row("discriminator_accuracy", "balanced"),
+        row("discriminator_accuracy_real", "real"),
+        row("discriminator_accuracy_fake", "fake"),
+        row("discriminator_pairwise", "pairwise"),
+    ]
     if not draw:
-        return Measured(values, replicates=replicates)
-    picture = Picture(
+        return Measured(rows)
+    picture = Plot(
         "figures/discriminator.png",
         "Scores of the discriminator",
         "On test images, which it has never seen, and on fresh fakes. The more the two overlap, "
@@ -63,10 +65,4 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
             ["random pair in the right order", round(100 * found.pairwise, 2), "does not apply"],
         ),
     )
-    floors = dict.fromkeys(values, 0.5)
-    return Measured(values, floors, [picture], [table], replicates=replicates)
-
-
-def _values(found: Verdicts) -> dict[str, float]:
-    shares = (found.balanced, found.real, found.fake, found.pairwise)
-    return dict(zip(_METRICS, shares, strict=True))
+    return Measured(rows, [picture], [table])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from components.evaluator.catalogue import FID
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part
+from components.evaluator.measurement import Measured, Part, Row
 from components.evaluator.metrics.fid import load_inception, pool3_features
 from components.evaluator.metrics.frechet import frechet_distance_of
 from components.evaluator.references import References
@@ -15,7 +18,7 @@ NO_WEIGHTS = "not run; evaluator.fid_weights must name a file of Inception-v3 we
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Left out unless the config names weights."""
-    return (Part("FID", ("fid",), measure),)
+    return (Part("FID", FID, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
@@ -24,18 +27,19 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     if weights is None:
         raise NotRun(NO_WEIGHTS)
     network = load_inception(weights)
+
+    def features(words: str, images: np.ndarray) -> np.ndarray:
+        return pool3_features(network, images, f"{stage}, {words} images")
+
     images = references.sample(model, stage).images
-    generated = pool3_features(network, images, f"{stage}, generated images")
-    test = pool3_features(network, references.data.test_images, f"{stage}, test images")
-    value = frechet_distance_of(generated, test)
-    if not draw:
-        return Measured({"fid": value})
-    train = pool3_features(network, references.floor_images, f"{stage}, train images")
-    floor = frechet_distance_of(train, test)
+    generated = features("generated", images)
+    test = references.once(("FID", "test"), lambda: features("test", references.data.test_images))
+    train = references.once(("FID", "train"), lambda: features("train", references.floor_images))
+    row = Row("fid", frechet_distance_of(generated, test), frechet_distance_of(train, test))
     table = Table(
         f"FID, Inception-v3 pool3 with Keras' weights: {len(images):,} images each, against "
         f"{len(test):,} test images",
         ("images", "FID"),
-        (["generated", value], ["real, train split", floor]),
+        (["generated", row.value], ["real, train split", row.reference]),
     )
-    return Measured({"fid": value}, {"fid": floor}, tables=[table])
+    return Measured([row], tables=[table])

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.catalogue import GENERATION
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part
+from components.evaluator.measurement import Measured, Part, Row
 from components.evaluator.metrics.frechet import frechet_replicates, moment_replicates
 from components.evaluator.metrics.inception_score import (
     histogram_replicates,
@@ -20,86 +21,75 @@ from components.evaluator.metrics.inception_score import (
 from components.evaluator.metrics.kid import kid_replicates
 from components.evaluator.parts import plots
 from components.evaluator.references import GenerationScores, Judged, References
-from components.evaluator.results import Picture, Table
+from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel
 
-METRICS = (
-    "frechet_distance",
-    "fd_over_floor",
-    "fd_infinity",
-    "kid",
-    "inception_score",
-    "class_tv",
-    "missing_modes",
-)
 _GRID = 64  # images of the sample grid: 8 x 8
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Fréchet distances, KID, Inception Score and classes, with the sample grid."""
-    return (Part("generation", METRICS, measure),)
+    return (Part("generation", GENERATION, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
     """The generated images beside the test images, and as many real train images."""
     sample = references.sample(model, stage)
-    scores, floor = references.score(sample.judged), references.floor
-    values, floors = _values(scores, floor), _values(floor, floor)
-    replicates = _replicates(sample.judged, references)
+    scores = references.score(sample.judged)
+    rows = _rows(scores, sample.judged, references)
     if not draw:
-        return Measured(values, replicates=replicates)
-    floors["inception_score"] = references.test_inception_score[0]
+        return Measured(rows)
     count = len(sample.images)
-    grid = Picture(
+    grid = Plot(
         "figures/samples.png",
         "Generated images",
         f"The first {min(_GRID, count)} of {count:,} images, seed {references.config.seed}; "
         "none was picked.",
         plots.sample_grid(sample.images[:_GRID]),
     )
-    histogram = Picture(
+    histogram = Plot(
         "figures/class_histogram.png",
         "Classes",
         "Shares of the classes among generated and real images, both labelled by the judge.",
         plots.class_histogram(scores.histogram, references.test_histogram, "generated images"),
     )
     table = _table(scores, references)
-    return Measured(values, floors, [grid, histogram], [table], replicates=replicates)
+    return Measured(rows, [grid, histogram], [table])
 
 
-def _values(scores: GenerationScores, floor: GenerationScores) -> dict[str, float]:
-    return {
-        "frechet_distance": scores.frechet_distance,
-        "fd_over_floor": scores.frechet_distance / max(floor.frechet_distance, 1e-12),
-        "fd_infinity": scores.fd_infinity,
-        "kid": scores.kid,
-        "inception_score": scores.inception_score,
-        "class_tv": scores.class_tv,
-        "missing_modes": float(scores.missing_modes),
-    }
-
-
-def _replicates(judged: Judged, references: References) -> dict[str, np.ndarray]:
+def _rows(scores: GenerationScores, judged: Judged, references: References) -> list[Row]:
     """Both sides are resampled; the floor stays, being the same for candidate and champion."""
-    config = references.config
+    config, floor = references.config, references.floor
     count, seed = config.distance_replicates, config.seed
     distances = frechet_replicates(
         moment_replicates(judged.features, count, seed), references.test_moments
     )
+    unit = max(floor.frechet_distance, 1e-12)
+    kids = kid_replicates(references.paired(judged.features), references.paired_test, count, seed)
+    inception = score_replicates(judged.probabilities, config.inception_splits, count, seed)
     generated = histogram_replicates(judged.probabilities, config.bootstrap_replicates, seed)
     pairs = list(zip(generated, references.test_histograms, strict=True))
-    return {
-        "frechet_distance": distances,
-        "fd_over_floor": distances / max(references.floor.frechet_distance, 1e-12),
-        "kid": kid_replicates(
-            references.paired(judged.features), references.paired_test, count, seed
+    variations = np.array([total_variation(*pair) for pair in pairs])
+    lost = np.array([missing_modes(*pair) for pair in pairs], float)
+    return [
+        Row("frechet_distance", scores.frechet_distance, floor.frechet_distance, distances),
+        Row(
+            "fd_over_floor",
+            scores.frechet_distance / unit,
+            floor.frechet_distance / unit,
+            distances / unit,
         ),
-        "inception_score": score_replicates(
-            judged.probabilities, config.inception_splits, count, seed
+        Row("fd_infinity", scores.fd_infinity, floor.fd_infinity),
+        Row("kid", scores.kid, floor.kid, kids),
+        Row(
+            "inception_score",
+            scores.inception_score,
+            references.test_inception_score[0],
+            inception,
         ),
-        "class_tv": np.array([total_variation(*pair) for pair in pairs]),
-        "missing_modes": np.array([missing_modes(*pair) for pair in pairs], float),
-    }
+        Row("class_tv", scores.class_tv, floor.class_tv, variations),
+        Row("missing_modes", float(scores.missing_modes), float(floor.missing_modes), lost),
+    ]
 
 
 def _table(scores: GenerationScores, references: References) -> Table:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from components.evaluator.catalogue import JUDGE
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part
+from components.evaluator.measurement import Measured, Part, Row
 from components.evaluator.references import References
 from components.evaluator.saved_model import LoadedModel
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Accuracy on the test images."""
-    return (Part("judge", ("judge_accuracy",), measure),)
+    return (Part("judge", JUDGE, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
     """Asks nothing of ``model``."""
-    return Measured({"judge_accuracy": references.judge_accuracy})
+    return Measured([Row("judge_accuracy", references.judge_accuracy)])

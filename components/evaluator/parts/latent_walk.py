@@ -8,7 +8,7 @@ from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part
 from components.evaluator.parts import plots
 from components.evaluator.references import References
-from components.evaluator.results import Picture
+from components.evaluator.results import Plot
 from components.evaluator.saved_model import LoadedModel
 
 _WALKS, _FRAMES = 6, 10  # rows and columns
@@ -22,13 +22,13 @@ def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
     """Images along walks between random latents."""
     if not draw or "serving_default" not in model.handle.signatures:
-        return Measured({})
+        return Measured()
     size = model.inputs("serving_default")["latent"].shape[1]
     rng = np.random.default_rng([references.config.seed, 4])
     start, stop = rng.standard_normal((2, _WALKS, size))
     flat = latent_walk(start, stop, _FRAMES).reshape(-1, size).astype(np.float32)
     images = model.run("serving_default", latent=flat)["image"]
-    picture = Picture(
+    picture = Plot(
         "figures/latent_walk.png",
         "Between two latents",
         "Each row walks from one random latent to another in equal steps. Digits that change "
@@ -36,7 +36,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         "its training images by heart.",
         plots.image_rows(list(images.reshape(_WALKS, _FRAMES, *images.shape[1:]))),
     )
-    return Measured({}, pictures=[picture])
+    return Measured(plots=[picture])
 
 
 def latent_walk(start: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:

@@ -6,31 +6,28 @@ features. 15 s for 10,000 images on two cores, of which the judge's look at ever
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
+from components.evaluator.catalogue import DIVERSITY, MEMORISATION
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part, mean_figures
+from components.evaluator.measurement import Measured, Part, Row, mean_row
 from components.evaluator.metrics.bootstrap import mean_replicates
 from components.evaluator.metrics.memorisation import PERCENTILE, Copying, copying
 from components.evaluator.metrics.neighbours import k_nearest
 from components.evaluator.metrics.precision_recall import manifolds
 from components.evaluator.parts import plots
 from components.evaluator.references import References, Sample
-from components.evaluator.results import Picture, Table
+from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel
 
 _PAIRS = 12  # of the picture of the closest pairs
-_DIVERSITY = ("precision", "recall", "density", "coverage")
-_MEMORISATION = ("memorised_share", "memorised_share_features", "memorisation_p")
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Realism and variety, and memorisation."""
     return (
-        Part("diversity", _DIVERSITY, measure_diversity),
-        Part("memorisation", _MEMORISATION, measure_memorisation),
+        Part("diversity", DIVERSITY, measure_diversity),
+        Part("memorisation", MEMORISATION, measure_memorisation),
     )
 
 
@@ -38,32 +35,35 @@ def measure_diversity(
     model: LoadedModel, references: References, stage: str, draw: bool
 ) -> Measured:
     """Precision, recall, density and coverage, with intervals over the images they are means of."""
+    config, test = references.config, references.paired_test
     generated = references.paired(references.sample(model, stage).judged.features)
-    found = _as_metrics(generated, references.paired_test)
-    measured = mean_figures(found, references.config)
-    if not draw:
-        return measured
-    train = references.paired(references.train.features)
-    floor = _as_metrics(train, references.paired_test)
-    values = measured.values
-    floors = {name: float(each.mean()) for name, each in floor.items()}
+    found = manifolds(generated, test)
+    real = references.once(
+        ("manifolds",), lambda: manifolds(references.paired(references.train.features), test)
+    )
+    rows = [
+        mean_row("precision", found.precise, config, real.precise),
+        mean_row("recall", found.recalled, config, real.recalled),
+        mean_row("density", found.density, config, real.density),
+        mean_row("coverage", found.covered, config, real.covered),
+    ]
     table = Table(
         f"Realism and variety in the judge's features: {len(generated):,} images each, "
-        f"against {len(references.paired_test):,} test images",
-        ("images", *values),
+        f"against {len(test):,} test images",
+        ("images", *(row.metric for row in rows)),
         (
-            ["generated", *(round(value, 4) for value in values.values())],
-            ["real, train split", *(round(value, 4) for value in floors.values())],
+            ["generated", *(round(row.value, 4) for row in rows)],
+            ["real, train split", *(round(row.reference, 4) for row in rows)],
         ),
     )
-    return dataclasses.replace(measured, floors=floors, tables=[table])
+    return Measured(rows, tables=[table])
 
 
 def measure_memorisation(
     model: LoadedModel, references: References, stage: str, draw: bool
 ) -> Measured:
     """Nearest train images of generated and of held-out images, and the closest pairs to see."""
-    config, data, names = references.config, references.data, _MEMORISATION
+    config, data = references.config, references.data
     count = config.memorisation_images
     sample = references.sample(model, stage)
     images, classes = sample.images[:count], sample.judged.classes[:count]
@@ -77,35 +77,30 @@ def measure_memorisation(
             (by_pixels, by_features), references.held_out_distances, strict=True
         )
     )
-    values = {names[0]: pixels.share, names[1]: deep.share, names[2]: pixels.p_value}
-    replicates = {
-        name: mean_replicates(found.close[found.compared], config.bootstrap_replicates, config.seed)
-        for name, found in zip(names[:2], (pixels, deep), strict=True)
-        if found.compared.any()
-    }
-    if not draw:
-        return Measured(values, replicates=replicates)
+
+    def shares(found: Copying) -> np.ndarray | None:
+        """Replicates of the share of images that are too close."""
+        close = found.close[found.compared]
+        count = config.bootstrap_replicates
+        return mean_replicates(close, count, config.seed) if len(close) else None
+
     by_definition = PERCENTILE / 100
-    floors = {names[0]: by_definition, names[1]: by_definition, names[2]: 0.5}
+    rows = [
+        Row("memorised_share", pixels.share, by_definition, shares(pixels)),
+        Row("memorised_share_features", deep.share, by_definition, shares(deep)),
+        Row("memorisation_p", pixels.p_value, 0.5),
+    ]
+    if not draw:
+        return Measured(rows)
     pairs = _pairs(sample, data.train_images[nearest[:, 0]], pixels)
     table = _table(pixels, deep, by_pixels[:, 0], by_features[:, 0], references)
-    return Measured(values, floors, [pairs], [table], replicates=replicates)
+    return Measured(rows, [pairs], [table])
 
 
-def _as_metrics(generated: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:
-    found = manifolds(generated, real)
-    return {
-        "precision": found.precise,
-        "recall": found.recalled,
-        "density": found.density,
-        "coverage": found.covered,
-    }
-
-
-def _pairs(sample: Sample, nearest: np.ndarray, found: Copying) -> Picture:
+def _pairs(sample: Sample, nearest: np.ndarray, found: Copying) -> Plot:
     """The generated images that are closest for their class, above their nearest train images."""
     order = np.argsort(found.ratio, kind="stable")[:_PAIRS]
-    return Picture(
+    return Plot(
         "figures/memorisation.png",
         "Closest to the training images",
         f"Of {len(nearest):,} generated images the {len(order)} that lie closest to a train image "

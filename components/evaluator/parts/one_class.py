@@ -14,8 +14,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit
 
+from components.evaluator.catalogue import ONE_CLASS
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part
+from components.evaluator.measurement import Measured, Part, Row
 from components.evaluator.metrics import anomaly, reconstruction
 from components.evaluator.references import EvalData, References
 from components.evaluator.results import Table
@@ -24,7 +25,6 @@ from core.progress import report
 
 _STEPS, _BATCH, _RATE, _CHANNELS = 400, 64, 2e-3, 16  # of the small network
 _TRAIN_IMAGES = 8000  # at most, per network
-_METRICS = ("anomaly_one_class_auroc", "anomaly_left_out_auroc")
 # images [N, 28, 28, 1] -> score [N], higher for those unlike the train images
 Score = Callable[[np.ndarray], np.ndarray]
 # images [N, 28, 28, 1] -> codes [N, D], squared error per pixel [N]
@@ -33,7 +33,7 @@ CodeAndError = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Anomaly detection by class; only where the config asks for what is deep."""
-    return (Part("one-class anomalies", _METRICS, measure),)
+    return (Part("one-class anomalies", ONE_CLASS, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
@@ -61,9 +61,9 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
             )
         ],
     )
-    values = dict(zip(_METRICS, means[:, 0].tolist(), strict=True))
-    floors = dict(zip(_METRICS, means[:, 1].tolist(), strict=True))
-    return Measured(values, floors, tables=[table] if draw else ())
+    alone, left_out = means.tolist()  # value and reference each
+    rows = [Row("anomaly_one_class_auroc", *alone), Row("anomaly_left_out_auroc", *left_out)]
+    return Measured(rows, tables=[table])
 
 
 def one_class_areas(data: EvalData, size: int, seed: int, stage: str = "") -> np.ndarray:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.catalogue import RECONSTRUCTION
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part, mean_figures
+from components.evaluator.measurement import Measured, Part, Row, mean_row
 from components.evaluator.metrics import reconstruction
 from components.evaluator.metrics.bootstrap import bootstrap
 from components.evaluator.metrics.reconstruction import Errors
 from components.evaluator.parts import plots
 from components.evaluator.references import References
-from components.evaluator.results import Picture, Table
+from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel
 
 _PCA_SIZES = (8, 16, 32, 64)  # numbers in the code
@@ -24,9 +25,7 @@ _SHOWN = 12  # digits of a picture's row
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Error, structure and legibility of the reconstructions, and the size of the code."""
-    metrics = ("reconstruction_mse", "mse_over_pca", "reconstruction_bce", "reconstruction_psnr")
-    metrics += ("reconstruction_ssim", "reconstruction_accuracy", "reconstruction_compression")
-    return (Part("reconstruction", metrics, measure),)
+    return (Part("reconstruction", RECONSTRUCTION, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
@@ -35,43 +34,33 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     output = model.run("serving_default", stage, image=images)["image"]
     size = model.size_of("encode", "code")
     found, linear = reconstruction.errors(images, output), pca_errors(references, size)
-    each = {
-        "reconstruction_mse": found.mse,
-        "reconstruction_bce": reconstruction.cross_entropy(images, output),
-        "reconstruction_psnr": found.psnr,
-        "reconstruction_ssim": found.ssim,
-        "reconstruction_accuracy": references.judge(output, f"{stage}, judged").classes
-        == references.data.test_labels,
-    }
-    means = mean_figures(each, config)
+    entropy = reconstruction.cross_entropy(images, output)
+    least = reconstruction.entropy_floor(images)
+    judged = references.judge(output, f"{stage}, judged").classes == references.data.test_labels
     ratios = bootstrap(
         lambda part: _ratio(found.mse[part], linear.mse[part]),
         len(images),
         config.bootstrap_replicates,
         config.seed,
     )
-    replicates = {**means.replicates, "mse_over_pca": ratios}
-    values = {
-        **means.values,
-        "mse_over_pca": _ratio(found.mse, linear.mse),
-        "reconstruction_compression": reconstruction.compression_ratio(images[0].size, size),
-    }
+    compression = reconstruction.compression_ratio(images[0].size, size)
+    lossless = references.once(("zlib",), lambda: reconstruction.lossless_ratio(images))
+    rows = [
+        mean_row("reconstruction_mse", found.mse, config, linear.mse),
+        Row("mse_over_pca", _ratio(found.mse, linear.mse), 1.0, ratios),
+        mean_row("reconstruction_bce", entropy, config, least),
+        mean_row("reconstruction_psnr", found.psnr, config, linear.psnr),
+        mean_row("reconstruction_ssim", found.ssim, config, linear.ssim),
+        mean_row("reconstruction_accuracy", judged, config, references.judge_accuracy),
+        Row("reconstruction_compression", compression, lossless),
+    ]
     if not draw:
-        return Measured(values, replicates=replicates)
-    floors = {
-        "reconstruction_mse": float(linear.mse.mean()),
-        "mse_over_pca": 1.0,
-        "reconstruction_bce": float(reconstruction.entropy_floor(images).mean()),
-        "reconstruction_psnr": float(linear.psnr.mean()),
-        "reconstruction_ssim": float(linear.ssim.mean()),
-        "reconstruction_accuracy": references.judge_accuracy,
-        "reconstruction_compression": reconstruction.lossless_ratio(images),
-    }
+        return Measured(rows)
     sizes = sorted({*_PCA_SIZES, size})
     pca = {s: pca_errors(references, s) for s in sizes if s < images[0].size}
     pictures = [_pairs(references, output, size), _curve(pca, found, size, len(images))]
     tables = [_table(pca, found, size, len(images), images[0].size)]
-    return Measured(values, floors, pictures, tables, replicates=replicates)
+    return Measured(rows, pictures, tables)
 
 
 def pca_errors(references: References, size: int) -> Errors:
@@ -89,12 +78,12 @@ def _ratio(model: np.ndarray, linear: np.ndarray) -> float:
     return float(model.mean() / max(linear.mean(), 1e-12))
 
 
-def _pairs(references: References, output: np.ndarray, size: int) -> Picture:
+def _pairs(references: References, output: np.ndarray, size: int) -> Plot:
     images, shown = references.data.test_images, references.test_part(2 * _SHOWN)
     rows = [
         x[part] for part in (shown[:_SHOWN], shown[_SHOWN:]) for x in (images, output) if len(part)
     ]
-    return Picture(
+    return Plot(
         "figures/reconstruction.png",
         "Reconstructions",
         f"Test digits drawn at random, each above its reconstruction from {size} numbers.",
@@ -102,8 +91,8 @@ def _pairs(references: References, output: np.ndarray, size: int) -> Picture:
     )
 
 
-def _curve(pca: dict[int, Errors], found: Errors, size: int, count: int) -> Picture:
-    return Picture(
+def _curve(pca: dict[int, Errors], found: Errors, size: int, count: int) -> Plot:
+    return Plot(
         "figures/reconstruction_error.png",
         "Reconstruction error over the size of the code",
         f"Mean squared error per pixel on {count:,} test images, pixels in 0..1. PCA is the best "

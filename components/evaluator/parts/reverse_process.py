@@ -8,7 +8,7 @@ from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part
 from components.evaluator.parts import plots
 from components.evaluator.references import References
-from components.evaluator.results import Picture
+from components.evaluator.results import Plot
 from components.evaluator.saved_model import LoadedModel
 
 _DIGITS, _FRAMES = 6, 10  # rows and columns
@@ -22,11 +22,11 @@ def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
     """The reverse process of some digits through the served denoiser."""
     if not draw or "denoise" not in model.handle.signatures:
-        return Measured({})
+        return Measured()
     config = references.config
     steps = config.generate_steps
     shown, frames = reverse_process(model, steps, config.seed, references.data.train_images)
-    picture = Picture(
+    picture = Plot(
         "figures/reverse_process.png",
         "Reverse process",
         f"Each row is one digit: pure noise on the left, then what {steps} steps of the "
@@ -35,7 +35,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         "and, where the denoiser was fine-tuned, from the network before that.",
         plots.image_rows(list(np.swapaxes(frames, 0, 1))),
     )
-    return Measured({}, pictures=[picture])
+    return Measured(plots=[picture])
 
 
 def reverse_process(

@@ -7,19 +7,19 @@ them a page can show the digit behind each point. About twenty seconds for 4,000
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from components.evaluator.catalogue import TSNE
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Measured, Part, mean_figures
+from components.evaluator.measurement import Measured, Part, mean_row
 from components.evaluator.metrics import embedding
 from components.evaluator.parts import plots
 from components.evaluator.references import References
-from components.evaluator.results import Picture
+from components.evaluator.results import Plot
 from components.evaluator.saved_model import LoadedModel
 from core.artifacts import MAP_FILE, MAP_SPRITE
 from core.progress import report
@@ -31,8 +31,7 @@ _DOCUMENT_POINTS = 4000  # the first ones, in random order: what a page can load
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """How well the map keeps neighbours and classes."""
-    metrics = ("tsne_trustworthiness", "tsne_continuity", "tsne_knn_accuracy")
-    return (Part("t-SNE", metrics, measure),)
+    return (Part("t-SNE", TSNE, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
@@ -44,21 +43,16 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     points = embedding.tsne(
         codes, config.tsne_perplexity, config.seed, lambda step, total: report(stage, step, total)
     )
-    each = {
-        "tsne_trustworthiness": embedding.trustworthiness(codes, points),
-        "tsne_continuity": embedding.trustworthiness(points, codes),
-        "tsne_knn_accuracy": embedding.knn_hits(points, labels),
-    }
-    found = mean_figures(each, config)
-    if not draw:
-        return found
     linear = embedding.plane(codes)
-    floors = {
-        "tsne_trustworthiness": float(embedding.trustworthiness(codes, linear).mean()),
-        "tsne_continuity": float(embedding.trustworthiness(linear, codes).mean()),
-        "tsne_knn_accuracy": float(embedding.knn_hits(codes, labels).mean()),
-    }
-    picture = Picture(
+    trust, hits = embedding.trustworthiness, embedding.knn_hits
+    rows = [
+        mean_row("tsne_trustworthiness", trust(codes, points), config, trust(codes, linear)),
+        mean_row("tsne_continuity", trust(points, codes), config, trust(linear, codes)),
+        mean_row("tsne_knn_accuracy", hits(points, labels), config, hits(codes, labels)),
+    ]
+    if not draw:
+        return Measured(rows)
+    picture = Plot(
         "figures/tsne.png",
         "Map of the code (t-SNE)",
         f"{len(part):,} test images, coloured by their true class, which the map has not seen. "
@@ -66,15 +60,14 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         plots.scatter_map(points, labels, data.num_classes),
     )
     shown = min(len(points), _DOCUMENT_POINTS)
-    thumbnails = Picture(
+    thumbnails = Plot(
         MAP_SPRITE,
         "Images of the map",
         f"The images behind the first {shown:,} points of the map, {_COLUMNS} to a row.",
         sprite(images[:shown]),
     )
     documents = {MAP_FILE: map_document(points[:shown], labels[:shown])}
-    pictures = [picture, thumbnails]
-    return dataclasses.replace(found, floors=floors, pictures=pictures, documents=documents)
+    return Measured(rows, [picture, thumbnails], documents=documents)
 
 
 def map_document(points: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -7,14 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 
+from components.evaluator.catalogue import Metric, catalogue
 from components.evaluator.config import Gate
-from components.evaluator.measurement import Measured, Part, run_parts
+from components.evaluator.measurement import Measured, Part, Row, run_parts
 from components.evaluator.metrics.bootstrap import mean_replicates
 from components.evaluator.references import References
 from components.evaluator.saved_model import DEEP_ONLY, LoadedModel, NotFinite, NotRun
 
 GATE = Gate("reconstruction_mse", "max", 10.0, retrain_spread=0.0)
 REPLICATES = 400
+
+
+def metrics(model: str, *names: str) -> list[Metric]:
+    return [catalogue(model, ())[name] for name in names]
 
 
 @pytest.fixture
@@ -27,15 +32,12 @@ def compare(data, small):
         def measure(model, references, stage, draw) -> Measured:
             own = errors[model.path]
             drawn = mean_replicates(own, REPLICATES, references.config.seed)
-            return Measured(
-                {"reconstruction_mse": float(own.mean())},
-                replicates={"reconstruction_mse": drawn}
-                if settings.get("replicates", True)
-                else {},
-            )
+            if not settings.get("replicates", True):
+                drawn = None
+            return Measured([Row("reconstruction_mse", float(own.mean()), replicates=drawn)])
 
         config = dataclasses.replace(small, gates={"autoencoder": (gate,)})
-        part = Part("reconstruction", ("reconstruction_mse",), measure)
+        part = Part("reconstruction", metrics("autoencoder", "reconstruction_mse"), measure)
         models = [LoadedModel("autoencoder", name, None, 1) for name in errors]
         return run_parts([part], models[0], References(data, None, config), config, models[1])
 
@@ -122,9 +124,9 @@ def generate(data, small):
                 found = values[model.path][name]
                 if isinstance(found, Exception):
                     raise found
-                return Measured({name: found})
+                return Measured([Row(name, found)])
 
-            return Part(name, (name,), measure)
+            return Part(name, metrics("gan", name), measure)
 
         config = dataclasses.replace(small, gates={"gan": gates})
         models = [LoadedModel("gan", name, None, 1) for name in values]
@@ -200,14 +202,15 @@ def test_what_a_part_does_not_measure_is_missing_with_its_reason(data, small, er
         raise error
 
     def measure(model, references, stage, draw) -> Measured:
-        return Measured({"kmeans_nmi": 0.5}, missing={"kmeans_ari": "labels are not at hand"})
+        missing = Row("kmeans_ari", None, missing="labels are not at hand")
+        return Measured([Row("kmeans_nmi", 0.5), missing])
 
     config = dataclasses.replace(
         small, gates={"autoencoder": (Gate("reconstruction_mse", "max", 1.0),)}
     )
     parts = [
-        Part("x", ("reconstruction_mse", "mse_over_pca"), refuse),
-        Part("clusters", ("kmeans_nmi", "kmeans_ari"), measure),
+        Part("x", metrics("autoencoder", "reconstruction_mse", "mse_over_pca"), refuse),
+        Part("clusters", metrics("autoencoder", "kmeans_nmi", "kmeans_ari"), measure),
     ]
     model = LoadedModel("autoencoder", "here", None, 1)
     found = run_parts(parts, model, References(data, None, config), config, None)

@@ -87,7 +87,7 @@ def test_every_figure_of_the_catalogue_is_measured_and_a_good_model_is_blessed(e
     assert found.blessed
     assert found.notes == []
     assert found.champion is None
-    assert len({picture.file for picture in found.pictures}) == len(found.pictures) >= 3
+    assert len({picture.file for picture in found.plots}) == len(found.plots) >= 3
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -157,7 +157,7 @@ def test_the_map_comes_with_the_image_of_every_point(evaluations, config, data):
     found = evaluations["autoencoder"]
     document = found.documents["tsne.json"]
     assert len(document["points"]) == len(document["labels"]) == config.tsne_samples
-    picture = next(p for p in found.pictures if p.file == "figures/tsne_sprite.png")
+    picture = next(p for p in found.plots if p.file == "figures/tsne_sprite.png")
     sheet = np.asarray(Image.open(io.BytesIO(picture.png)).convert("L")) / 255
     assert sheet.shape == (-(-config.tsne_samples // 64) * 28, 64 * 28)
     shown = [sheet[y : y + 28, x : x + 28] for y in range(0, 84, 28) for x in (0, 28, 56)]
@@ -182,7 +182,7 @@ def test_other_data_is_told_from_digits_where_it_is_named(
     found = evaluate_model(model, judge, data, config)
     assert found.figure("anomaly_other_auroc").value == 1.0
     assert found.figure("anomaly_other_auprc").value == 1.0
-    assert "figures/anomalies_other.png" in {p.file for p in found.pictures}
+    assert "figures/anomalies_other.png" in {p.file for p in found.plots}
     missing = dataclasses.replace(config, anomaly_data=(str(tmp_path / "nowhere"),))
     with pytest.raises(InputError, match="evaluator.anomaly_data cannot be read"):
         evaluate_model(model, judge, data, missing)
@@ -303,7 +303,7 @@ def test_the_same_seed_gives_the_same_figures(
     uri, first = gan_uri("real"), evaluations["gan"]
     second = evaluate_model(load("gan", uri), judge, data, config)
     assert [f.value for f in first.figures] == [f.value for f in second.figures]
-    assert [p.png for p in first.pictures] == [p.png for p in second.pictures]
+    assert [p.png for p in first.plots] == [p.png for p in second.plots]
     other = evaluate_model(load("gan", uri), judge, data, dataclasses.replace(config, seed=5))
     assert other.figure("frechet_distance").value != first.figure("frechet_distance").value
 
