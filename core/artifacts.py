@@ -32,6 +32,7 @@ class Picture:
     caption: str
     png: bytes | None
     file: str = ""  # relative to metrics.json
+    topic: str = ""  # section of the report
 
     @property
     def size(self) -> tuple[int, int]:
@@ -98,7 +99,8 @@ def read_evaluation(evaluation_dir: str) -> tuple[Mapping[str, Any] | None, list
         file = image["file"]
         if file != MAP_SPRITE:  # thumbnails of the map, no picture to look at
             title, caption = image.get("title", ""), image.get("caption", "")
-            pictures.append(Picture(title, caption, read_bytes(root / file), file))
+            topic = image.get("topic", "")
+            pictures.append(Picture(title, caption, read_bytes(root / file), file, topic))
     return metrics, pictures
 
 

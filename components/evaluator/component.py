@@ -55,7 +55,7 @@ class Evaluator(base_component.BaseComponent):
             model: The candidate, one Model artifact.
             judge: The classifier whose features the distances are measured on.
             examples: Transform's examples with splits train and test.
-            model_name: autoencoder, diffusion or gan.
+            model_name: A name of the table of models.
             config: JSON of an ``EvaluatorConfig``.
             serving_dir: Models in serving, ``<serving_dir>/<model_name>/<version>``; the newest
                 version is the champion.

@@ -60,6 +60,7 @@ class Part:
     """
 
     name: str
+    topic: str  # section of the report: a key of components.report.topics.TITLES
     metrics: Sequence[Metric]
     measure: Callable[[LoadedModel, References, str, bool], Measured]
 
@@ -87,8 +88,10 @@ def run_parts(
         needed = [part for part in parts if any(m.name in gated for m in part.metrics)]
         rival = _measure_champion(needed, champion, references)
     mine = {row.metric: row for each in found for row in each.rows}
+    topics = {metric.name: part.topic for part in parts for metric in part.metrics}
     figures = {
-        name: _result(metric, mine.get(name), rival.get(name)) for name, metric in known.items()
+        name: _result(metric, topics.get(name, ""), mine.get(name), rival.get(name))
+        for name, metric in known.items()
     }
     champion_fails = _champion_fails(asked, known, rival)
     gates = [
@@ -146,7 +149,7 @@ def _measure(
         started = time.monotonic()
         stage = f"evaluate {model.name}: {part.name}" + ("" if draw else " of champion")
         try:
-            found.append(part.measure(model, references, stage, draw))
+            found.append(_with_topic(part.measure(model, references, stage, draw), part.topic))
         except NotRun as error:
             found.append(_nothing(part, error))
             LOGGER.info("%s: %s", stage, error)
@@ -156,6 +159,14 @@ def _measure(
             LOGGER.warning("%s could not be measured: %s", stage, error)
         LOGGER.info("%s took %.1f s", stage, time.monotonic() - started)
     return found, notes
+
+
+def _with_topic(found: Measured, topic: str) -> Measured:
+    return dataclasses.replace(
+        found,
+        plots=[dataclasses.replace(plot, topic=topic) for plot in found.plots],
+        tables=[dataclasses.replace(table, topic=topic) for table in found.tables],
+    )
 
 
 def _nothing(part: Part, why: Exception) -> Measured:
@@ -199,7 +210,7 @@ def _champion_fails(
     return ""
 
 
-def _result(metric: Metric, mine: Row | None, rival: Row | None) -> MetricResult:
+def _result(metric: Metric, topic: str, mine: Row | None, rival: Row | None) -> MetricResult:
     mine = mine or Row(metric.name, None)
     return MetricResult(
         name=metric.name,
@@ -212,6 +223,7 @@ def _result(metric: Metric, mine: Row | None, rival: Row | None) -> MetricResult
         champion=rival.value if rival else None,
         interval=_interval(mine.value, mine.replicates),
         missing=mine.missing,
+        topic=topic,
     )
 
 

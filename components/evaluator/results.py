@@ -31,6 +31,7 @@ class MetricResult:
     champion: float | None = None
     interval: tuple[float, float] | None = None  # 95 % bootstrap interval of ``value``
     missing: str = ""  # why ``value`` is None
+    topic: str = ""  # section of the report, as of its part; of plots and tables likewise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Plot:
     title: str
     caption: str
     png: bytes = dataclasses.field(repr=False)
+    topic: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Table:
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str | float]]
+    topic: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +136,8 @@ class Evaluation:
                 "gates": [dataclasses.asdict(gate) for gate in self.gates],
                 "champion": dataclasses.asdict(self.champion) if self.champion else None,
                 "images": [
-                    {"file": p.file, "title": p.title, "caption": p.caption} for p in self.plots
+                    {"file": p.file, "title": p.title, "caption": p.caption, "topic": p.topic}
+                    for p in self.plots
                 ],
                 "tables": [dataclasses.asdict(table) for table in self.tables],
                 "notes": list(self.notes),

@@ -7,7 +7,7 @@ becomes a missing figure and a failed gate. TensorFlow is imported only to load.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ class LoadedModel:
     handle: Any
     batch_size: int
 
-    def signature(self, name: str) -> Callable[..., dict[str, Any]]:
-        """The signature ``name``.
+    def signature(self, name: str) -> Any:
+        """The signature ``name``, TensorFlow's function of named inputs to named outputs.
 
         Raises:
             InputError: The SavedModel lacks it.

@@ -29,7 +29,7 @@ _MEMBERS = 10  # images shown per kind
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Corrupted digits, and other data, which is read first, as it may be missing."""
     return (
-        Part("anomalies", CORRUPTIONS, measure_corruptions),
+        Part("anomalies", "anomalies", CORRUPTIONS, measure_corruptions),
         other_data_part(read_other_data(config.anomaly_data)),
     )
 
@@ -91,7 +91,7 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
         table = _table(title, "data set", ranks)
         return Measured(rows, [picture], [table])
 
-    return Part("other data", OTHER_DATA, measure)
+    return Part("other data", "anomalies", OTHER_DATA, measure)
 
 
 def read_other_data(directories: Sequence[str]) -> dict[str, np.ndarray]:

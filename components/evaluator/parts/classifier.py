@@ -23,9 +23,9 @@ _DRAWS = 3  # of the labelled images; their choice moves the accuracy by a point
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Two-sample tests, train on synthetic and test on real, and augmentation."""
     return (
-        Part("two-sample", TWO_SAMPLE, measure_two_sample),
-        Part("synthetic training", SYNTHETIC, measure_synthetic),
-        Part("augmentation", AUGMENTATION, measure_augmentation),
+        Part("two-sample", "samples", TWO_SAMPLE, measure_two_sample),
+        Part("synthetic training", "samples", SYNTHETIC, measure_synthetic),
+        Part("augmentation", "samples", AUGMENTATION, measure_augmentation),
     )
 
 
@@ -47,8 +47,11 @@ def measure_two_sample(
         f"the network is asked about {len(network):,} that it has not seen",
         ("accuracy of", "real against generated (%)", "real test against real train (%)"),
         [
-            [words, round(100 * row.value, 2), round(100 * row.reference, 2)]
-            for words, row in zip(("nearest neighbour", "fresh network"), rows, strict=True)
+            [words, *(round(100 * float(right.mean()), 2) for right in pair)]
+            for words, *pair in (
+                ("nearest neighbour", neighbour, real_neighbour),
+                ("fresh network", network, real_network),
+            )
         ],
     )
     return Measured(rows, tables=[table])

@@ -35,7 +35,7 @@ _SCORES = ("accuracy", "nmi", "ari")
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Agreement of clusters and classes."""
-    return (Part("clusters", CLUSTERS, measure),)
+    return (Part("clusters", "clusters", CLUSTERS, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

@@ -51,7 +51,7 @@ class Noisy:
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """PSNR, SSIM and the judge's accuracy at every noise level."""
-    return (Part("denoising", denoising_metrics(config.noise_levels), measure),)
+    return (Part("denoising", "denoising", denoising_metrics(config.noise_levels), measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

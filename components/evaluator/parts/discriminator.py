@@ -17,7 +17,7 @@ from components.evaluator.saved_model import LoadedModel
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Shares that the discriminator judges right."""
-    return (Part("discriminator", DISCRIMINATOR, measure),)
+    return (Part("discriminator", "discriminator", DISCRIMINATOR, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

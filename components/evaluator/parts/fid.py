@@ -18,7 +18,7 @@ NO_WEIGHTS = "not run; evaluator.fid_weights must name a file of Inception-v3 we
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Left out unless the config names weights."""
-    return (Part("FID", FID, measure),)
+    return (Part("FID", "samples", FID, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
@@ -35,11 +35,11 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     generated = features("generated", images)
     test = references.once(("FID", "test"), lambda: features("test", references.data.test_images))
     train = references.once(("FID", "train"), lambda: features("train", references.floor_images))
-    row = Row("fid", frechet_distance_of(generated, test), frechet_distance_of(train, test))
+    value, floor = (frechet_distance_of(each, test) for each in (generated, train))
     table = Table(
         f"FID, Inception-v3 pool3 with Keras' weights: {len(images):,} images each, against "
         f"{len(test):,} test images",
         ("images", "FID"),
-        (["generated", row.value], ["real, train split", row.reference]),
+        (["generated", value], ["real, train split", floor]),
     )
-    return Measured([row], tables=[table])
+    return Measured([Row("fid", value, floor)], tables=[table])

@@ -29,7 +29,7 @@ _GRID = 64  # images of the sample grid: 8 x 8
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Fréchet distances, KID, Inception Score and classes, with the sample grid."""
-    return (Part("generation", GENERATION, measure),)
+    return (Part("generation", "samples", GENERATION, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

@@ -11,7 +11,7 @@ from components.evaluator.saved_model import LoadedModel
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Accuracy on the test images."""
-    return (Part("judge", JUDGE, measure),)
+    return (Part("judge", "judge", JUDGE, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

@@ -16,7 +16,7 @@ _WALKS, _FRAMES = 6, 10  # rows and columns
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Rows of images; left out for a model without the signature."""
-    return (Part("latent walk", (), measure),)
+    return (Part("latent walk", "latent", (), measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

@@ -6,6 +6,8 @@ features. 15 s for 10,000 images on two cores, of which the judge's look at ever
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from components.evaluator.catalogue import DIVERSITY, MEMORISATION
@@ -26,8 +28,8 @@ _PAIRS = 12  # of the picture of the closest pairs
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Realism and variety, and memorisation."""
     return (
-        Part("diversity", DIVERSITY, measure_diversity),
-        Part("memorisation", MEMORISATION, measure_memorisation),
+        Part("diversity", "samples", DIVERSITY, measure_diversity),
+        Part("memorisation", "memory", MEMORISATION, measure_memorisation),
     )
 
 
@@ -51,10 +53,10 @@ def measure_diversity(
         f"Realism and variety in the judge's features: {len(generated):,} images each, "
         f"against {len(test):,} test images",
         ("images", *(row.metric for row in rows)),
-        (
-            ["generated", *(round(row.value, 4) for row in rows)],
-            ["real, train split", *(round(row.reference, 4) for row in rows)],
-        ),
+        [
+            [words, *(round(float(each.mean()), 4) for each in dataclasses.astuple(manifold))]
+            for words, manifold in (("generated", found), ("real, train split", real))
+        ],
     )
     return Measured(rows, tables=[table])
 

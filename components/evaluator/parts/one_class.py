@@ -33,7 +33,7 @@ CodeAndError = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Anomaly detection by class; only where the config asks for what is deep."""
-    return (Part("one-class anomalies", ONE_CLASS, measure),)
+    return (Part("one-class anomalies", "anomalies", ONE_CLASS, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

@@ -25,7 +25,7 @@ _SHOWN = 12  # digits of a picture's row
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Error, structure and legibility of the reconstructions, and the size of the code."""
-    return (Part("reconstruction", RECONSTRUCTION, measure),)
+    return (Part("reconstruction", "reconstruction", RECONSTRUCTION, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

@@ -16,7 +16,7 @@ _DIGITS, _FRAMES = 6, 10  # rows and columns
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """Film strips from pure noise to a digit; left out for a model without the signature."""
-    return (Part("reverse process", (), measure),)
+    return (Part("reverse process", "process", (), measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

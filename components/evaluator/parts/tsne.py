@@ -31,7 +31,7 @@ _DOCUMENT_POINTS = 4000  # the first ones, in random order: what a page can load
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
     """How well the map keeps neighbours and classes."""
-    return (Part("t-SNE", TSNE, measure),)
+    return (Part("t-SNE", "map", TSNE, measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:

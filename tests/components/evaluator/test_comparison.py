@@ -37,7 +37,12 @@ def compare(data, small):
             return Measured([Row("reconstruction_mse", float(own.mean()), replicates=drawn)])
 
         config = dataclasses.replace(small, gates={"autoencoder": (gate,)})
-        part = Part("reconstruction", metrics("autoencoder", "reconstruction_mse"), measure)
+        part = Part(
+            "reconstruction",
+            "reconstruction",
+            metrics("autoencoder", "reconstruction_mse"),
+            measure,
+        )
         models = [LoadedModel("autoencoder", name, None, 1) for name in errors]
         return run_parts([part], models[0], References(data, None, config), config, models[1])
 
@@ -126,7 +131,7 @@ def generate(data, small):
                     raise found
                 return Measured([Row(name, found)])
 
-            return Part(name, metrics("gan", name), measure)
+            return Part(name, "samples", metrics("gan", name), measure)
 
         config = dataclasses.replace(small, gates={"gan": gates})
         models = [LoadedModel("gan", name, None, 1) for name in values]
@@ -209,8 +214,13 @@ def test_what_a_part_does_not_measure_is_missing_with_its_reason(data, small, er
         small, gates={"autoencoder": (Gate("reconstruction_mse", "max", 1.0),)}
     )
     parts = [
-        Part("x", metrics("autoencoder", "reconstruction_mse", "mse_over_pca"), refuse),
-        Part("clusters", metrics("autoencoder", "kmeans_nmi", "kmeans_ari"), measure),
+        Part(
+            "x",
+            "reconstruction",
+            metrics("autoencoder", "reconstruction_mse", "mse_over_pca"),
+            refuse,
+        ),
+        Part("clusters", "clusters", metrics("autoencoder", "kmeans_nmi", "kmeans_ari"), measure),
     ]
     model = LoadedModel("autoencoder", "here", None, 1)
     found = run_parts(parts, model, References(data, None, config), config, None)

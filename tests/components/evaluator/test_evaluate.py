@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import shutil
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -90,19 +91,62 @@ def test_every_figure_of_the_catalogue_is_measured_and_a_good_model_is_blessed(e
     assert len({picture.file for picture in found.plots}) == len(found.plots) >= 3
 
 
+# Beginnings of the titles of tables, and files of images, by the topic they must stand under.
+TABLES = {
+    "samples": ("Generation: ", "Realism and variety", "Two-sample tests"),
+    "memory": ("Nearest of 2,400 train images",),
+    "reconstruction": ("Reconstruction of ",),
+    "denoising": ("Denoising: ",),
+    "clusters": ("K-Means, ",),
+    "anomalies": ("Anomaly detection: ",),
+    "discriminator": ("Discriminator on ",),
+}
+IMAGES = {
+    "samples": ("samples", "class_histogram"),
+    "process": ("reverse_process",),
+    "reconstruction": ("reconstruction", "reconstruction_error"),
+    "denoising": ("denoising", "denoising_curves"),
+    "clusters": ("clusters",),
+    "map": ("tsne",),
+    "latent": ("latent_walk",),
+    "memory": ("memorisation",),
+    "anomalies": ("anomalies",),
+    "discriminator": ("discriminator",),
+}
+METRICS = {
+    "samples": ("frechet_distance", "kid", "precision", "classifier_accuracy", "fid")
+    + ("nearest_neighbour_accuracy", "augmented_accuracy_05", "synthetic_accuracy"),
+    "memory": ("memorised_share", "memorised_share_features", "memorisation_p"),
+    "reconstruction": ("mse_over_pca", "reconstruction_mse"),
+    "denoising": ("denoising_psnr_10", "denoising_accuracy_100"),
+    "clusters": ("kmeans_nmi_gain", "kmeans_graph_ari"),
+    "map": ("tsne_trustworthiness",),
+    "anomalies": ("anomaly_auroc", "anomaly_other_auprc", "anomaly_one_class_auroc"),
+    "discriminator": ("discriminator_pairwise",),
+    "judge": ("judge_accuracy",),
+}
+
+
 @pytest.mark.parametrize("model", MODELS)
-def test_nothing_of_an_evaluation_lands_under_other_measurements_of_the_report(
+def test_every_table_image_and_metric_of_an_evaluation_stands_under_its_topic(
     evaluations, model, tmp_path
 ):
     write_evaluation(evaluations[model], tmp_path)
     metrics, pictures = read_evaluation(str(tmp_path))
     topics = by_topic(ModelReport(model, model, evaluation=metrics, pictures=pictures))
     assert "other" not in [topic.key for topic in topics]
-    place = {table["title"]: topic.key for topic in topics for table in topic.tables}
-    assert place.keys() == {table["title"] for table in metrics["tables"]}
-    if model != "autoencoder":
-        for start, key in (("Nearest of ", "memory"), ("Realism and variety", "samples")):
-            assert [place[title] for title in place if title.startswith(start)] == [key]
+    seen = 0
+    for topic in topics:
+        for table in topic.tables:
+            assert table["title"].startswith(TABLES[topic.key]), table["title"]
+        for picture in topic.pictures:
+            assert PurePosixPath(picture.file).stem in IMAGES[topic.key], picture.file
+        seen += len(topic.tables) + len(topic.pictures)
+        names = {figure["name"] for figure in (*topic.figures, *topic.more_figures)}
+        others = {name for key in METRICS if key != topic.key for name in METRICS[key]}
+        assert not names & others
+        assert names or topic.key in ("process", "latent")
+    assert seen == len(metrics["tables"]) + len(pictures)
 
 
 def test_a_linear_autoencoder_has_the_error_of_pca(evaluations):

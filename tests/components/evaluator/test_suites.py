@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from components.evaluator.run import parts_of
+from components.report.topics import TITLES
 from core.models import MODELS
 from pipeline.fingerprint import ROOT, source_files
 
@@ -40,6 +41,14 @@ def test_the_evaluator_of_a_model_depends_on_the_code_of_no_other_model(model):
 def test_the_judge_is_measured_last_and_every_part_has_its_own_name(model, small):
     names = [part.name for part in parts_of(model, small)]
     assert names[-1] == "judge" and len(set(names)) == len(names)
+
+
+def test_every_part_has_a_topic_that_the_report_knows(small):
+    found = {part.name: part.topic for model in MODELS for part in parts_of(model, small)}
+    assert set(found.values()) <= TITLES.keys() - {"other"}
+    # Their tables once stood in the wrong section.
+    given = {"memorisation": "memory", "diversity": "samples", "augmentation": "samples"}
+    assert {name: found[name] for name in given} == given
 
 
 def test_a_model_can_bring_a_measurement_of_its_own_by_its_import_path(small, monkeypatch):

@@ -56,6 +56,7 @@ def evaluation(model: str, passed: bool = True) -> dict:
         "figures": [
             {
                 "name": "frechet_distance",
+                "topic": "samples",
                 "title": "Fréchet distance",
                 "value": 4.5678,
                 "floor": 0.4321,
@@ -68,6 +69,7 @@ def evaluation(model: str, passed: bool = True) -> dict:
             },
             {
                 "name": "recall",
+                "topic": "samples",
                 "title": "Recall",
                 "value": None,
                 "floor": 0.875,
@@ -80,6 +82,7 @@ def evaluation(model: str, passed: bool = True) -> dict:
             },
             {
                 "name": "inception_score",
+                "topic": "samples",
                 "title": "Inception Score",
                 "value": float("nan"),
                 "floor": None,
@@ -110,7 +113,12 @@ def evaluation(model: str, passed: bool = True) -> dict:
         "champion": {"version": "17", "path": "serving_models/gan/17"},
         "images": [],
         "tables": [
-            {"title": "Denoising", "columns": ["noise", "PSNR"], "rows": [["0.2", 22.125]]},
+            {
+                "title": "Denoising",
+                "topic": "denoising",
+                "columns": ["noise", "PSNR"],
+                "rows": [["0.2", 22.125]],
+            },
         ],
     }
 
@@ -158,9 +166,9 @@ def model_report(name: str, title: str, passed: bool = True) -> ModelReport:
         ],
         evaluation=evaluation(name, passed),
         pictures=[
-            Picture("Samples", "64 of 10,000.", png(480, 480, 1), "figures/samples.png"),
-            Picture("Map", "t-SNE of the bottleneck.", png(900, 600, 2), "figures/tsne.png"),
-            Picture("Denoised", "", png(1200, 120, 3), "figures/denoising.png"),
+            Picture("Samples", "64 of 10,000.", png(480, 480, 1), "figures/samples.png", "samples"),
+            Picture("Map", "t-SNE of the bottleneck.", png(900, 600, 2), "figures/tsne.png", "map"),
+            Picture("Denoised", "", png(1200, 120, 3), "figures/denoising.png", "denoising"),
             Picture("A file that is not there", "", None, "figures/lost.png"),
         ],
         map=embedding_map() if name == "autoencoder" else None,

@@ -251,7 +251,7 @@ def test_figures_pictures_and_tables_are_dealt_out_once_by_topic(report_data):
 
 def test_gated_figures_of_a_long_topic_are_in_sight_and_the_others_a_click_away(report_data):
     names = [f"denoising_{i}" for i in range(9)]
-    figures = [{"name": name, "title": name, "value": 1.0} for name in names]
+    figures = [{"name": name, "title": name, "value": 1.0, "topic": "denoising"} for name in names]
     evaluation = {"figures": figures, "gates": [{"metric": "denoising_7", "passed": True}]}
     model = dataclasses.replace(report_data.models[0], evaluation=evaluation)
     topic = next(topic for topic in by_topic(model) if topic.key == "denoising")
