@@ -1,1 +1,6 @@
-"""Parts of an evaluation: one measurement each, with its table and plots."""
+"""Measurements, one module each, by the names that the table of models gives them.
+
+Contract: a module offers ``parts(config) -> tuple[Part, ...]``. The evaluator imports those of its
+model by name and nothing else from here but the judge's, so that the code of one model's
+measurements is no business of another model's evaluator.
+"""

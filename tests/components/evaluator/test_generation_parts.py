@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from components.evaluator.catalogue import LABEL_SHARES
+from components.evaluator.measurement import Measured, Part, run_parts
 from components.evaluator.parts import classifier, fid, generation, neighbours
 from components.evaluator.parts import latent_walk as latent_walk_part
 from components.evaluator.parts import reverse_process as reverse_process_part
@@ -97,6 +98,19 @@ def test_a_model_is_asked_once_for_all_parts_and_nan_is_not_asked_for_again(
             references.sample(broken)
         failures.append(failure.value)
     assert failures[0] is failures[1]
+
+
+def test_an_evaluation_rests_on_the_generated_images_where_a_part_looks_at_them(
+    gan_uri, load, data, judge_uri, small
+):
+    def look(model, references, stage, draw) -> Measured:
+        assert len(references.sample(model).images) == 40
+        return Measured()
+
+    few, model = dataclasses.replace(small, samples=40), load("gan", gan_uri("real"))
+    references = References(data, load("judge", judge_uri), few)
+    for part, count in ((latent_walk_part.parts(few), 500), ([Part("x", "samples", (), look)], 40)):
+        assert run_parts(part, model, references, few, None).samples == count
 
 
 def test_held_out_images_are_read_from_the_eval_split(examples_uri, data):
