@@ -6,19 +6,18 @@ escaped. Pictures go into the HTML alone, as long as the file stays below ``_PIC
 
 from __future__ import annotations
 
-import base64
 import re
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from components.model_card.content import Card, Grid, Section
+from components.model_card.content import Card, Grid
+from components.pages import page_environment
 from core.artifacts import Picture
 
+_HERE = Path(__file__).parent
 _PICTURES, _PICTURE_BYTES = 2, 200_000  # at most so many, and so many bytes in all
-_STYLE = Path(__file__).parent / "card.css"
 _NUMBER = r"-?[\d.,]+(e-?\d+)?"
 _NUMBERS = re.compile(rf"(at most |at least )?{_NUMBER}( to {_NUMBER})?")  # never broken
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def to_markdown(card: Card) -> str:
@@ -53,75 +52,23 @@ def _markdown(words: str) -> str:
 
 def to_html(card: Card) -> str:
     """The card as a page without script, with the first small pictures."""
-    style = _STYLE.read_text(encoding="utf-8")
-    overview = "\n".join(map(_block, card.overview))
-    body = "\n".join(_section(section) for section in card.sections)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{escape(card.title)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-<h1>{escape(card.title)}</h1>
-<p class="lead">{escape(card.summary)}</p>
-{overview}
-{_pictures(card)}
-{body}
-</main>
-</body>
-</html>
-"""
-
-
-def _pictures(card: Card) -> str:
-    shown, left = [], _PICTURE_BYTES
-    for picture in card.pictures:
-        if len(shown) < _PICTURES and len(picture.png) <= left:
-            shown.append(_figure(picture))
-            left -= len(picture.png)
-    return f'<div class="pictures">{"".join(shown)}</div>' if shown else ""
-
-
-def _figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.png).decode("ascii")
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(picture.title)}">'
-        f"<figcaption><strong>{escape(picture.title)}</strong> {escape(picture.caption)}"
-        "</figcaption></figure>"
+    environment = page_environment(_HERE)
+    environment.tests["numeric"] = _is_numeric
+    return environment.get_template("card.html.jinja").render(
+        card=card,
+        style=(_HERE / "card.css").read_text(encoding="utf-8"),
+        pictures=list(_small(card.pictures)),
     )
 
 
-def _section(section: Section) -> str:
-    blocks = "\n".join(_block(block) for block in section.blocks)
-    return f"<section>\n<h2>{escape(section.title)}</h2>\n{blocks}\n</section>"
+def _small(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    """The first pictures that fit in."""
+    shown, left = 0, _PICTURE_BYTES
+    for picture in pictures:
+        if picture.png and shown < _PICTURES and len(picture.png) <= left:
+            shown, left = shown + 1, left - len(picture.png)
+            yield picture
 
 
-def _cell(words: str) -> str:
-    kind = ' class="n"' if _NUMBERS.fullmatch(words) else ""
-    return f"<td{kind}>{escape(words)}</td>"
-
-
-def _block(block: str | tuple[str, ...] | Grid) -> str:
-    if isinstance(block, str):
-        return f"<p>{escape(block)}</p>"
-    if isinstance(block, tuple):
-        return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in block) + "</ul>"
-    title = escape(block.title) or "Table"
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in block.columns)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(map(_cell, row[1:])) + "</tr>"
-        for row in block.rows
-    )
-    return (
-        (f"<h3>{title}</h3>" if block.title else "")
-        + f'<div class="scroll" tabindex="0" role="region" aria-label="{title}"><table>'
-        + f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+def _is_numeric(value: str) -> bool:
+    return _NUMBERS.fullmatch(value) is not None

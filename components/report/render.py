@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from components.model_card.results import not_measured
 from components.model_card.words import words_of
+from components.pages import page_environment
 from components.report.charts import bar_chart, gate_strip, line_chart
 from components.report.data import EmbeddingMap, ModelReport, ReportData
 from components.report.topics import by_topic
@@ -203,12 +204,6 @@ def map_json(found: EmbeddingMap) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
 
 
-def data_uri(content: bytes | str, kind: str = "image/png") -> str:
-    """An address that holds the content itself."""
-    raw = content.encode() if isinstance(content, str) else content
-    return f"data:{kind};base64," + base64.b64encode(raw).decode("ascii")
-
-
 def flatten(config: Mapping[str, Any], where: str = "") -> list[tuple[str, str]]:
     """Nested settings as dotted names with their values."""
     rows = []
@@ -240,16 +235,8 @@ def _text(name: str) -> str:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(
-        number=number, data_uri=data_uri, sentence=sentence, interval=interval
-    )
+    environment = page_environment(_HERE)
+    environment.filters.update(number=number, sentence=sentence, interval=interval)
     helpers = (verdict, outcome, key_figures, key_pictures, comparisons, strip, not_measured)
     helpers += (
         by_topic,

@@ -198,10 +198,33 @@ def test_what_comes_from_outside_is_escaped_in_both_formats():
     evil["figures"][0]["title"] = '<img src=x onerror="alert(1)"> | *bold*'
     made = build_card(facts(metrics=evil, data_dir="<b>dir</b>"))
     assert "<img src=x" not in to_html(made) and "<b>dir" not in to_html(made)
-    assert "&lt;img src=x onerror=&quot;alert(1)&quot;&gt; | *bold*" in to_html(made)
+    assert "&lt;img src=x onerror=&#34;alert(1)&#34;&gt; | *bold*" in to_html(made)
     assert r"\<img src=x onerror=" in to_markdown(made)
     [row] = [r for r in to_markdown(made).splitlines() if "bold" in r and "4.25 to 4.75" in r]
     assert len(re.findall(r"(?<!\\)\|", row)) == 7  # six columns, whatever a title holds
+
+
+def test_a_script_in_any_field_of_a_card_is_only_words():
+    found = []
+
+    def spoil(value):
+        """The same content with every text made a script of its own."""
+        if isinstance(value, str):
+            found.append(f'"><script>alert({len(found)})</script>')
+            return found[-1]
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(spoil, value))
+        if dataclasses.is_dataclass(value):
+            names = [field.name for field in dataclasses.fields(value)]
+            return type(value)(**{name: spoil(getattr(value, name)) for name in names})
+        return value
+
+    made = spoil(build_card(facts()))
+    page, text = to_html(made), to_markdown(made)
+    assert "<script" not in page and not re.search(r"(?<!\\)<script", text)
+    kept = [p.file for p in made.pictures]  # no field of the page
+    words = Words(page).words
+    assert len(found) > 200 and all(script in words for script in found if script not in kept)
 
 
 def test_the_page_stays_small_and_shows_only_small_pictures():
