@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from components.model_card.content import UNKNOWN, Card, Facts, Grid, Section
+from components.model_card.header import header
 from components.model_card.results import analyses, overview, title_of
 from components.model_card.words import ETHICS, OUT_OF_SCOPE, USERS, words_of
 from core.artifacts import Stage
@@ -26,6 +27,7 @@ def build_card(facts: Facts) -> Card:
     """Puts the facts under the nine headings of a model card."""
     words = words_of(facts.model)
     return Card(
+        header=header(facts),
         title=f"Model card: {words.title}",
         summary=words.summary,
         overview=list(overview(facts)),

@@ -50,6 +50,7 @@ class Section:
 class Card:
     """The whole card."""
 
+    header: Mapping[str, Any]  # for model hubs; in the Markdown alone
     title: str
     summary: str
     overview: Sequence[str | Grid]  # verdict, date and gated numbers, before the sections

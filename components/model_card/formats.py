@@ -1,7 +1,7 @@
 """Writes a model card as Markdown and as one HTML file that needs no network.
 
 Contract: pure; both formats hold the same words in the same order. Everything from outside is
-escaped. Pictures go into the HTML alone, as long as the file stays below ``_PICTURE_BYTES`` more.
+escaped. The HTML alone has pictures, of ``_PICTURE_BYTES`` at most, the Markdown alone a header.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import yaml
 
 from components.model_card.content import Card, Grid
 from components.pages import page_environment
@@ -21,8 +23,10 @@ _NUMBERS = re.compile(rf"(at most |at least )?{_NUMBER}( to {_NUMBER})?")  # nev
 
 
 def to_markdown(card: Card) -> str:
-    """The card as GitHub-flavoured Markdown."""
-    lines = [f"# {_markdown(card.title)}", "", _markdown(card.summary), ""]
+    """The card as GitHub-flavoured Markdown, below a header in YAML that model hubs read."""
+    header = yaml.safe_dump(dict(card.header), sort_keys=False, allow_unicode=True, width=1000)
+    lines = ["---", f"{header}---", ""]
+    lines += [f"# {_markdown(card.title)}", "", _markdown(card.summary), ""]
     if card.pictures:
         lines += ["Pictures are in `model_card.html`, which says the same.", ""]
     for block in card.overview:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import re
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 
 from components.model_card.card import build_card
 from components.model_card.content import UNKNOWN, Facts, Grid
@@ -87,6 +90,36 @@ def test_figures_and_gates_are_those_of_metrics_json():
     [compared] = grids(build_card(given), "Gates: comparison")
     assert compared.rows == [("Fréchet distance", "4.568", "5.25", "-0.6822", "5.875")]
     assert "two samples of real images" in to_markdown(build_card(given)).lower()
+
+
+def header_of(text: str) -> dict:
+    empty, header, _ = re.split(r"^---\n", text, maxsplit=2, flags=re.M)
+    assert empty == ""
+    return yaml.safe_load(header)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_header_for_model_hubs_holds_the_gated_metrics_of_metrics_json(model):
+    metrics = json.loads(json.dumps(evaluation(model)))
+    gate = metrics["gates"][0]
+    tiny = gate | {"metric": "tiny", "title": "--- yes: *no* # \n---", "value": 1.25e-7}
+    lost = gate | {"metric": "lost", "value": None}
+    metrics["gates"] = [gate, tiny, lost, gate | {"metric": "odd", "value": math.nan}]
+    found = header_of(to_markdown(build_card(facts(model, metrics=metrics))))
+    assert list(found) == ["tags", "model-index"] and model in found["tags"]  # and no licence
+    [entry] = found["model-index"]
+    [result] = entry["results"]
+    assert entry["name"] == model
+    assert result["dataset"] == {"name": "digits", "type": "digits", "split": "test"}
+    assert result["task"]["type"] in found["tags"]
+    assert result["metrics"] == [
+        {"type": g["metric"], "name": g["title"], "value": g["value"]} for g in (gate, tiny)
+    ]
+
+
+def test_without_gates_the_header_has_no_metrics():
+    bare = Facts("gan", metrics={}, lineage={})
+    assert list(header_of(to_markdown(build_card(bare)))) == ["tags"]
 
 
 @pytest.mark.parametrize("passed", [True, False])
