@@ -62,80 +62,59 @@ class ModelKind:
         return f"push-{self.short}"
 
 
+def _stage(node_id: str, settings: str, config: str, entry: str) -> Stage:
+    return Stage(node_id, settings, f"trainer_modules.{config}", f"trainer_modules.{entry}")
+
+
 # The classifier that scores the others; it is not served.
-JUDGE = Stage(
-    node_id="judge",
-    settings="judge",
-    config="trainer_modules.judge.config.JudgeConfig",
-    entry="trainer_modules.judge.train.run_fn",
+JUDGE = _stage("judge", "judge", "judge.config.JudgeConfig", "judge.train.run_fn")
+
+_ROWS = (
+    ModelKind(
+        name="autoencoder",
+        short="ae",
+        stages=(
+            _stage(
+                *("autoencoder", "autoencoder"),
+                *("autoencoder.config.AutoencoderConfig", "autoencoder.train.run_fn"),
+            ),
+            _stage(
+                *("finetune-ae", "finetune_autoencoder"),
+                *("autoencoder.config.AutoencoderFinetuneConfig", "autoencoder.train.finetune_fn"),
+            ),
+        ),
+        measurements=("reconstruction", "denoising", "clusters", "tsne", "anomaly", "one_class"),
+        score="anomaly_score",
+        words="components.model_card.words.autoencoder.WORDS",
+    ),
+    ModelKind(
+        name="diffusion",
+        short="diffusion",
+        stages=(
+            _stage(
+                *("diffusion", "diffusion"),
+                *("diffusion.config.DiffusionConfig", "diffusion.train.run_fn"),
+            ),
+            _stage(
+                *("finetune-diffusion", "finetune_diffusion"),
+                *("diffusion.config.DiffusionFinetuneConfig", "diffusion.train.finetune_fn"),
+            ),
+        ),
+        measurements=(*_GENERATED, "reverse_process", "denoising"),
+        score="denoise",
+        words="components.model_card.words.diffusion.WORDS",
+    ),
+    ModelKind(
+        name="gan",
+        short="gan",
+        stages=(_stage("gan", "gan", "gan.config.GanConfig", "gan.train.run_fn"),),
+        measurements=(*_GENERATED, "latent_walk", "discriminator"),
+        score="discriminate",
+        words="components.model_card.words.gan.WORDS",
+    ),
 )
 
-MODELS: dict[str, ModelKind] = {
-    kind.name: kind
-    for kind in (
-        ModelKind(
-            name="autoencoder",
-            short="ae",
-            stages=(
-                Stage(
-                    node_id="autoencoder",
-                    settings="autoencoder",
-                    config="trainer_modules.autoencoder.config.AutoencoderConfig",
-                    entry="trainer_modules.autoencoder.train.run_fn",
-                ),
-                Stage(
-                    node_id="finetune-ae",
-                    settings="finetune_autoencoder",
-                    config="trainer_modules.autoencoder.config.AutoencoderFinetuneConfig",
-                    entry="trainer_modules.autoencoder.train.finetune_fn",
-                ),
-            ),
-            measurements=(
-                *("reconstruction", "denoising", "clusters", "tsne"),
-                *("anomaly", "one_class"),
-            ),
-            score="anomaly_score",
-            words="components.model_card.words.autoencoder.WORDS",
-        ),
-        ModelKind(
-            name="diffusion",
-            short="diffusion",
-            stages=(
-                Stage(
-                    node_id="diffusion",
-                    settings="diffusion",
-                    config="trainer_modules.diffusion.config.DiffusionConfig",
-                    entry="trainer_modules.diffusion.train.run_fn",
-                ),
-                Stage(
-                    node_id="finetune-diffusion",
-                    settings="finetune_diffusion",
-                    config="trainer_modules.diffusion.config.DiffusionFinetuneConfig",
-                    entry="trainer_modules.diffusion.train.finetune_fn",
-                ),
-            ),
-            measurements=(*_GENERATED, "reverse_process", "denoising"),
-            score="denoise",
-            words="components.model_card.words.diffusion.WORDS",
-        ),
-        ModelKind(
-            name="gan",
-            short="gan",
-            stages=(
-                Stage(
-                    node_id="gan",
-                    settings="gan",
-                    config="trainer_modules.gan.config.GanConfig",
-                    entry="trainer_modules.gan.train.run_fn",
-                ),
-            ),
-            measurements=(*_GENERATED, "latent_walk", "discriminator"),
-            score="discriminate",
-            words="components.model_card.words.gan.WORDS",
-        ),
-    )
-}
-
+MODELS: dict[str, ModelKind] = {kind.name: kind for kind in _ROWS}
 STAGES: tuple[Stage, ...] = (JUDGE, *(stage for kind in MODELS.values() for stage in kind.stages))
 
 

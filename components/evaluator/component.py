@@ -8,7 +8,8 @@ parameters only, so the same node runs on both runners.
 
 from __future__ import annotations
 
-from tfx import types
+from typing import Any
+
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
@@ -16,16 +17,19 @@ from components.evaluator.executor import Executor
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
-    """Parameters are strings; ``config`` is an ``EvaluatorConfig`` as JSON."""
+    """What the node takes and gives."""
 
     PARAMETERS = {
-        "model_name": component_spec.ExecutionParameter(type=str),
-        "config": component_spec.ExecutionParameter(type=str),
+        "model_name": component_spec.ExecutionParameter(type=str),  # of the table of models
+        "config": component_spec.ExecutionParameter(type=str),  # an ``EvaluatorConfig`` as JSON
+        # Models in serving, ``<serving_dir>/<model_name>/<version>``: where the champion is.
         "serving_dir": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
-        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),  # the candidate
+        # The classifier on whose features distances are measured.
         "judge": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        # Transform's, with the splits train, eval and test.
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS = {
@@ -40,35 +44,8 @@ class Evaluator(base_component.BaseComponent):
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(
-        self,
-        model: types.BaseChannel,
-        judge: types.BaseChannel,
-        examples: types.BaseChannel,
-        model_name: str,
-        config: str,
-        serving_dir: str,
-    ):
-        """Builds the node.
-
-        Args:
-            model: The candidate, one Model artifact.
-            judge: The classifier whose features the distances are measured on.
-            examples: Transform's examples with splits train and test.
-            model_name: A name of the table of models.
-            config: JSON of an ``EvaluatorConfig``.
-            serving_dir: Models in serving, ``<serving_dir>/<model_name>/<version>``; the newest
-                version is the champion.
-        """
-        super().__init__(
-            spec=EvaluatorSpec(
-                model=model,
-                judge=judge,
-                examples=examples,
-                model_name=model_name,
-                config=config,
-                serving_dir=serving_dir,
-                evaluation=channel.Channel(type=standard_artifacts.ModelEvaluation),
-                blessing=channel.Channel(type=standard_artifacts.ModelBlessing),
-            )
-        )
+    def __init__(self, **given: Any):
+        """Builds the node from the parameters and inputs of ``EvaluatorSpec``."""
+        evaluation = channel.Channel(type=standard_artifacts.ModelEvaluation)
+        blessing = channel.Channel(type=standard_artifacts.ModelBlessing)
+        super().__init__(spec=EvaluatorSpec(evaluation=evaluation, blessing=blessing, **given))

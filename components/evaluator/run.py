@@ -74,11 +74,10 @@ def parts_of(model_name: str, config: EvaluatorConfig) -> list[Part]:
     """The parts of the measurements of a model, and the judge's.
 
     Modules are imported by name, so that the code fingerprint of a model's evaluator holds its own
-    measurements only. A name with a dot is a full import path.
+    measurements only.
     """
-    names = MODELS[model_name].measurements
-    paths = [name if "." in name else f"components.evaluator.parts.{name}" for name in names]
-    found = [part for path in paths for part in load(f"{path}.parts")(config)]
+    modules = MODELS[model_name].measurement_modules
+    found = [part for module in modules for part in load(f"{module}.parts")(config)]
     return [*found, *judge_part.parts(config)]
 
 

@@ -17,7 +17,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
@@ -46,10 +45,11 @@ class PusherSpec(component_spec.ComponentSpec):
     """The model, both verdicts on it, its evaluation, and what its card tells besides."""
 
     PARAMETERS = {
-        "model_name": component_spec.ExecutionParameter(type=str),
+        "model_name": component_spec.ExecutionParameter(type=str),  # it is served under
+        # A path on a mounted file system; versions go to ``<serving_dir>/<model_name>``.
         "serving_dir": component_spec.ExecutionParameter(type=str),
-        "keep_versions": component_spec.ExecutionParameter(type=int),
-        "data_dir": component_spec.ExecutionParameter(type=str),
+        "keep_versions": component_spec.ExecutionParameter(type=int),  # the newest that stay
+        "data_dir": component_spec.ExecutionParameter(type=str),  # of the images, for the card
     }
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
@@ -98,48 +98,11 @@ class Pusher(base_component.BaseComponent):
     SPEC_CLASS = PusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(
-        self,
-        model: types.BaseChannel,
-        model_blessing: types.BaseChannel,
-        infra_blessing: types.BaseChannel,
-        evaluation: types.BaseChannel,
-        model_name: str,
-        serving_dir: str,
-        keep_versions: int = KEEP_VERSIONS,
-        base_model: types.BaseChannel | None = None,
-        statistics: types.BaseChannel | None = None,
-        data_dir: str = "",
-    ):
-        """Output: ``outputs["pushed_model"]``.
-
-        Args:
-            model: Model with ``Format-Serving/``.
-            model_blessing: The Evaluator's verdict.
-            infra_blessing: The serving check's verdict, with its warm-up requests.
-            evaluation: The Evaluator's metrics.json, which travels with the model.
-            model_name: autoencoder, diffusion or gan; the name it is served under.
-            serving_dir: A path on a mounted file system; versions go to
-                ``<serving_dir>/<model_name>``.
-            keep_versions: The newest versions that stay.
-            base_model: What the model was fine-tuned from, for the card.
-            statistics: StatisticsGen's, for the card.
-            data_dir: Where the images came from, for the card.
-        """
-        spec = PusherSpec(
-            model=model,
-            model_blessing=model_blessing,
-            infra_blessing=infra_blessing,
-            evaluation=evaluation,
-            model_name=model_name,
-            serving_dir=serving_dir,
-            keep_versions=keep_versions,
-            base_model=base_model,
-            statistics=statistics,
-            data_dir=data_dir,
-            pushed_model=channel.Channel(type=standard_artifacts.PushedModel),
-        )
-        super().__init__(spec=spec)
+    def __init__(self, keep_versions: int = KEEP_VERSIONS, data_dir: str = "", **given: Any):
+        """Builds the node from the parameters and inputs of ``PusherSpec``."""
+        pushed = channel.Channel(type=standard_artifacts.PushedModel)
+        given |= {"keep_versions": keep_versions, "data_dir": data_dir}
+        super().__init__(spec=PusherSpec(pushed_model=pushed, **given))
 
 
 def refusal(model_blessing: Any | None, infra_blessing: Any | None) -> str:

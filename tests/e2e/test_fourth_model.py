@@ -21,21 +21,14 @@ from tests.e2e.workplace import environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-ROW = """        ModelKind(
-            name="vae",
-            short="vae",
-            stages=(
-                Stage(
-                    node_id="vae",
-                    settings="vae",
-                    config="tests.vae.config.VaeConfig",
-                    entry="tests.vae.train.run_fn",
-                ),
-            ),
-            measurements=("reconstruction", *_GENERATED),
-            score="anomaly_score",
-            words="tests.vae.words.WORDS",
-        ),
+ROW = """    ModelKind(
+        name="vae",
+        short="vae",
+        stages=(Stage("vae", "vae", "tests.vae.config.VaeConfig", "tests.vae.train.run_fn"),),
+        measurements=("reconstruction", *_GENERATED),
+        score="anomaly_score",
+        words="tests.vae.words.WORDS",
+    ),
 """
 GATES = [
     {"metric": "reconstruction_mse", "direction": "max", "threshold": 1.0},
@@ -43,11 +36,11 @@ GATES = [
 ]
 NODES = ("vae", "evaluate-vae", "serving-check-vae", "push-vae")
 TINY = (
-    *("data.max_images=600", "judge.epochs=1", "autoencoder.epochs=1", "vae.epochs=2"),
+    *("data.max_images=1000", "judge.epochs=1", "autoencoder.epochs=1", "vae.epochs=2"),
     *("evaluator.samples=64", "evaluator.tsne_samples=64", "evaluator.denoising_images=16"),
     *("evaluator.anomaly_images=16", "evaluator.pair_images=64", "evaluator.kmeans_seeds=1"),
     *("evaluator.memorisation_images=16", "evaluator.bootstrap_replicates=10"),
-    *("evaluator.distance_replicates=4", "serving_check.latency_requests=1"),
+    *("evaluator.distance_replicates=4", "serving_check.latency_requests=3"),
 )
 
 
@@ -60,7 +53,7 @@ class Tree:
             shutil.copytree(ROOT / package, folder / "code" / package, symlinks=True)
         shutil.copytree(ROOT / "tests" / "vae", folder / "code" / "tests" / "vae")
         (folder / "code" / "tests" / "__init__.py").touch()
-        self._edit("core/models.py", "    )\n}\n", ROW + "    )\n}\n")
+        self._edit("core/models.py", "    ),\n)\n\nMODELS", f"    ),\n{ROW})\n\nMODELS")
         profile = folder / "code" / "pipeline" / "profiles" / "smoke.yaml"
         settings = yaml.safe_load(profile.read_text())
         settings["evaluator"]["gates"]["vae"] = GATES
