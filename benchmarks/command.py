@@ -6,11 +6,12 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable
+from typing import ParamSpec
 
 from core.config import InputError
 from pipeline.profiles import profile_names
 
-Main = Callable[[list[str] | None], int]
+P = ParamSpec("P")
 
 
 def parser(doc: str, profile: str = "quick") -> argparse.ArgumentParser:
@@ -22,14 +23,14 @@ def parser(doc: str, profile: str = "quick") -> argparse.ArgumentParser:
     return found
 
 
-def mistakes_exit(name: str) -> Callable[[Main], Main]:
-    """A ``main`` that prints a user's mistake in one sentence and gives 2."""
+def mistakes_exit(name: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """Of a ``main`` that prints a user's mistake in one sentence and gives 2."""
 
-    def decorate(main: Main) -> Main:
+    def decorate(main: Callable[P, int]) -> Callable[P, int]:
         @functools.wraps(main)
-        def run(arguments: list[str] | None = None) -> int:
+        def run(*arguments: P.args, **named: P.kwargs) -> int:
             try:
-                return main(arguments)
+                return main(*arguments, **named)
             except InputError as error:
                 print(f"{name}: {error}", file=sys.stderr)
                 return 2

@@ -29,9 +29,12 @@ def train(
 ) -> Trained:
     """Trains encoder and decoder on ``train``; ``held_out`` is only watched."""
     keras.utils.set_random_seed(config.seed)
-    networks = [recast(build(config), config.precision) for build in (build_encoder, build_decoder)]
+    encoder, decoder = (
+        recast(build(config), config.precision) for build in (build_encoder, build_decoder)
+    )
     history = History("autoencoder", "train", config.seed)
-    return _fit(*networks, config, config.contrastive_weight, history, train, held_out, hooks)
+    weight = config.contrastive_weight
+    return _fit(encoder, decoder, config, weight, history, train, held_out, hooks)
 
 
 def finetune(

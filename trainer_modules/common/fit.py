@@ -114,6 +114,7 @@ class Reporter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         # Nothing that comes after, such as a checkpoint, may see weights that are no numbers.
+        logs = logs or {}
         check_finite(self.history.model, self.history.steps, _loss(logs))
         held_out = {k: float(v) for k, v in logs.items() if k.startswith("val_")}
         if held_out:

@@ -183,7 +183,7 @@ class _Balance(keras.callbacks.Callback):
             self.monitor.update(*figures)  # of a game that resumes: what began is an event already
 
     def on_train_batch_end(self, batch, logs=None):
-        for name, sentence in self.monitor.update(*(logs[n] for n in _WATCHED)):
+        for name, sentence in self.monitor.update(*((logs or {})[n] for n in _WATCHED)):
             self.history.event(self.history.steps, name, sentence)
             if name == COLLAPSED and len(self._restarts()) < _RESTARTS:
                 self._begin_anew()
