@@ -22,7 +22,7 @@ class GanConfig(TrainingConfig):
     # part: compare the figures before relying on it.
     precision: str = "float32"
     # Dimensions of the standard normal latent. 16 have a lower Fréchet distance after two passes,
-    # but a higher one after all five (docs/results.md).
+    # but a higher one after all five (docs/lab-book.md).
     latent_size: int = 64
     channels: int = 32  # at 14x14; twice as many at 7x7
     # Peaks of Adam, and the weight gamma of R1 and R2 (pixels of [0, 1]; in [-1, 1] it would be a

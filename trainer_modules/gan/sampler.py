@@ -6,7 +6,7 @@ back: candidate a is kept over b with probability r(a) / (r(a) + r(b)) for the r
 Barker's rule in one step of a chain as in Turner et al. 2019 ("Metropolis-Hastings generative
 adversarial networks"). The gradient penalties flatten the scores, so they are calibrated first, as
 there. With 4, 8 or 16 candidates the Inception Score rises further, but so does the Fréchet
-distance (docs/results.md).
+distance (docs/lab-book.md).
 """
 
 from __future__ import annotations
