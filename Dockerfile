@@ -4,16 +4,16 @@
 #   docker build --target cpu -t inkwell-cpu .
 #   docker run --rm inkwell-cpu inkwell run --profile smoke --output /tmp/out --set serving_dir=/tmp/served
 #
-# cpu runs every task but training; gpu is cpu and NVIDIA's CUDA libraries. Every package is checked
-# by the hash in its lock. Both run as user 1000 on a read-only root file system: what they write
-# goes to /tmp and /home/inkwell, which may be emptyDir volumes. docs/images.md says what they weigh.
+# cpu runs every task but training; gpu adds NVIDIA's CUDA libraries. Every package is checked by
+# the hash in its lock. Both images run as user 1000 on a read-only root file system and write only
+# to /tmp and /home/inkwell, which may be emptyDir volumes. docs/images.md lists the images' sizes.
 
-# Debian 13, as ml-metadata and TFDV need glibc 2.38 and GCC 14's libstdc++. Python 3.11, as TFX 1.21
-# stops there.
+# Debian 13, because ml-metadata and TFDV need glibc 2.38 and GCC 14's libstdc++. Python 3.11,
+# because TFX 1.21 supports no later one.
 FROM python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51 AS base
 
-# The installer, by its entry in the lock. A stage of its own, so that another tool's new version in
-# that lock leaves the packages below in the cache.
+# The installer, from its entry in the lock. It has its own stage, so that a new version of another
+# tool in that lock does not invalidate the cache of the packages below.
 FROM base AS uv
 WORKDIR /build
 COPY requirements-dev.lock ./
@@ -21,8 +21,8 @@ RUN sed -n '/^uv==/,/^    # via/p' requirements-dev.lock > uv.lock \
     && python -m pip install --no-cache-dir --no-deps --only-binary=:all: --require-hashes \
         --target /opt/uv --requirement uv.lock
 
-# What both images run on, in /opt/venv. pyfarmhash has no wheel: the compiler, of whatever version
-# Debian has, stays in this stage.
+# The packages of both images, in /opt/venv. pyfarmhash has no wheel, so this stage installs a
+# compiler, in Debian's version; the compiler stays in this stage.
 FROM base AS packages
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -36,13 +36,13 @@ RUN --mount=type=cache,target=/var/cache/uv \
     && uv venv --no-project --python /usr/local/bin/python3.11 /opt/venv \
     && uv pip install --python /opt/venv --link-mode copy --compile-bytecode --no-deps \
         --require-hashes --requirements requirements.lock --build-constraints requirements.lock
-# Only for compiling against TensorFlow and for testing pandas; no -f, so that a new layout is seen.
+# Needed only to compile against TensorFlow and to test pandas. No -f, so that a new layout fails.
 WORKDIR /opt/venv/lib/python3.11/site-packages
 RUN rm -r tensorflow/include clang pandas/tests
 RUN printf '#!/opt/venv/bin/python\nfrom pipeline.cli.main import main\n\nmain()\n' > /opt/venv/bin/inkwell \
     && chmod 755 /opt/venv/bin/inkwell
 
-# CUDA and cuDNN, where TensorFlow looks for them: beside itself in site-packages.
+# CUDA and cuDNN, where TensorFlow looks for them: next to itself in site-packages.
 FROM base AS cuda
 WORKDIR /build
 COPY --from=uv /opt/uv/bin/uv /usr/local/bin/uv
@@ -52,8 +52,8 @@ RUN --mount=type=cache,target=/var/cache/uv \
     && uv pip install --python /usr/local/bin/python3.11 --link-mode copy --no-deps --require-hashes \
         --only-binary :all: --target /opt/cuda --requirements requirements-gpu.lock
 
-# The code and MNIST, what changes least first. Owned by root and readable by all, whatever the
-# umask of the checkout; bytecode that does not depend on the files' times.
+# The code and MNIST, ordered from the least to the most often changed. Root owns the files and all
+# can read them, whatever the checkout's umask; the bytecode does not depend on the files' times.
 FROM base AS app
 WORKDIR /app
 COPY data/mnist data/mnist
@@ -90,7 +90,7 @@ LABEL org.opencontainers.image.title="inkwell-cpu" \
 
 FROM runtime AS gpu
 COPY --from=cuda /opt/cuda /opt/venv/lib/python3.11/site-packages
-# The parts of the node's driver that the container is given: CUDA, and nvidia-smi.
+# The parts of the node's driver that the container gets: CUDA, and nvidia-smi.
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=app /app /app
 ARG REVISION=unknown

@@ -1,16 +1,16 @@
-# Inkwell's tasks. `make` alone lists them. ARGS hands options on: make run ARGS="--profile full".
+# Inkwell's tasks; `make` lists them. ARGS passes options on: make run ARGS="--profile full".
 
 PYTHON ?= python3
 ARGS ?=
-# Processes that share the tests. One more than two cores, as tests wait for servers and files a lot;
-# each takes up to 3 GB.
+# Number of test processes. One more than two cores, because tests often wait for servers and files;
+# each process takes up to 3 GB.
 WORKERS ?= 3
 BIN := .venv/bin
 CODE := pipeline components trainer_modules serving core benchmarks scripts tests
 
 # tensorflow_transform would switch Keras to its legacy version.
 export TF_USE_LEGACY_KERAS := 0
-# TFX imports in 27 s instead of 8 s where no bytecode is written.
+# Without bytecode, importing TFX takes 27 s instead of 8 s.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -19,15 +19,15 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Make .venv in this checkout (about a minute; a second call does nothing)
+setup: ## Create .venv in this checkout (about a minute; a second call does nothing)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || { \
-	  echo "Set-up is run by Python 3.8 or later, and $(PYTHON) is not one; install python3, or name one: make setup PYTHON=/path/to/python3" >&2; exit 2; }
+	  echo "Set-up needs Python 3.8 or later, but $(PYTHON) is not one; install python3, or choose one: make setup PYTHON=/path/to/python3" >&2; exit 2; }
 	@$(PYTHON) scripts/setup.py
 
 run: setup ## Run the whole pipeline (options: make run ARGS="--profile full")
 	@$(BIN)/inkwell run $(ARGS)
 
-test: lint ## Check the code, then run all tests, end-to-end runs included (quick ones: ARGS="-m 'not slow'")
+test: lint ## Check the code, then run all tests, including end-to-end runs (fast tests only: ARGS="-m 'not slow'")
 	@$(BIN)/python -m pytest -n $(WORKERS) --durations=25 $(ARGS)
 
 lint: setup ## Check style, common mistakes, types and declared dependencies
