@@ -238,16 +238,8 @@ def _template() -> jinja2.Template:
     environment = page_environment(_HERE)
     environment.filters.update(number=number, sentence=sentence, interval=interval)
     helpers = (verdict, outcome, key_figures, key_pictures, comparisons, strip, not_measured)
-    helpers += (
-        by_topic,
-        curve_charts,
-        label_chart,
-        column_rows,
-        map_json,
-        flatten,
-        number_pairs,
-        bound,
-    )
-    environment.globals.update({helper.__name__: helper for helper in helpers})
-    environment.globals.update(MISSING=MISSING, MODELS=MODELS, words_of=words_of)
+    helpers += (by_topic, curve_charts, label_chart, column_rows, map_json, flatten, number_pairs)
+    helpers += (bound, words_of)
+    named = {helper.__name__: helper for helper in helpers}
+    environment.globals.update({**named, "MISSING": MISSING, "MODELS": MODELS})
     return environment.get_template("report.html.jinja")
