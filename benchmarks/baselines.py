@@ -24,6 +24,7 @@ import numpy as np
 from keras import layers, ops
 
 from core.digits import Digits
+from core.images import IMAGE_SHAPE
 from trainer_modules.common.averages import use_averages
 from trainer_modules.gan.model import Side
 
@@ -75,7 +76,7 @@ def build_dcgan() -> tuple[keras.Model, keras.Model]:
         generator.add(layers.LeakyReLU(negative_slope=0.3))
     generator.add(layers.Conv2DTranspose(1, 5, 2, "same", use_bias=False, activation="tanh"))
     discriminator = keras.Sequential(name="dcgan_discriminator")
-    discriminator.add(keras.Input((28, 28, 1)))
+    discriminator.add(keras.Input(IMAGE_SHAPE))
     for channels in (64, 128):
         discriminator.add(layers.Conv2D(channels, 5, 2, "same"))
         discriminator.add(layers.LeakyReLU(negative_slope=0.3))
@@ -256,7 +257,7 @@ def keep_better_weights(network: keras.Model, optimizer, loss: Callable[[], floa
 
 def build_denoiser() -> keras.Model:
     """Noisy images -> clean images, both [B, 28, 28, 1] in [0, 1]; 28,353 weights."""
-    x = image = keras.Input((28, 28, 1))
+    x = image = keras.Input(IMAGE_SHAPE)
     for _ in range(2):
         x = layers.Conv2D(32, 3, padding="same", activation="relu")(x)
         x = layers.MaxPooling2D(2, padding="same")(x)

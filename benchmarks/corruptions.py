@@ -31,6 +31,7 @@ from components.evaluator.metrics.precision_recall import manifolds
 from components.evaluator.saved_model import load_model
 from components.idx_example_gen.idx import read_idx_pair
 from core.artifacts import SAVED_MODEL_DIR
+from core.images import IMAGE_SHAPE
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT, PAIRS, COPIES, SEED = 5000, 5000, 1000, 1
@@ -142,7 +143,7 @@ def _principal(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _images(flat: np.ndarray) -> np.ndarray:
-    return np.clip(flat, 0, 1).astype(np.float32).reshape(-1, 28, 28, 1)
+    return np.clip(flat, 0, 1).astype(np.float32).reshape(-1, *IMAGE_SHAPE)
 
 
 def read(data_dir: str, train_count: int | None = None) -> Digits:
@@ -162,7 +163,7 @@ def read(data_dir: str, train_count: int | None = None) -> Digits:
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:
-    return (pixels.reshape(-1, 28, 28, 1) / np.float32(255)).astype(np.float32)
+    return (pixels.reshape(-1, *IMAGE_SHAPE) / np.float32(255)).astype(np.float32)
 
 
 def judge_of(path: Path) -> Judge:

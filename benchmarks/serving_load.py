@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.tables import machine
+from core.images import IMAGE_SHAPE
 from serving.model_server.starting import LOCAL, ROOT, command, environment, free_ports, is_free
 from serving.releases import served_models, write_config
 
@@ -239,7 +240,7 @@ async def _grpc_client(port: int, path: str, body: bytes):
 def _body(model: str, protocol: str) -> bytes:
     """One instance, the same each time."""
     rng = np.random.default_rng(0)
-    inputs = {"image": rng.random((1, 28, 28, 1), dtype="float32")}
+    inputs = {"image": rng.random((1, *IMAGE_SHAPE), dtype="float32")}
     if model == "diffusion":
         inputs["noise_level"] = np.array([0.4], "float32")
     if model == "gan":

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.config import InputError
+from core.images import IMAGE_SHAPE
 
 _ROWS_PER_PARSE = 2048
 
@@ -44,7 +45,7 @@ def read_digits(file_patterns: Sequence[str]) -> Digits:
     if not files:
         raise InputError(f"No examples match {', '.join(file_patterns)}; run the Transform node.")
     spec = {
-        "image": tf.io.FixedLenFeature([28, 28, 1], tf.float32),
+        "image": tf.io.FixedLenFeature(IMAGE_SHAPE, tf.float32),
         "label": tf.io.FixedLenFeature([], tf.int64),
         "pixel_mean": tf.io.FixedLenFeature([], tf.float32),
         "pixel_std": tf.io.FixedLenFeature([], tf.float32),

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from core.images import HEIGHT, IMAGE_SHAPE, WIDTH
 from serving.errors import ServingError
 
-SIDE = 28
 _BOX = 20  # MNIST's digits fill a box of 20 x 20, centred by mass
 _INK = 0.2  # above it a pixel counts as ink
 
@@ -34,7 +34,7 @@ def as_images(given) -> np.ndarray:
         given = [given]
     if isinstance(given, Sequence) and given and isinstance(given[0], Image.Image):
         for image in given:
-            if image.size != (SIDE, SIDE):
+            if image.size != (WIDTH, HEIGHT):
                 raise ServingError(
                     f"An image is {image.width} x {image.height} pixels; make it 28 x 28, or let "
                     "fit_digit (--fit) do so."
@@ -47,7 +47,7 @@ def as_images(given) -> np.ndarray:
         array = array[None]
     if array.ndim == 3:
         array = array[..., None]
-    if array.shape[1:] != (SIDE, SIDE, 1):
+    if array.shape[1:] != IMAGE_SHAPE:
         raise ServingError(f"Images have the shape {list(np.shape(given))}; make it [B, 28, 28].")
     array = array.astype("float32")
     if array.size and not (array.min() >= 0 and array.max() <= 1):
@@ -107,9 +107,9 @@ def fit_digit(image: Image.Image) -> Image.Image:
     mass = max(ink.sum(), 1e-6)
     centre_y = (ink.sum(1) * np.arange(size[0])).sum() / mass
     centre_x = (ink.sum(0) * np.arange(size[1])).sum() / mass
-    top = int(np.clip(round((SIDE - 1) / 2 - centre_y), 0, SIDE - size[0]))
-    left = int(np.clip(round((SIDE - 1) / 2 - centre_x), 0, SIDE - size[1]))
-    canvas = Image.new("L", (SIDE, SIDE))
+    top = int(np.clip(round((HEIGHT - 1) / 2 - centre_y), 0, HEIGHT - size[0]))
+    left = int(np.clip(round((WIDTH - 1) / 2 - centre_x), 0, WIDTH - size[1]))
+    canvas = Image.new("L", (WIDTH, HEIGHT))
     canvas.paste(small, (left, top))
     return canvas
 
@@ -119,7 +119,7 @@ def grid(images: np.ndarray, columns: int | None = None, margin: int = 2) -> Ima
     count = len(images)
     columns = columns or max(1, math.ceil(math.sqrt(count)))
     rows = max(1, math.ceil(count / columns))
-    step = SIDE + margin
+    step = WIDTH + margin
     canvas = Image.new("L", (columns * step + margin, rows * step + margin), 96)
     for i, image in enumerate(to_pil(images)):
         canvas.paste(image, (margin + i % columns * step, margin + i // columns * step))

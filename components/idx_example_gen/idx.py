@@ -24,8 +24,8 @@ import numpy as np
 
 from components.idx_example_gen import storage
 from core.config import InputError
+from core.images import HEIGHT, WIDTH
 
-SIDE = 28
 FILE_PREFIX = {"train": "train", "test": "t10k"}
 LABEL_NAMES_FILE = "labels.txt"
 
@@ -228,9 +228,9 @@ def _read_header(file: BinaryIO, path: str, kind: str) -> tuple[int, ...]:
     if len(sizes) < 4 * dimensions:
         raise InputError(f"{path} is cut short within its header; copy or download it again.")
     shape = struct.unpack(f">{dimensions}I", sizes)
-    if kind == "images" and shape[1:] != (SIDE, SIDE):
+    if kind == "images" and shape[1:] != (HEIGHT, WIDTH):
         raise InputError(
-            f"{path} holds images of {shape[1]}x{shape[2]} pixels; resize them to {SIDE}x{SIDE}."
+            f"{path} holds images of {shape[1]}x{shape[2]} pixels; resize them to {HEIGHT}x{WIDTH}."
         )
     if shape[0] == 0:
         raise InputError(f"{path} holds no {kind}: its header announces 0; write some to it.")

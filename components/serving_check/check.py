@@ -30,6 +30,7 @@ from components.serving_check.inputs import (
 )
 from core import progress
 from core.config import InputError
+from core.images import IMAGE_SHAPE
 from core.wording import number
 from serving.client import Client
 from serving.errors import RequestError, ServingError
@@ -252,7 +253,7 @@ class _Checker:
             tolerance += _PNG_LEVEL
         if served.dtype != np.float32:
             raise Refusal(f"returns {key} as {served.dtype}, and it must be float32.")
-        wanted_shape = (batch, 28, 28, 1) if key == "image" else (batch, *expected.shape[1:])
+        wanted_shape = (batch, *IMAGE_SHAPE) if key == "image" else (batch, *expected.shape[1:])
         if served.shape != wanted_shape:
             raise Refusal(
                 f"returns {key} of shape {list(served.shape)} for a batch of {batch}, "

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.serving_check.config import ServingCheckConfig
+from core.images import IMAGE_SHAPE
 
 _SEED = 1
 _ANY = -1  # a size that the model chooses
@@ -31,7 +32,7 @@ class InputSpec:
 
 
 _SPECS = {
-    "image": InputSpec("float32", (None, 28, 28, 1)),
+    "image": InputSpec("float32", (None, *IMAGE_SHAPE)),
     "image_bytes": InputSpec("string", (None,)),
     "latent": InputSpec("float32", (None, _ANY)),
     "code": InputSpec("float32", (None, _ANY)),

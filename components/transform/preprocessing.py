@@ -11,15 +11,16 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_transform as tft
 
-_SIDE = 28
+from core.images import IMAGE_SHAPE, PIXELS
+
 _BITS = 8
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Normalises a batch; the full-pass figures come from the analysed split alone."""
     # decode_raw's own fixed_length would pad or cut a picture of another size without a word.
-    raw = tf.ensure_shape(tf.io.decode_raw(inputs["image"], tf.uint8), [None, _SIDE * _SIDE])
-    pixels = tf.cast(tf.reshape(raw, [-1, _SIDE, _SIDE, 1]), tf.float32) / (2**_BITS - 1)
+    raw = tf.ensure_shape(tf.io.decode_raw(inputs["image"], tf.uint8), [None, PIXELS])
+    pixels = tf.cast(tf.reshape(raw, [-1, *IMAGE_SHAPE]), tf.float32) / (2**_BITS - 1)
     label = tf.reshape(inputs["label"], [-1])
     count = tf.shape(label)[:1]
 

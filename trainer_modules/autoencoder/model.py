@@ -13,11 +13,11 @@ import math
 import keras
 from keras import layers, ops
 
+from core.images import IMAGE_SHAPE
 from trainer_modules.autoencoder.config import AutoencoderConfig
 from trainer_modules.common.distribution import share_of_mean
 from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
 
-IMAGE_SHAPE = (28, 28, 1)
 # Largest warps that leave a digit the same digit to a reader.
 _ROTATION = math.radians(20)
 _SHIFT = 2.0  # pixels

@@ -8,16 +8,19 @@ base64 over REST.
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from core.images import CHANNELS, HEIGHT, IMAGE_SHAPE, WIDTH
 
 IMAGE = "image"
 IMAGE_BYTES = "image_bytes"
 MAX_COUNT = 10_000  # images that one call may ask for
 _CHUNK = 1000  # images that a network generates at one time: ten times as many take 1.4 GB
 # How a PNG of this size begins: its signature, the header chunk's length and type, and the sizes.
-_PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x1c\0\0\0\x1c"
+_PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + struct.pack(">II", WIDTH, HEIGHT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +35,7 @@ def image_spec():
     """float32 [B, 28, 28, 1] in [0, 1]."""
     import tensorflow as tf
 
-    return tf.TensorSpec([None, 28, 28, 1], tf.float32, name=IMAGE)
+    return tf.TensorSpec([None, *IMAGE_SHAPE], tf.float32, name=IMAGE)
 
 
 def spec(name: str, shape, dtype: str = "float32"):
@@ -76,7 +79,7 @@ def in_chunks(function: Callable, *tensors):
 
     starts = tf.range(0, tf.shape(tensors[0])[0], _CHUNK)
     images = tf.TensorArray(
-        tf.float32, tf.size(starts), infer_shape=False, element_shape=[None, 28, 28, 1]
+        tf.float32, tf.size(starts), infer_shape=False, element_shape=[None, *IMAGE_SHAPE]
     )
 
     def one(i, images):
@@ -86,7 +89,7 @@ def in_chunks(function: Callable, *tensors):
     _, images = tf.while_loop(
         lambda i, _: i < tf.size(starts), one, (0, images), parallel_iterations=1
     )
-    return tf.ensure_shape(images.concat(), [None, 28, 28, 1])
+    return tf.ensure_shape(images.concat(), [None, *IMAGE_SHAPE])
 
 
 def decode_png(image_bytes):
@@ -98,14 +101,16 @@ def decode_png(image_bytes):
 
     is_right = tf.strings.substr(image_bytes, 0, len(_PNG_START)) == _PNG_START
     image_bytes = check(
-        tf.reduce_all(is_right), "A PNG must be 28 pixels high and 28 wide.", image_bytes
+        tf.reduce_all(is_right),
+        f"A PNG must be {HEIGHT} pixels high and {WIDTH} wide.",
+        image_bytes,
     )
 
     def one(data):
-        image = tf.ensure_shape(tf.io.decode_png(data, channels=1), [28, 28, 1])
+        image = tf.ensure_shape(tf.io.decode_png(data, channels=CHANNELS), IMAGE_SHAPE)
         return tf.cast(image, tf.float32) / 255.0
 
-    return tf.map_fn(one, image_bytes, tf.TensorSpec([28, 28, 1], tf.float32))
+    return tf.map_fn(one, image_bytes, tf.TensorSpec(IMAGE_SHAPE, tf.float32))
 
 
 def encode_png(image):

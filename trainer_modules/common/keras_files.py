@@ -9,6 +9,7 @@ import numpy as np
 
 from core.artifacts import KERAS_DIR
 from core.config import InputError
+from core.images import HEIGHT, WIDTH
 
 
 def save_network(network: keras.Model, folder: Path, name: str) -> None:
@@ -50,9 +51,9 @@ def freeze_all_but(network: keras.Model, prefixes: tuple[str, ...]) -> list[str]
 def save_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
     """Writes images [N, 28, 28, 1] in [0, 1] as one PNG, twice enlarged, row by row."""
     rows = -(-len(images) // columns)
-    sheet = np.zeros((rows * columns, 28, 28), np.float32)
+    sheet = np.zeros((rows * columns, HEIGHT, WIDTH), np.float32)
     sheet[: len(images)] = images[..., 0]
-    sheet = sheet.reshape(rows, columns, 28, 28).transpose(0, 2, 1, 3)
-    sheet = sheet.reshape(rows * 28, columns * 28).repeat(2, axis=0).repeat(2, axis=1)
+    sheet = sheet.reshape(rows, columns, HEIGHT, WIDTH).transpose(0, 2, 1, 3)
+    sheet = sheet.reshape(rows * HEIGHT, columns * WIDTH).repeat(2, axis=0).repeat(2, axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     keras.utils.save_img(path, sheet[..., None] * 255, scale=False)

@@ -16,9 +16,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from core.images import IMAGE_SHAPE, PIXELS
 from trainer_modules.diffusion import schedule
 
-_PIXELS = 28 * 28
 _LEAST_NOISE, _MOST_NOISE = 0.7, 5.0  # of guided steps, in units of standardised images
 
 
@@ -34,13 +34,13 @@ class LinearDenoiser(layers.Layer):
         def weight(name, shape):
             return self.add_weight(name=name, shape=shape, initializer="zeros", trainable=False)
 
-        self.mean = weight("mean", (_PIXELS,))
-        self.variances = weight("variances", (_PIXELS,))  # eigenvalues of the covariance C
-        self.directions = weight("directions", (_PIXELS, _PIXELS))  # its eigenvectors, by column
+        self.mean = weight("mean", (PIXELS,))
+        self.variances = weight("variances", (PIXELS,))  # eigenvalues of the covariance C
+        self.directions = weight("directions", (PIXELS, PIXELS))  # its eigenvectors, by column
 
     def fit(self, images: np.ndarray, pixel_mean: float, pixel_std: float) -> None:
         """Takes mean and covariance from images [N, 28, 28, 1] in [0, 1], standardised."""
-        x = ((images - pixel_mean) / pixel_std).reshape(-1, _PIXELS)
+        x = ((images - pixel_mean) / pixel_std).reshape(-1, PIXELS)
         mean = x.mean(axis=0, dtype=np.float64)
         covariance = x.T @ x / len(x) - np.outer(mean, mean)
         variances, directions = np.linalg.eigh(covariance)
@@ -48,7 +48,7 @@ class LinearDenoiser(layers.Layer):
 
     def call(self, x_t, t):
         a = ops.minimum(ops.expand_dims(schedule.alpha_bar(t), 1), 1.0 - 1e-6)  # 1 at time 0
-        y = ops.reshape(x_t, (-1, _PIXELS)) / ops.sqrt(a) - self.mean
+        y = ops.reshape(x_t, (-1, PIXELS)) / ops.sqrt(a) - self.mean
         shrink = self.variances / (self.variances + (1.0 - a) / a)
         y = ops.matmul(y, self.directions) * shrink
         x_0 = self.mean + ops.matmul(y, ops.transpose(self.directions))
@@ -89,7 +89,7 @@ def build_generator(
         weight: w, at least 0; 0 leaves the network as it is.
         images: Train images [N, 28, 28, 1] in [0, 1].
     """
-    x_t, t = keras.Input((28, 28, 1), name="x_t"), keras.Input((), name="t")
+    x_t, t = keras.Input(IMAGE_SHAPE, name="x_t"), keras.Input((), name="t")
     linear = LinearDenoiser(name="linear", dtype="float32")
     v = Guide(weight, name="guide", dtype="float32")(network([x_t, t]), linear(x_t, t), t)
     linear.fit(images, pixel_mean, pixel_std)

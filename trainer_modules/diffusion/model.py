@@ -12,12 +12,12 @@ import math
 import keras
 from keras import layers, ops
 
+from core.images import IMAGE_SHAPE
 from trainer_modules.common.distribution import share_of_mean
 from trainer_modules.common.layers import DepthToSpace, RMSNorm, SpaceToDepth
 from trainer_modules.diffusion import schedule
 from trainer_modules.diffusion.config import DiffusionConfig
 
-IMAGE_SHAPE = (28, 28, 1)
 _TIME_FEATURES = 16
 
 

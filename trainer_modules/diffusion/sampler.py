@@ -21,6 +21,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from core.images import IMAGE_SHAPE
 from trainer_modules.diffusion import schedule
 
 ETA = 3.0  # of the served `generate` signature
@@ -120,4 +121,4 @@ class Sampler(keras.Model):
 
     def noise(self, count: int, seed: int):
         """Its input for ``count`` images; equal seeds give equal noise."""
-        return keras.random.normal((count, self.steps + 1, 28, 28, 1), seed=seed)
+        return keras.random.normal((count, self.steps + 1, *IMAGE_SHAPE), seed=seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from core.images import IMAGE_SHAPE
 from trainer_modules.common.export import (
     MAX_COUNT,
     Signature,
@@ -64,13 +65,13 @@ def signatures(
             return tf.random.stateless_normal([count, 28, 28, 1], tf.stack([seed, k]))
 
         def velocity(x_t, t):
-            return generator([tf.ensure_shape(x_t, [None, 28, 28, 1]), t], training=False)
+            return generator([tf.ensure_shape(x_t, [None, *IMAGE_SHAPE]), t], training=False)
 
         def predict_velocity(x_t, t):
             return in_chunks(velocity, x_t, t)
 
         x_0 = sampler.sample(predict_velocity, noise, count, steps, low, high)
-        image = tf.ensure_shape(x_0 * pixel_std + pixel_mean, [None, 28, 28, 1])
+        image = tf.ensure_shape(x_0 * pixel_std + pixel_mean, [None, *IMAGE_SHAPE])
         return {"image": ops.clip(image, 0.0, 1.0)}
 
     def forward(image, step, seed):

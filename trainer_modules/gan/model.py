@@ -11,11 +11,11 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
+from core.images import IMAGE_SHAPE
 from trainer_modules.common.distribution import share_of_mean
 from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
 from trainer_modules.gan.config import GanConfig
 
-IMAGE_SHAPE = (28, 28, 1)
 _FINE = 8  # channels at full size
 # Kernels that keep the size of their input (He et al. 2015, eq. 10). Glorot's halve it, layer by
 # layer: all fakes then start as one image, and two seeds of three never left it.

@@ -8,9 +8,9 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from core.images import IMAGE_SHAPE
 from trainer_modules.judge.config import JudgeConfig
 
-IMAGE_SHAPE = (28, 28, 1)
 FEATURES = 128
 
 

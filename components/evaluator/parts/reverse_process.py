@@ -10,6 +10,7 @@ from components.evaluator.parts import plots
 from components.evaluator.references import References
 from components.evaluator.results import Plot
 from components.evaluator.saved_model import LoadedModel
+from core.images import IMAGE_SHAPE
 
 _DIGITS, _FRAMES = 6, 10  # rows and columns
 
@@ -56,7 +57,7 @@ def reverse_process(
     a = ops.convert_to_numpy(alpha_bar(np.linspace(1.0, 0.0, steps + 1, dtype=np.float32)))
     sigma = np.sqrt(1.0 / a - 1.0)  # in units of standardised images
     mean, std = float(train_images.mean()), float(train_images.std())
-    noise = np.random.default_rng([seed, 3]).standard_normal((_DIGITS, 28, 28, 1))
+    noise = np.random.default_rng([seed, 3]).standard_normal((_DIGITS, *IMAGE_SHAPE))
     y = (mean + sigma[0] * std * noise).astype(np.float32)
     frames = [mean + (y - mean) / np.sqrt(1.0 + sigma[0] ** 2)]
     for i in range(steps):
