@@ -1,87 +1,140 @@
-"""Strict dataclass configs: unknown keys, wrong types and bad ranges are one clear sentence.
+"""Strict configs: unknown keys, wrong types and bad ranges are one clear sentence each.
 
-Every config in Inkwell is a frozen dataclass that checks its own ranges in ``__post_init__`` and
-is built by ``from_dict`` from YAML, JSON or command-line overrides. Imports nothing heavy.
+Every config in Inkwell is a frozen dataclass of pydantic with ``STRICT``: its types say what is
+allowed, ``__post_init__`` checks what several fields must be together, and ``from_dict`` builds it
+from YAML, JSON or command-line overrides. Imports nothing heavy.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import difflib
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 T = TypeVar("T")
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+# What pydantic's errors, and keywords of JSON Schema, ask of a value.
+_TYPES = {
+    **{f"{kind}_type": f"of type {kind}" for kind in ("int", "float", "bool")},
+    "string_type": "of type str",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "finite_number": "finite",
+}
+_RANGES = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+    "multipleOf": "a multiple of",
+    "minItems": "a list of at least",
+    "minProperties": "a mapping of at least",
+}
 
 
 class InputError(ValueError):
-    """A user's mistake, told in one sentence: what is wrong, where, and how to mend it."""
+    """A user's mistake, told in one sentence: what is wrong, where, and how to mend it.
+
+    Several mistakes are a line each.
+    """
 
 
 class DivergedError(RuntimeError):
     """The loss is no longer a number; training stopped and nothing was exported."""
 
 
-def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
+def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "", source: str = "") -> T:
     """Builds the dataclass ``cls`` from ``mapping``, nested dataclasses and lists of them included.
 
     Args:
         cls: A dataclass type.
-        mapping: Field values; fields that are left out take their defaults.
-        where: Dotted place of ``mapping`` in the whole config, for the error sentence.
+        mapping: Field values as YAML and JSON have them: a list for a tuple, an int where a float
+            is asked. Fields that are left out take their defaults.
+        where: Dotted place of ``mapping`` in the whole config, for the error sentences.
+        source: File or profile that ``mapping`` comes from; begins each sentence.
 
     Raises:
-        InputError: An unknown key, a missing value, a wrong type, or a range the class refuses.
+        InputError: Unknown keys, missing values, wrong types, or values that the class refuses.
     """
-    if not isinstance(mapping, Mapping):
-        raise InputError(f"{where or cls.__name__} must be a mapping, not {mapping!r}.")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
-    prefix = f"{where}." if where else ""
-    for key in mapping:
-        if key not in fields:
-            raise InputError(
-                f"Unknown setting {prefix}{key}; known are {', '.join(sorted(fields))}."
-            )
-    values = {k: _convert(hints[k], v, f"{prefix}{k}") for k, v in mapping.items()}
-    for name, f in fields.items():
-        no_default = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if no_default and name not in values:
-            raise InputError(f"Setting {prefix}{name} is missing.")
+    adapter = TypeAdapter(cls)
+    given = json.dumps(mapping, default=str)  # pydantic's strict types allow a list in JSON alone
     try:
-        return cls(**values)
-    except InputError as error:
-        raise InputError(f"{where}: {error}" if where else str(error)) from None
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """Checks ``value`` against the type ``hint``; an int is accepted where a float is asked."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _convert(next(a for a in args if a is not type(None)), value, where)
-    if dataclasses.is_dataclass(hint):
-        return value if isinstance(value, hint) else from_dict(hint, value, where)
-    if origin in (list, tuple):
-        if not isinstance(value, (list, tuple)):
-            raise InputError(f"{where} must be a list, not {value!r}.")
-        return origin(_convert(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise InputError(f"{where} must be a mapping, not {value!r}.")
-        return {k: _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint in (bool, int, float, str):
-        if type(value) is not hint:
-            raise InputError(f"{where} must be of type {hint.__name__}, not {value!r}.")
-        return value
-    return value
+        return adapter.validate_json(given, strict=True, extra="forbid")
+    except ValidationError as error:
+        schema = adapter.json_schema()
+        told = "\n".join(_sentence(schema, each, where) for each in error.errors())
+    raise InputError(textwrap.indent(told, f"{source}: ") if source else told)
 
 
 def require(condition: bool, sentence: str) -> None:
     """Raises ``InputError(sentence)`` unless ``condition`` holds."""
     if not condition:
         raise InputError(sentence)
+
+
+def unknown(path: str, known: Sequence[str]) -> str:
+    """The sentence about a setting that does not exist, with the one that may be meant."""
+    hint = suggest(path.rpartition(".")[2], known)
+    return f"Unknown setting {path}{hint}; known there are {', '.join(sorted(known))}."
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """In brackets, the one of ``known`` that ``word`` is nearly; empty if it is none."""
+    close = difflib.get_close_matches(word.lower(), known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _sentence(schema: dict[str, Any], error: Mapping[str, Any], where: str) -> str:
+    """One mistake that pydantic found, with what the JSON schema of the config allows there."""
+    kind, steps = error["type"], error["loc"]
+    path = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
+    path = f"{where}{path}".removeprefix(".")
+    if kind == "value_error":  # from a function that checks, such as __post_init__
+        return f"{path}: {error['ctx']['error']}" if path else str(error["ctx"]["error"])
+    if kind == "missing":
+        return f"Setting {path} is missing."
+    if kind == "unexpected_keyword_argument":
+        return unknown(path, list(_part(schema, steps[:-1])["properties"]))
+    allowed = _allowed(_part(schema, steps), kind)
+    return f"{path or schema['title']} must be {allowed}, not {error['input']!r}."
+
+
+def _part(schema: dict[str, Any], steps: Sequence[str | int]) -> dict[str, Any]:
+    """The part of a JSON schema about the value that ``steps`` lead to, null apart."""
+    part: Any = schema
+    for step in (*steps, None):
+        if "anyOf" in part:  # the one that is not null
+            part = {**part["anyOf"][0], "or_null": True}
+        if "$ref" in part:
+            part = {**part, **schema["$defs"][part["$ref"].rpartition("/")[2]]}
+        if isinstance(step, int):
+            part = part["items"]
+        elif step is not None:
+            part = part.get("properties", {}).get(step) or part["additionalProperties"]
+    return part
+
+
+def _allowed(part: dict[str, Any], kind: str) -> str:
+    """What a value may be: its type where ``kind`` says that this is wrong, else its range."""
+    if kind in _TYPES:
+        words = _TYPES[kind]
+    elif "properties" in part:
+        words = f"a group of settings ({', '.join(part['properties'])})"
+    elif "enum" in part:
+        *others, last = (choice or "empty" for choice in part["enum"])
+        words = f"{', '.join(others)} or {last}"
+    elif "description" in part:
+        words = part["description"]
+    elif "minimum" in part and "maximum" in part:
+        words = f"between {part['minimum']} and {part['maximum']}"
+    else:
+        words = " and ".join(f"{text} {part[key]}" for key, text in _RANGES.items() if key in part)
+    return f"null or {words}" if part.get("or_null") else words

@@ -2,44 +2,43 @@
 
 Contract: defaults live in the dataclasses of each part and nowhere else; a profile in
 ``pipeline/profiles`` holds only what differs, with a reason. Unknown keys, wrong types and bad
-ranges are one sentence. Imports nothing heavy, so ``inkwell run --dry-run`` answers at once.
+ranges are a sentence each, told all at once. Imports nothing heavy, so ``inkwell run --dry-run``
+answers at once.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import difflib
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from components.evaluator.config import EvaluatorConfig
 from components.idx_example_gen.config import DataConfig
 from components.serving_check.config import ServingCheckConfig
-from core.config import InputError, from_dict, require
+from core.config import STRICT, InputError, from_dict, require, suggest, unknown
 from core.models import MODELS, STAGES, load
 from pipeline import profiles
 from pipeline.profiles import DEFAULT_PROFILE, profile_names
 
+_Directory = Annotated[str, Field(pattern=r"\S", description="a path that is not empty")]
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclass(frozen=True, config=STRICT)
 class _Paths:
     """What a run is called and where it finds and puts its files."""
 
-    profile: str = DEFAULT_PROFILE
-    seed: int = 1  # of every part that does not set its own
-    data_dir: str = "data/mnist"  # four IDX files, named as MNIST's
-    output_dir: str = "outputs"  # metadata, artifacts, logs and reports, one folder per profile
-    serving_dir: str = "serving_models"  # <model>/<version>, what a model server watches
-
-    def __post_init__(self):
-        require(0 <= self.seed < 2**31, "seed must be between 0 and 2147483647.")
-        for name in ("data_dir", "output_dir", "serving_dir"):
-            require(bool(getattr(self, name).strip()), f"{name} must not be empty.")
+    profile: str = DEFAULT_PROFILE  # name of a file in pipeline/profiles, without its ending
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1  # of every part that does not set its own
+    data_dir: _Directory = "data/mnist"  # four IDX files, named as MNIST's
+    output_dir: _Directory = "outputs"  # metadata, artifacts, logs, reports; one folder per profile
+    serving_dir: _Directory = "serving_models"  # <model>/<version>, what a model server watches
 
 
 _GROUPS = {
@@ -48,14 +47,10 @@ _GROUPS = {
     "evaluator": EvaluatorConfig,
     "serving_check": ServingCheckConfig,
 }
-# Everything that decides what a run computes and where it puts it.
-RunConfig: Any = dataclasses.make_dataclass(
-    "RunConfig",
-    [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in _GROUPS.items()],
-    bases=(_Paths,),
-    frozen=True,
-    namespace={"__module__": __name__},
-)
+_FIELDS = {name: dataclasses.field(default_factory=kind) for name, kind in _GROUPS.items()}
+_DOC = "Everything that decides what a run computes and where it puts it."
+_BODY = {"__module__": __name__, "__doc__": _DOC, "__annotations__": _GROUPS, **_FIELDS}
+RunConfig: Any = dataclass(frozen=True, config=STRICT)(type("RunConfig", (_Paths,), _BODY))
 
 
 def load_config(
@@ -71,17 +66,16 @@ def load_config(
             ``evaluator.gates.gan.frechet_distance.threshold=20``.
 
     Raises:
-        InputError: No such profile, or a key, a type or a range that is wrong.
+        InputError: No such profile, or keys, types or ranges that are wrong.
     """
-    settings = _with_lists(dataclasses.asdict(RunConfig()))
-    given = _read_profile(profile)
+    given = {**_read_profile(profile), "profile": profile}
+    settings = _as_yaml_has_it(from_dict(RunConfig, given, source=f"Profile {profile}"))
     if data_dir is not None:
-        given["data_dir"] = data_dir
-    merge(settings, given, source=f"profile {profile}")
+        settings["data_dir"] = data_dir
     chosen = {f"{key}.seed" for key, part in given.items() if _has_seed(part)}
-    _spread_seed(settings, chosen | _apply(settings, overrides))
-    settings["profile"] = profile
-    return from_dict(RunConfig, settings)
+    chosen |= _apply(settings, overrides)
+    _spread_seed(settings, chosen)
+    return from_dict(RunConfig, {**settings, "profile": profile})
 
 
 def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
@@ -93,7 +87,7 @@ def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     Raises:
         InputError: As ``load_config``, or a path is set, which is fixed when a run starts.
     """
-    settings = _with_lists(dataclasses.asdict(config))
+    settings = _as_yaml_has_it(config)
     given = _apply(settings, overrides)
     for key in ("profile", "data_dir", "output_dir", "serving_dir"):
         require(key not in given, f"{key} cannot be set for a run of a compiled pipeline.")
@@ -126,11 +120,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _apply(settings: dict[str, Any], overrides: Sequence[str]) -> set[str]:
-    """Sets the overrides in place; returns their keys."""
-    pairs = [_parse_override(override) for override in overrides]
-    for key, value in pairs:
-        _set(settings, key, value)
-    return {key for key, _ in pairs}
+    """Sets the overrides in place; returns their keys.
+
+    Raises:
+        InputError: All that is wrong with them.
+    """
+    keys, mistakes = set(), []
+    for override in overrides:
+        try:
+            key, value = _parse_override(override)
+            _set(settings, key, value)
+            keys.add(key)
+        except InputError as error:
+            mistakes.append(str(error))
+    try:
+        from_dict(RunConfig, settings)
+    except InputError as error:
+        mistakes.append(str(error))
+    require(not mistakes, "\n".join(mistakes))
+    return keys
 
 
 def _spread_seed(settings: dict[str, Any], chosen: set[str]) -> None:
@@ -144,43 +152,19 @@ def _has_seed(part: Any) -> bool:
     return isinstance(part, dict) and "seed" in part
 
 
-def _with_lists(value: Any) -> Any:
-    """Tuples as lists, as YAML gives them, so that their items can be set."""
-    if isinstance(value, dict):
-        return {key: _with_lists(inner) for key, inner in value.items()}
-    return [_with_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+def _as_yaml_has_it(config: RunConfig) -> dict[str, Any]:
+    """The settings with lists for tuples, so that their items can be set."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def _read_profile(profile: str) -> dict[str, Any]:
     path = profiles.PROFILES / f"{profile}.yaml"
     if profile not in profile_names():
         raise InputError(
-            f"There is no profile {profile!r}{_suggest(profile, profile_names())}; "
+            f"There is no profile {profile!r}{suggest(profile, profile_names())}; "
             f"the profiles are {', '.join(profile_names())}."
         )
     return read_yaml(path)
-
-
-def merge(
-    base: dict[str, Any],
-    given: dict[str, Any],
-    source: str,
-    open_groups: Sequence[str] = (),
-    where: str = "",
-) -> None:
-    """Lays ``given`` over ``base`` in place; a key that ``base`` lacks is the user's mistake.
-
-    Empty dicts of ``base`` and its ``open_groups``, named by dotted keys, are open: their keys are
-    checked by the dataclass that owns them.
-    """
-    is_open = not base or where.rstrip(".") in open_groups
-    for key, value in given.items():
-        if key not in base and not is_open:
-            raise _unknown(f"{where}{key}", key, list(base), source)
-        if isinstance(base.get(key), dict) and isinstance(value, dict):
-            merge(base[key], value, source, open_groups, f"{where}{key}.")
-        else:
-            base[key] = copy.deepcopy(value)
 
 
 def _parse_override(override: str) -> tuple[str, Any]:
@@ -199,51 +183,32 @@ def _parse_override(override: str) -> tuple[str, Any]:
 
 
 def _set(settings: dict[str, Any], key: str, value: Any) -> None:
-    """Sets the dotted ``key``; only keys that exist can be set."""
-    steps = key.split(".")
+    """Sets the dotted ``key``; that it exists is checked with the values."""
+    *steps, last = key.split(".")
     holder: Any = settings
     for i, step in enumerate(steps):
-        is_last = i == len(steps) - 1
         place = _place(holder, step, ".".join(steps[: i + 1]))
-        if not is_last:
-            holder = holder[place]
-        elif isinstance(holder[place], dict) and holder[place] and not isinstance(value, dict):
-            inner = ", ".join(f"{key}.{name}" for name in list(holder[place])[:3])
-            raise InputError(f"{key} is a group of settings; set one of them, as {inner}.")
-        else:
-            holder[place] = value
+        holder = holder.setdefault(place, {}) if isinstance(holder, dict) else holder[place]
+    holder[_place(holder, last, key)] = value
 
 
 def _place(holder: Any, step: str, path: str) -> Any:
     """Key or index in ``holder`` that ``step`` names."""
     if isinstance(holder, dict):
-        if step not in holder:
-            raise _unknown(path, step, list(holder), "--set")
         return step
-    if isinstance(holder, list):
-        names = [item.get("metric", "") if isinstance(item, dict) else "" for item in holder]
-        if step in names:
-            return names.index(step)
-        if step.isdecimal() and int(step) < len(holder):
-            return int(step)
-        raise _unknown(path, step, [name for name in names if name], "--set")
-    raise InputError(f"{path} does not exist: {path.rpartition('.')[0]} is a single value.")
-
-
-def _unknown(path: str, key: str, known: list[str], source: str) -> InputError:
-    known = [str(name) for name in known]
-    return InputError(
-        f"Unknown setting {path} in {source}{_suggest(str(key), known)}; "
-        f"known there are {', '.join(sorted(known))}."
+    require(
+        isinstance(holder, list),
+        f"{path} does not exist: {path.rpartition('.')[0]} is a single value.",
     )
+    names = [item.get("metric", "") if isinstance(item, dict) else "" for item in holder]
+    if step in names:
+        return names.index(step)
+    if step.isdecimal() and int(step) < len(holder):
+        return int(step)
+    raise InputError(unknown(path, [name for name in names if name]))
 
 
-def _suggest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word.lower(), known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """YAML in which 2e-4 is a number, as in YAML 1.2, and a key given twice is an error."""
 
     def construct_mapping(self, node, deep=False):

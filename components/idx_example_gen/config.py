@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Annotated
 
-from core.config import require
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from core.config import STRICT
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class DataConfig:
     """How much of the data directory a run takes."""
 
     # Images per IDX file, the first of each; null takes all. For quick trials: at least 1,000, as a
     # twelfth goes to eval and its statistics must still mean something to the data gate.
-    max_images: int | None = None
-
-    def __post_init__(self):
-        require(
-            self.max_images is None or self.max_images >= 1000,
-            f"data.max_images must be null or at least 1000, not {self.max_images}.",
-        )
+    max_images: Annotated[int, Field(ge=1000)] | None = None

@@ -48,14 +48,15 @@ def _words_for_value(param, ctx) -> str:
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """A user's mistake is one sentence and exit code 2."""
+    """A user's mistakes are a sentence each and exit code 2."""
     from core.config import InputError
     from serving.errors import ServingError
 
     try:
         yield
     except (InputError, ServingError) as error:
-        complain(error)
+        for sentence in str(error).splitlines():
+            complain(sentence)
         raise typer.Exit(2) from None
 
 

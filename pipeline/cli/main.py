@@ -97,6 +97,8 @@ _OUTPUT = "outputs"
 
 def main() -> None:
     """Console script ``inkwell``."""
+    # There are none, and looking for them reads the metadata of every package there is.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     app()
 
 

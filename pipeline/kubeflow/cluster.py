@@ -11,160 +11,137 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from core.config import InputError, from_dict, require
-from pipeline.config import merge, read_yaml
+from pydantic import AfterValidator, Field, NonNegativeInt
+from pydantic.dataclasses import dataclass
+
+from core.config import STRICT, InputError, from_dict, require, unknown
+from pipeline.config import read_yaml
 from pipeline.plan import NODES, TRAINERS
 
 DEFAULT_CLUSTER = Path(__file__).with_name("cluster.yaml")
 IMAGE_DATA_DIR = "/app/data/mnist"  # where the images carry the checkout's data/mnist
 IMAGE_NAMES = {"cpu": "inkwell-cpu", "gpu": "inkwell-gpu"}  # as build.yaml has them
 
-_QUANTITY = re.compile(r"(\d+|\d*\.\d+)(m|[kMGTPE]|[KMGTPE]i)?")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain
-_ROOT = re.compile(r"(minio|s3|gs)://[a-z0-9][a-z0-9.-]+(/\S*)?")
-_IMAGE = re.compile(r"[a-z0-9][\w.:/-]*(@sha256:[0-9a-f]{64})?")
-_VARIABLE = re.compile(r"[A-Za-z_]\w*")
+
+def _form(pattern: str, words: str) -> Any:
+    """A form of text that Kubernetes or KFP asks for, and what it is in words."""
+    return Field(pattern=f"^({pattern})$", description=words)
 
 
-@dataclasses.dataclass(frozen=True)
+def _check_variables(env: dict[str, str]) -> dict[str, str]:
+    for name in env:
+        require(bool(re.fullmatch(r"[A-Za-z_]\w*", name)), f"{name!r} is no name of a variable.")
+    return env
+
+
+_Name = Annotated[
+    str, _form(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "a Kubernetes name of a-z, 0-9, - and .")
+]
+_Image = Annotated[
+    str, _form(r"[a-z0-9][\w.:/-]*(@sha256:[0-9a-f]{64})?", "an image, as registry.example/a:1f3a")
+]
+_Quantity = Annotated[
+    str, _form(r"(\d+|\d*\.\d+)(m|[kMGTPE]|[KMGTPE]i)?", "a quantity such as 500m, 2 or 4Gi")
+]
+_Root = Annotated[
+    str,
+    _form(
+        r"(minio|s3|gs)://[a-z0-9][a-z0-9.-]+(/\S*)?",
+        "a bucket at minio://, s3:// or gs://, as KFP stores artifacts nowhere else",
+    ),
+]
+_Mount = Annotated[str, _form(r"/.+", "an absolute path")]
+_User = Annotated[int, Field(gt=0, description="above 0, as pods do not run as root")]
+_VARIABLES = AfterValidator(_check_variables)
+
+
+@dataclass(frozen=True, config=STRICT)
 class Images:
     """Container images, with a tag or a digest: they are what a cluster's cache knows code by."""
 
-    cpu: str
-    gpu: str
-
-    def __post_init__(self):
-        for image in (self.cpu, self.gpu):
-            require(
-                bool(_IMAGE.fullmatch(image)),
-                f"{image!r} is no image name, as registry.example/inkwell-cpu:1f3a2b7 is one.",
-            )
+    cpu: _Image  # of nodes that ask for no GPU
+    gpu: _Image  # of those that do
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Volume:
     """A PersistentVolumeClaim in the namespace of the pipeline's pods, and its place in a pod."""
 
-    claim: str
-    mount: str  # absolute path
-
-    def __post_init__(self):
-        _check_name("claim", self.claim)
-        require(
-            self.mount.startswith("/") and self.mount != "/",
-            f"mount must be an absolute path, not {self.mount!r}.",
-        )
+    claim: _Name  # of the PersistentVolumeClaim
+    mount: _Mount  # in the pod
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Toleration:
     """A taint that pods of trainers may run on, with the names Kubernetes has for its fields."""
 
-    key: str = ""
-    operator: str = "Exists"
-    value: str = ""
-    effect: str = "NoSchedule"
+    key: str = ""  # of the taint; empty: all
+    operator: Literal["Exists", "Equal"] = "Exists"  # how key and value are compared
+    value: str = ""  # of the taint, for Equal
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"  # empty: all
 
     def __post_init__(self):
-        require(
-            self.operator in ("Exists", "Equal"),
-            f"operator is Exists or Equal, not {self.operator!r}.",
-        )
-        effects = ("", "NoSchedule", "PreferNoSchedule", "NoExecute")
-        require(self.effect in effects, f"effect is one of {', '.join(effects[1:])}, or empty.")
         require(
             not (self.operator == "Exists" and self.value), "a toleration that Exists has no value."
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Pod:
     """What one node's pod asks for. Requests equal limits, so it is the last to be evicted."""
 
-    cpu: str = "1"
-    memory: str = "2Gi"
-    gpus: int = 0  # with 0 a node runs in the CPU image
-
-    def __post_init__(self):
-        for name in ("cpu", "memory"):
-            value = getattr(self, name)
-            require(
-                bool(_QUANTITY.fullmatch(value)),
-                f"{name} must be a quantity of Kubernetes such as 500m, 2 or 4Gi, not {value!r}.",
-            )
-        require(0 <= self.gpus <= 16, f"gpus must be between 0 and 16, not {self.gpus}.")
+    cpu: _Quantity = "1"  # cores
+    memory: _Quantity = "2Gi"  # of the pod; above it the pod is killed
+    gpus: Annotated[int, Field(ge=0, le=16)] = 0  # with 0 a node runs in the CPU image
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Gpu:
     """The GPU nodes of the cluster, for the pods that ask for a GPU."""
 
     type: str  # extended resource, as its device plugin names it
+    # Labels of the nodes that have it.
     node_selector: dict[str, str] = dataclasses.field(default_factory=dict)
-    tolerations: tuple[Toleration, ...] = ()
+    tolerations: tuple[Toleration, ...] = ()  # taints of those nodes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Secret:
     """A Secret whose keys become environment variables of every pod."""
 
-    name: str
-    env: dict[str, str]  # variable: key of the Secret
-
-    def __post_init__(self):
-        _check_name("name", self.name)
-        require(len(self.env) > 0, f"secret {self.name} gives no variable; name one under env.")
-        _check_variables(self.env)
+    name: _Name  # of the Secret
+    env: Annotated[dict[str, str], Field(min_length=1), _VARIABLES]  # variable: key of the Secret
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Cluster:
     """Everything about a cluster that a compiled pipeline needs to know."""
 
-    images: Images
-    pipeline_root: str  # minio://, s3:// or gs://; KFP's launcher copies artifacts from and to it
+    images: Images  # by which a node runs
+    pipeline_root: _Root  # KFP's launcher copies artifacts from and to it
     data_uri: str  # four IDX files, as pods see them: in the image, on a volume, or gs://
     serving_store: Volume  # what TensorFlow Serving reads; <mount>/<model>/<version>
-    gpu: Gpu
+    gpu: Gpu  # the nodes that have one
     data_volume: Volume | None = None  # mounted where the data is read
-    trainers: Pod = dataclasses.field(default_factory=Pod)
-    others: Pod = dataclasses.field(default_factory=Pod)
+    trainers: Pod = dataclasses.field(default_factory=Pod)  # of the nodes that train
+    others: Pod = dataclasses.field(default_factory=Pod)  # of all other nodes
     nodes: dict[str, dict] = dataclasses.field(default_factory=dict)  # by id, over those
-    max_retries: int = 2
-    retry_backoff_seconds: int = 60
-    run_as_user: int | None = 1000  # of the images; null for KFP before 2.16, which knows no such
-    image_pull_policy: str = "IfNotPresent"
-    image_pull_secrets: tuple[str, ...] = ()
-    secrets: tuple[Secret, ...] = ()
-    env: dict[str, str] = dataclasses.field(default_factory=dict)
+    max_retries: Annotated[int, Field(ge=0, le=10)] = 2  # of a pod that failed
+    retry_backoff_seconds: NonNegativeInt = 60  # before the first; each later one waits twice that
+    run_as_user: _User | None = 1000  # of the images; null for KFP before 2.16, which knows no such
+    # When a pod fetches its image.
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: tuple[_Name, ...] = ()  # names of Secrets for a private registry
+    secrets: tuple[Secret, ...] = ()  # as environment variables of every pod
+    # Variables of every pod.
+    env: Annotated[dict[str, str], _VARIABLES] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        require(
-            bool(_ROOT.fullmatch(self.pipeline_root)),
-            f"pipeline_root must begin with minio://, s3:// or gs:// and name a bucket, as KFP "
-            f"stores artifacts nowhere else, not {self.pipeline_root!r}.",
-        )
         check_data_uri(self.data_uri)
-        policies = ("Always", "IfNotPresent", "Never")
-        require(
-            self.image_pull_policy in policies,
-            f"image_pull_policy is one of {', '.join(policies)}, not {self.image_pull_policy!r}.",
-        )
-        require(0 <= self.max_retries <= 10, "max_retries must be between 0 and 10.")
-        require(self.retry_backoff_seconds >= 0, "retry_backoff_seconds must be at least 0.")
-        require(
-            self.run_as_user is None or self.run_as_user > 0,
-            "run_as_user must be above 0, as pods do not run as root, or null.",
-        )
-        for name in self.image_pull_secrets:
-            _check_name("image_pull_secrets", name)
-        _check_variables(self.env)
         for node_id in self.nodes:
-            require(
-                node_id in NODES,
-                f"nodes: there is no node {node_id}; the nodes are {', '.join(NODES)}.",
-            )
+            require(node_id in NODES, unknown(f"nodes.{node_id}", list(NODES)))
             self.pod(node_id)
 
     def pod(self, node_id: str) -> Pod:
@@ -190,13 +167,10 @@ def load_cluster(path: str | None = None, images: str | None = None) -> Cluster:
     """
     settings = read_yaml(DEFAULT_CLUSTER)
     if path is not None:
-        merge(settings, read_yaml(Path(path)), source=path, open_groups=_OPEN_GROUPS)
+        _merge(settings, read_yaml(Path(path)))
     if images is not None:
         settings["images"] = built_images(Path(images))
-    try:
-        return from_dict(Cluster, settings)
-    except InputError as error:
-        raise InputError(f"{path or DEFAULT_CLUSTER.name}: {error}") from None
+    return from_dict(Cluster, settings, source=path or DEFAULT_CLUSTER.name)
 
 
 def check_data_uri(uri: str) -> None:
@@ -225,16 +199,10 @@ def built_images(path: Path) -> dict[str, str]:
     return {kind: tags[name] for kind, name in IMAGE_NAMES.items()}
 
 
-_OPEN_GROUPS = ("nodes", "env", "gpu.node_selector")
-
-
-def _check_name(what: str, name: str) -> None:
-    require(
-        bool(_NAME.fullmatch(name)),
-        f"{what}: {name!r} is no name in Kubernetes; it takes lower-case letters, digits, - and .",
-    )
-
-
-def _check_variables(env: dict[str, str]) -> None:
-    for name in env:
-        require(bool(_VARIABLE.fullmatch(name)), f"env: {name!r} is no name of a variable.")
+def _merge(base: dict[str, Any], given: dict[str, Any]) -> None:
+    """Lays ``given`` over ``base`` in place, group by group."""
+    for key, value in given.items():
+        if isinstance(base.get(key), dict) and isinstance(value, dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value

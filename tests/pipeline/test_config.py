@@ -106,9 +106,12 @@ def test_a_gate_is_set_by_its_metric(profiles):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("gan.epoch=3", "Unknown setting gan.epoch in --set (did you mean epochs?)"),
+        (
+            "gan.epoch=3",
+            "Unknown setting gan.epoch (did you mean epochs?); known there are batch_size",
+        ),
         ("gna.epochs=3", "did you mean gan?"),
-        ("gan=3", "gan is a group of settings"),
+        ("gan=3", "gan must be a group of settings (epochs, "),
         ("gan.epochs.more=3", "gan.epochs is a single value"),
         ("gan.epochs", "not of the form key=value"),
         ("=3", "not of the form key=value"),
@@ -117,13 +120,20 @@ def test_a_gate_is_set_by_its_metric(profiles):
         ("gan.epochs=true", "gan.epochs must be of type int"),
         ("gan.epochs=0", "epochs must be at least 1"),
         ("gan.epochs=[", "not valid YAML"),
+        ("judge.learning_rate=.nan", "judge.learning_rate must be finite"),
+        ("judge.learning_rate=1", "judge.learning_rate must be above 0 and below 1, not 1."),
+        ("gan.channels=6", "gan.channels must be at least 4 and a multiple of 4, not 6."),
+        ("gan.precision=half", "gan.precision must be float32 or mixed_bfloat16, not 'half'."),
+        ("finetune_autoencoder.layers=[]", "layers must be a list of at least 1, not []."),
+        ("finetune_autoencoder.layers=head", "layers must be a list, not 'head'."),
+        ("finetune_diffusion.noise_low=2.0", "finetune_diffusion: noise_low must be below"),
         ("data.max_images=3", "max_images must be null or at least"),
         ("seed=-1", "seed must be between"),
         ("output_dir=", "output_dir= is empty"),
         ("seed=", "The value in --set seed= is empty; give one after the ="),
         ("seed= ", "is empty"),
         ("output_dir=null", "output_dir must be of type str"),
-        ("output_dir=' '", "output_dir must not be empty"),
+        ("output_dir=' '", "output_dir must be a path that is not empty"),
         ("evaluator.gates.gan.no_such_metric.threshold=1", "no_such_metric"),
     ],
 )
@@ -132,6 +142,27 @@ def test_a_bad_override_is_one_sentence(override, words):
         load_config("smoke", overrides=[override])
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once():
+    overrides = ["gan.epochs=0", "seed", "judge.x=1", "data.max_images.y=1", "seed=7"]
+    with pytest.raises(InputError) as caught:
+        load_config("smoke", overrides=overrides)
+    assert len(str(caught.value).splitlines()) == 4
+    for words in ("gan.epochs must be", "--set seed is not", "judge.x", "data.max_images.y does"):
+        assert words in str(caught.value)
+
+
+def test_all_mistakes_of_a_profile_are_told_with_its_name(profiles):
+    (profiles / "p.yaml").write_text("gan: {epochs: 0, seed: 1.5}\nserving_check: {images: 1}\n")
+    with pytest.raises(InputError) as caught:
+        load_config("p")
+    lines = str(caught.value).splitlines()
+    assert sorted(line.split(" must ")[0] for line in lines) == [
+        "Profile p: gan.epochs",
+        "Profile p: gan.seed",
+        "Profile p: serving_check.images",
+    ]
 
 
 def test_overrides_of_a_run_are_what_compiling_with_them_gives():
@@ -167,7 +198,9 @@ def test_a_profile_that_does_not_exist_is_told_with_those_that_do():
 
 def test_a_slip_in_a_profile_names_the_profile(profiles):
     (profiles / "p.yaml").write_text("gan: {epoch: 3}\n")
-    with pytest.raises(InputError, match=r"gan\.epoch in profile p \(did you mean epochs\?\)"):
+    with pytest.raises(
+        InputError, match=r"Profile p: Unknown setting gan\.epoch \(did you mean epochs\?\)"
+    ):
         load_config("p")
 
 

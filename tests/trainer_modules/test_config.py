@@ -27,7 +27,10 @@ def test_defaults_survive_a_round_trip(cls):
 
 
 def test_unknown_key_names_its_place_and_the_known_ones():
-    with pytest.raises(InputError, match=r"Unknown setting gan\.epoch; known are .*epochs"):
+    with pytest.raises(
+        InputError,
+        match=r"Unknown setting gan\.epoch \(did you mean epochs\?\); known there are .*epochs",
+    ):
         from_dict(GanConfig, {"epoch": 3}, "gan")
 
 
@@ -55,3 +58,5 @@ def test_whole_number_is_accepted_where_a_float_is_asked():
 def test_value_out_of_range_is_refused(cls, values):
     with pytest.raises(InputError, match=next(iter(values))):
         from_dict(cls, values)
+    with pytest.raises(ValueError, match=next(iter(values))):
+        dataclasses.replace(cls(), **values)

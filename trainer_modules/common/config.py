@@ -5,54 +5,47 @@ A model's own config gives the defaults that differ from model to model, with th
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Annotated, Literal
 
-from core.config import require
+from pydantic import Field, NonNegativeInt
+from pydantic.dataclasses import dataclass
+
+from core.config import STRICT, Count
+
+BatchSize = Annotated[int, Field(ge=2)]
+Precision = Literal["float32", "mixed_bfloat16"]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Channels = Annotated[int, Field(ge=4)]
+GroupedChannels = Annotated[int, Field(ge=4, multiple_of=4)]  # normalised in groups of four
+Layers = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingConfig:
     """What every training has."""
 
-    seed: int = 1
-    epochs: int  # passes over the train split
-    batch_size: int  # images per step; over all replicas together
-    precision: str = "float32"  # or mixed_bfloat16, for GPUs; what is served is float32
-    distribution: str = "none"  # or mirrored (all GPUs of a pod), multi_worker (TF_CONFIG)
-
-    def __post_init__(self):
-        _require_one_of("distribution", self.distribution, "none", "mirrored", "multi_worker")
-        _require_one_of("precision", self.precision, "float32", "mixed_bfloat16")
-        require(self.epochs >= 1, "epochs must be at least 1.")
-        require(self.batch_size >= 2, "batch_size must be at least 2.")
+    seed: int = 1  # of weights, order of images, and noise
+    epochs: Count  # passes over the train split
+    batch_size: BatchSize  # images per step; over all replicas together
+    precision: Precision = "float32"  # mixed_bfloat16 is for GPUs; what is served is float32
+    # Over all GPUs of a pod (mirrored) or over pods (multi_worker, by TF_CONFIG).
+    distribution: Literal["none", "mirrored", "multi_worker"] = "none"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SingleLossConfig(TrainingConfig):
     """A training of one loss, which a held-out loss can end early."""
 
-    learning_rate: float  # peak of Adam, warmed up and then decayed to zero by a cosine
-    patience: int = 0  # epochs without a lower held-out loss that end the training; 0: never
-
-    def __post_init__(self):
-        super().__post_init__()
-        require(self.patience >= 0, "patience must be at least 0; 0 never stops early.")
-        require(0 < self.learning_rate < 1, "learning_rate must be between 0 and 1.")
+    learning_rate: Rate  # peak of Adam, warmed up and then decayed to zero by a cosine
+    patience: NonNegativeInt = 0  # epochs without a lower held-out loss that end it; 0: never
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class FinetuneConfig(SingleLossConfig):
     """Fine-tuning of a trained model: every layer is frozen but those named here."""
 
-    epochs: int = 1
-    batch_size: int = 128
-    learning_rate: float = 3e-4  # a tenth or so of the first training's
-    layers: tuple[str, ...]  # beginnings of the names of the layers that are trained
-
-    def __post_init__(self):
-        super().__post_init__()
-        require(len(self.layers) > 0, "layers must name at least one layer.")
-
-
-def _require_one_of(name: str, value: str, *known: str) -> None:
-    require(value in known, f"{name} is one of {', '.join(known)}, not {value!r}.")
+    epochs: Count = 1
+    batch_size: BatchSize = 128
+    learning_rate: Rate = 3e-4  # a tenth or so of the first training's
+    layers: Layers  # beginnings of the names of the layers that are trained
