@@ -72,6 +72,18 @@ inkwell submit --endpoint URL --follow RUN_ID
 INKWELL_KFP_TOKEN or INKWELL_KFP_COOKIES let you in where KFP asks who you are; in a pod of the
 cluster its own token does.
 """
+_SCHEMA = """Prints the JSON Schema of a profile, or of a file for --cluster.
+
+Examples:
+
+```
+inkwell schema profile > profile.json
+inkwell schema cluster > cluster.json
+```
+
+An editor completes and checks settings by it: VS Code, with its YAML extension, where a file begins
+with `# yaml-language-server: $schema=profile.json`.
+"""
 _ProfileOption = Annotated[str, typer.Option(metavar=PROFILE_NAMES, help="Settings to start from.")]
 _SetOption = Annotated[
     list[str] | None,
@@ -336,6 +348,18 @@ def baseline(
 
             written = write_baseline(data)
         typer.echo("\n".join(written))
+
+
+@app.command(help=_SCHEMA)
+def schema(of: Annotated[str, typer.Argument(metavar="profile|cluster")]) -> None:
+    with user_errors():
+        import json
+
+        from core.config import require
+        from pipeline.schema import SCHEMAS
+
+        require(of in SCHEMAS, f"There is a schema of {' and of '.join(SCHEMAS)}, not of {of}.")
+        typer.echo(json.dumps(SCHEMAS[of](), indent=2, ensure_ascii=False))
 
 
 def _quote(text: str) -> str:
