@@ -126,6 +126,10 @@ def test_a_gate_is_set_by_its_metric(profiles):
         ("gan.precision=half", "gan.precision must be float32 or mixed_bfloat16, not 'half'."),
         ("finetune_autoencoder.layers=[]", "layers must be a list of at least 1, not []."),
         ("finetune_autoencoder.layers=head", "layers must be a list, not 'head'."),
+        (
+            "evaluator.noise_levels=[0.1, 3]",
+            "evaluator.noise_levels[1] must be above 0 and at most",
+        ),
         ("finetune_diffusion.noise_low=2.0", "finetune_diffusion: noise_low must be below"),
         ("data.max_images=3", "max_images must be null or at least"),
         ("seed=-1", "seed must be between"),

@@ -42,7 +42,7 @@ def test_a_schema_is_valid_and_takes_every_file_that_ships(name):
         jsonschema.validate(read_yaml(path), schema, jsonschema.Draft202012Validator)
 
 
-@pytest.mark.parametrize("name", ["cluster"])
+@pytest.mark.parametrize("name", ["profile", "cluster"])
 def test_every_setting_is_described(name):
     schema = schema_of(name)
     for part in (schema, *schema["$defs"].values()):
@@ -68,6 +68,9 @@ PROFILE_SLIPS = [
     "gan: {channels: 6}",
     "data: {max_images: 10}",
     "judge: {dropout: 1.0}",
+    "evaluator: {gates: {gan: [{metric: precision, direction: up, threshold: 1}]}}",
+    "evaluator: {gates: {gan: [{metric: precision, direction: min}]}}",
+    "evaluator: {noise_levels: []}",
     "output_dir: ' '",
 ]
 CLUSTER_SLIPS = [
