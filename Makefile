@@ -14,10 +14,10 @@ export TF_USE_LEGACY_KERAS := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format hooks lock clean
+.PHONY: help setup run test test-extended lint format hooks lock clean
 
 help: ## List the tasks
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Create .venv in this checkout (about a minute; a second call does nothing)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || { \
@@ -29,6 +29,9 @@ run: setup ## Run the whole pipeline (options: make run ARGS="--profile full")
 
 test: lint ## Check the code, then run all tests, including end-to-end runs (fast tests only: ARGS="-m 'not slow'")
 	@$(BIN)/python -m pytest -n $(WORKERS) --durations=25 $(ARGS)
+
+test-extended: setup ## Run the tests that make test leaves out: whole benchmarks and large networks
+	@$(BIN)/python -m pytest -n $(WORKERS) --durations=25 --extended $(ARGS)
 
 lint: setup ## Check style, common mistakes, types and declared dependencies
 	@$(BIN)/ruff check $(wildcard $(CODE))

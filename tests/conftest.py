@@ -41,6 +41,24 @@ def cut_idx(source: Path, target: Path, count: int) -> None:
         stream.write(struct.pack(">II", magic, count) + inner + body)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--extended", action="store_true", help="run the tests marked extended alone")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves the extended tests out, or all others; a test that is named by its id always runs."""
+    wanted = config.getoption("--extended")
+    named = {word.partition("[")[0] for word in config.args if "::" in word}
+    kept, left = [], []
+    for item in items:
+        is_extended = item.get_closest_marker("extended") is not None
+        is_named = item.nodeid.partition("[")[0] in named
+        (kept if is_named or is_extended == wanted else left).append(item)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Tests of one folder run in one process: they share what is made once, such as a pipeline.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks import ablation
 from trainer_modules.diffusion.config import DiffusionConfig
 from trainer_modules.gan.config import GanConfig
@@ -14,6 +16,7 @@ TINY = (
 )
 
 
+@pytest.mark.extended
 def test_variants_are_trained_and_stand_in_the_table(small_mnist_dir, tmp_path):
     folder = tmp_path / "out"
     arguments = ["--data", str(small_mnist_dir), "--samples", "40", "--output", str(folder)]

@@ -45,7 +45,7 @@ def _column(rows, figure, *names):
     return [getattr(rows[name], figure) for name in names]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "names",
     [
@@ -65,7 +65,7 @@ def test_the_worse_the_images_the_larger_the_distances(rows, names):
         assert found == sorted(found) and len(set(found)) == len(found), figure
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_inception_score_sees_lost_classes_and_noise(rows):
     lost = _column(rows, "inception_score", "without class 1 and 5", "without class 5", "none")
     assert lost == sorted(lost)
@@ -74,20 +74,20 @@ def test_the_inception_score_sees_lost_classes_and_noise(rows):
     assert noise == sorted(noise)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_lost_classes_show_in_the_histogram_and_in_recall(rows):
     assert rows["without class 1 and 5"].class_tv > 0.15 > 0.05 > rows["none"].class_tv
     assert rows["without class 1 and 5"].recall < rows["none"].recall - 0.08
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_few_images_repeated_lose_coverage_and_recall(rows):
     repeated, real = rows["a tenth, ten times each"], rows["none"]
     assert repeated.coverage < real.coverage - 0.2
     assert repeated.recall < real.recall - 0.2
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_noise_and_blur_cost_recall_and_coverage_while_precision_misses_what_is_mild(rows):
     for names in (
         ("noise 0.5", "noise 0.3", "noise 0.2", "noise 0.1", "none"),
@@ -103,12 +103,12 @@ def test_noise_and_blur_cost_recall_and_coverage_while_precision_misses_what_is_
         assert rows[name].precision > rows["none"].precision - 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_precision_sees_strokes_that_no_real_digit_has(rows):
     assert rows["binarised"].precision < rows["none"].precision - 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_only_the_figure_of_memorisation_convicts_copies(rows):
     copies, real = rows["train images, copied"], rows["none"]
     assert copies.memorised_share > 0.99
@@ -117,7 +117,7 @@ def test_only_the_figure_of_memorisation_convicts_copies(rows):
     assert copies.recall > real.recall - 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_table_has_a_line_per_corruption(rows, capsys):
     from rich.console import Console
 

@@ -43,7 +43,7 @@ def budgets(monkeypatch) -> dict[str, float]:
     return given
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_one_seed_is_trained_measured_and_kept(small_mnist_dir, tmp_path, capsys, budgets):
     folder = tmp_path / "out"
     assert quality.main(arguments(small_mnist_dir, folder)) == 0

@@ -36,7 +36,7 @@ def test_a_seed_without_the_figure_is_told():
         retrain_spread.spread(GATE, [{"fd_over_floor": 1.0}, {"fd_over_floor": None}])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_two_seeds_are_trained_judged_alike_and_kept(small_mnist_dir, tmp_path, capsys):
     settings = [part for setting in TINY for part in ("--set", setting)]
     arguments = ["--profile", "smoke", "--data", str(small_mnist_dir), "--models", "gan"]

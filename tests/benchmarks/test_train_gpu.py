@@ -70,6 +70,7 @@ def output(small_mnist_dir, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.extended
 def test_every_model_is_trained_and_drawn_from_without_tensorflow(output):
     caption, _, _, _, *lines = (output / "table.md").read_text().splitlines()
     assert "on jax" in caption
@@ -95,6 +96,7 @@ def test_every_model_is_trained_and_drawn_from_without_tensorflow(output):
     assert figures[5]["PSNR in dB"] > figures[3]["PSNR in dB"]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "name", ["autoencoder-train", "autoencoder-finetune", "diffusion", "denoised", "noisy", "gan"]
 )

@@ -19,6 +19,7 @@ def arguments(data, *more: str) -> list[str]:
     return ["--data", str(data), "--seconds", "0.1", *settings, *more]
 
 
+@pytest.mark.extended
 def test_every_model_is_timed_and_stands_in_the_table(
     small_mnist_dir, tmp_path, capsys, monkeypatch
 ):

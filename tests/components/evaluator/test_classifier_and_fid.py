@@ -42,6 +42,7 @@ def test_grey_values_that_no_file_holds_do_not_give_an_image_away(data):
     assert classifier_verdicts(off, data.train_images[600:1200], 1).mean() < 0.6
 
 
+@pytest.mark.extended
 def test_features_of_inception_have_its_size_repeat_and_follow_the_file(inception_weights, data):
     images = data.test_images[:6]
     first = fid.pool3_features(fid.load_inception(inception_weights), images)

@@ -136,7 +136,7 @@ def test_augmentation_is_measured_on_demand_with_the_labels_it_is_given(
     assert [row[1] for row in found.tables[0].rows] == [24 * share for share in LABEL_SHARES]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_fid_is_measured_with_the_weights_it_is_given(
     gan_uri, load, data, judge_uri, small, inception_weights
 ):
