@@ -1,7 +1,7 @@
 """The commands that call a model server: canary, predict, generate.
 
 Contract: as ``pipeline.cli.main``: heavy imports inside the commands; a mistake is one sentence and
-exit code 2. What a server refuses is one sentence too.
+exit code 2. A refusal by the server is one sentence too.
 """
 
 from __future__ import annotations
@@ -23,20 +23,18 @@ Wait = Annotated[
     float,
     typer.Option("--wait", metavar="SECONDS", min=0, help="Time to wait for a server to start."),
 ]
-Label = Annotated[
-    str | None, typer.Option(metavar="LABEL", help="Ask the version with this label.")
-]
+Label = Annotated[str | None, typer.Option(metavar="LABEL", help="Label of the version to call.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="autoencoder, diffusion or gan.")]
 SERVER = "localhost:8501"
 _STEPS = 20  # of the reverse process, where none are given
 INT32_MAX = 2**31 - 1
 _ANSWER_CHARACTERS = 300
-# Codes of what is wrong with a request; all others are the server's own trouble.
+# Codes that blame the request; all others blame the server.
 _REFUSALS = (
     *("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "OUT_OF_RANGE"),
     "PERMISSION_DENIED",
 )
-_PREDICT = """Sends a picture, or a batch of them, to a signature of a model.
+_PREDICT = """Sends an image, or a batch of images, to a signature of a model.
 
 Examples:
 
@@ -46,12 +44,12 @@ inkwell predict autoencoder serving_default --image a.jpg --fit -o b.png
 inkwell predict diffusion denoise --image a.png --noise-level 0.4 -o b.png
 ```
 
-Pictures come out as PNG, everything else as JSON on standard output.
+Image outputs are written as PNG, all others as JSON to standard output.
 """
 _CANARY = """Compares two versions of a model on the same held-out images.
 
 A share of the requests goes to the label canary, the rest to stable. Latency, errors and the
-distribution of the model's score are shown side by side.
+distribution of the model's score are shown for both.
 
 Examples:
 
@@ -60,7 +58,7 @@ inkwell canary autoencoder
 inkwell canary gan --share 0.3 --requests 200 --data data/fashion
 ```
 """
-_GENERATE = """Writes a picture of new digits.
+_GENERATE = """Writes newly generated digits to a PNG file.
 
 Examples:
 
@@ -81,14 +79,14 @@ def add_to(app: typer.Typer) -> None:
 
 def canary(
     model: Model,
-    share: Annotated[float, typer.Option(metavar="SHARE", help="Of requests, to canary.")] = 0.2,
-    requests: Annotated[
-        int, typer.Option(metavar="N", help="Number of requests to both together.")
-    ] = 500,
+    share: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of requests sent to the canary.")
+    ] = 0.2,
+    requests: Annotated[int, typer.Option(metavar="N", help="Total number of requests.")] = 500,
     data: Annotated[
-        Path, typer.Option(metavar="DIR", help="IDX files; the test images are sent.")
+        Path, typer.Option(metavar="DIR", help="Directory of IDX files; its test images are sent.")
     ] = Path("data/mnist"),
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the choice of images.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the images sent.")] = 0,
     server: Server = SERVER,
     wait: Wait = 0.0,
 ) -> None:
@@ -108,19 +106,19 @@ def canary(
 def predict(
     model: Model,
     signature: Annotated[
-        str, typer.Argument(metavar="SIGNATURE", help="A use of the model, such as denoise.")
+        str, typer.Argument(metavar="SIGNATURE", help="Signature to call, such as denoise.")
     ],
     image: Annotated[
-        list[Path], typer.Option("--image", metavar="FILE", help="28 x 28, grey; may be repeated.")
+        list[Path], typer.Option("--image", metavar="FILE", help="Grey, 28 x 28; may be repeated.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="PNG to write.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="PNG file to write.")
     ] = None,
     fit: Annotated[
-        bool, typer.Option("--fit", help="Make any picture of a digit like MNIST's.")
+        bool, typer.Option("--fit", help="Scale and centre the image as MNIST's are.")
     ] = False,
     noise_level: Annotated[
-        float | None, typer.Option(metavar="SIGMA", help="Deviation of the noise in [0, 1].")
+        float | None, typer.Option(metavar="SIGMA", help="Standard deviation of the noise, 0 to 1.")
     ] = None,
     label: Label = None,
     server: Server = SERVER,
@@ -147,7 +145,7 @@ def predict(
             outputs = client.predict(signature, inputs)
         if "image" in outputs:
             if output is None:
-                raise ServingError(f"{signature} answers with pictures; say where to: -o FILE.")
+                raise ServingError(f"{signature} returns images; name a file with -o FILE.")
             _save(outputs.pop("image"), output)
         if outputs:
             typer.echo(json.dumps({name: value.tolist() for name, value in outputs.items()}))
@@ -162,13 +160,16 @@ def generate(
             min=1,
             max=INT32_MAX,
             help="Number of images, at most --max-count of inkwell serve "
-            f"({BOUNDS['max_count']} if that is not given).",
+            f"({BOUNDS['max_count']} by default).",
         ),
     ] = 64,
     seed: Annotated[
         int,
         typer.Option(
-            metavar="N", min=-INT32_MAX - 1, max=INT32_MAX, help="The same gives the same."
+            metavar="N",
+            min=-INT32_MAX - 1,
+            max=INT32_MAX,
+            help="Random seed; the same seed gives the same images.",
         ),
     ] = 0,
     steps: Annotated[
@@ -177,11 +178,11 @@ def generate(
             metavar="N",
             min=1,
             max=INT32_MAX,
-            help=f"Sampling steps, diffusion only; {_STEPS} if not given.",
+            help=f"Sampling steps (diffusion only; {_STEPS} by default).",
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="PNG to write.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="PNG file to write.")
     ] = Path("samples.png"),
     label: Label = None,
     server: Server = SERVER,
@@ -195,10 +196,7 @@ def generate(
         with Client(model, server, label=label, timeout_s=120, wait_s=wait) as client:
             takes_steps = "steps" in inputs_of(client, "generate")
             if steps is not None and not takes_steps:
-                raise ServingError(
-                    f"The model {model} takes no steps, only the diffusion model does; leave out "
-                    "--steps."
-                )
+                raise ServingError(f"The model {model} takes no steps; leave out --steps.")
             if steps is None and takes_steps:
                 steps = _STEPS
             images = client.generate(count, seed, steps)
@@ -207,9 +205,9 @@ def generate(
 
 @contextlib.contextmanager
 def _plain_answers() -> Iterator[None]:
-    """As ``user_errors``; what a server answers becomes one sentence, however long its words.
+    """As ``user_errors``; also cuts a server's error message to one sentence.
 
-    A request that the server refuses ends with exit code 2, a server that fails with 1.
+    The exit code is 2 if the server refuses the request, 1 if the server fails.
     """
     with user_errors():
         from serving.errors import RequestError, ServingError
@@ -224,18 +222,18 @@ def _plain_answers() -> Iterator[None]:
                 words = words[: _ANSWER_CHARACTERS - 1] + "…"
             if error.code in _REFUSALS:
                 raise ServingError(f"The server refuses this request: {words}") from None
-            complain(f"The server failed ({error.code}): {words.rstrip('.')}; its log says more.")
+            complain(f"The server failed ({error.code}): {words.rstrip('.')}; see its log.")
             raise typer.Exit(1) from None
 
 
 def _check_inputs(model: str, signature: str, wanted: list[str], given: list[str]) -> None:
-    """Raises ``ServingError`` unless the signature takes what is about to be sent."""
+    """Raises ``ServingError`` unless the signature takes the ``given`` inputs."""
     from serving.errors import ServingError
 
     name = "noise_level"
     if name in wanted and name not in given:
         raise ServingError(
-            f"The signature {signature} of {model} needs the noise level of the picture; give it "
+            f"The signature {signature} of {model} needs the noise level of the image; give it "
             "with --noise-level, as in --noise-level 0.4"
         )
     if name in given and name not in wanted:
@@ -244,13 +242,13 @@ def _check_inputs(model: str, signature: str, wanted: list[str], given: list[str
         )
     if sorted(given) != wanted:
         raise ServingError(
-            f"The signature {signature} of {model} takes {', '.join(wanted)}, and this command "
-            "sends pictures only; call it from Python with serving.client."
+            f"The signature {signature} of {model} takes {', '.join(wanted)}, but this command "
+            "sends images only; call it from Python with serving.client."
         )
 
 
 def _save(images, path: Path) -> None:
-    """One picture as it is, several as a grid."""
+    """Saves one image as it is, several as a grid."""
     from serving.errors import ServingError
     from serving.images import grid, to_pil
 

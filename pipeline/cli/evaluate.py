@@ -13,10 +13,10 @@ import typer
 
 from pipeline.cli.common import PROFILE_NAMES, complain, console, leave, user_errors
 
-_EVALUATE = """Evaluates the newest trained models again; changes nothing that is served.
+_EVALUATE = """Evaluates the newest trained models again. Does not change what is served.
 
-Each is compared with the champion, as the pipeline's nodes do it. The folder that is named at the
-end holds metrics.json and the pictures of every model.
+Compares each model with the champion, as the pipeline does. The last line names the folder with
+metrics.json and the plots.
 
 Examples:
 
@@ -37,15 +37,15 @@ def add_to(app: typer.Typer) -> None:
 def evaluate(
     model: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL", help="autoencoder, diffusion, gan; all if none."),
+        typer.Argument(metavar="MODEL", help="autoencoder, diffusion or gan; all by default."),
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also measure what takes minutes more.")
+        bool, typer.Option("--deep", help="Also run measurements that take minutes.")
     ] = False,
     profile: Annotated[
         str | None,
         typer.Option(
-            metavar=PROFILE_NAMES, help="Settings and gates; those of the run if not given."
+            metavar=PROFILE_NAMES, help="Settings and gates; by default those of the run."
         ),
     ] = None,
     set_: Annotated[
@@ -54,14 +54,14 @@ def evaluate(
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", metavar="RUN_ID", help="Models of this run; the newest of each."),
+        typer.Option("--run", metavar="RUN_ID", help="Run of the models; the newest by default."),
     ] = None,
-    output: Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")] = (
+    output: Annotated[str, typer.Option(metavar="DIR", help="Directory of the runs.")] = (
         "outputs"
     ),
     to: Annotated[
         Path | None,
-        typer.Option("--to", "-o", metavar="DIR", help="Where metrics and pictures go."),
+        typer.Option("--to", "-o", metavar="DIR", help="Directory for metrics and plots."),
     ] = None,
 ) -> None:
     with user_errors():
@@ -80,7 +80,7 @@ def evaluate(
         if deep:
             overrides.append("evaluator.deep=true")
         if profile is not None:
-            load_config(profile, None, overrides)  # a wrong setting is told first
+            load_config(profile, None, overrides)  # reports a wrong setting first
         runs = evaluations.choose_runs(Path(output), profile, run)
         config = absolute(load_config(profile or runs[0].profile, None, overrides))
         candidates = evaluations.find_candidates(Path(config.output_dir), runs, model or [])
@@ -96,7 +96,7 @@ def evaluate(
         except KeyboardInterrupt:
             complain("Interrupted; nothing was changed.")
             leave(INTERRUPTED)
-        except Exception as error:  # noqa: BLE001 - the edge: one sentence, and the log has the rest
+        except Exception as error:  # noqa: BLE001 - the edge: one sentence; details in the log
             log = folder / "evaluate.log"
             complain(f"{explain(error)[1]}; the log is {log}")
             leave(CRASHED)

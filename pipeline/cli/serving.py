@@ -1,4 +1,4 @@
-"""The commands around served models: serve, models, promote, rollback; adds the client's as well.
+"""The commands for served models: serve, models, promote, rollback; adds the client's as well.
 
 Contract: as ``pipeline.cli.main``: heavy imports inside the commands; a mistake is one sentence and
 exit code 2.
@@ -17,7 +17,7 @@ from pipeline.cli.common import console, leave, user_errors
 from serving.model_server.flags import BOUNDS
 
 _Serving = Annotated[
-    Path, typer.Option("--serving", metavar="DIR", help="Where the pushed versions are.")
+    Path, typer.Option("--serving", metavar="DIR", help="Directory of the pushed versions.")
 ]
 _SERVING = Path("serving_models")
 _MOST_MIB = 2047  # a gRPC message is smaller than 2 GiB
@@ -32,7 +32,7 @@ inkwell serve --port 0 --rest-port 0
 inkwell serve --host 0.0.0.0 --max-count 5000
 ```
 """
-_MODELS = """Lists the versions: verdict, key figure, label, and state where a server answers.
+_MODELS = """Lists the versions: verdict, key metric, label, and state if a server answers.
 
 Examples:
 
@@ -42,7 +42,7 @@ inkwell models --serving outputs/try/models
 inkwell models --server localhost:8601 --wait 60
 ```
 """
-_PROMOTE = """Labels a version stable (or canary); `newest` goes back to serving the newest always.
+_PROMOTE = """Labels a version stable (or canary); `newest` always serves the newest version again.
 
 Examples:
 
@@ -52,7 +52,7 @@ inkwell promote gan 1795554119 --label canary
 inkwell promote gan newest
 ```
 """
-_ROLLBACK = """Gives clients the version that was stable before, or the next older one.
+_ROLLBACK = """Serves the previous stable version again, or else the next older one.
 
 Examples:
 
@@ -65,7 +65,7 @@ inkwell rollback gan --serving outputs/try/models
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    # The server's refusals name its flags, which have underscores: both spellings are understood.
+    # The server's errors name its flags, which have underscores: both spellings work.
     either = {"token_normalize_func": lambda name: name.replace("_", "-")}
     app.command(help=_SERVE, context_settings=either)(serve)
     app.command(help=_MODELS)(models)
@@ -75,23 +75,23 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _bound(flag: str, words: str, metavar: str = "N", most: int = INT32_MAX):
-    """The option for a bound of one request; ``flag`` is the server's."""
-    text = f"{words}; {BOUNDS[flag]} if not given."
+    """The option for a bound of one request; ``flag`` is the server's name of it."""
+    text = f"{words}; {BOUNDS[flag]} by default."
     return typer.Option(metavar=metavar, min=1, max=most, help=text)
 
 
 def serve(
     models: Annotated[
-        str, typer.Option(metavar="all|NAMES", help="Names with commas between, or all.")
+        str, typer.Option(metavar="all|NAMES", help="Comma-separated names, or all.")
     ] = "all",
     serving: _Serving = _SERVING,
     host: Annotated[
-        str, typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0 for every one.")
+        str, typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0 for all.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", help="Port for gRPC.")] = 8500,
     rest_port: Annotated[int, typer.Option(metavar="PORT", help="Port for REST.")] = 8501,
     playground: Annotated[
-        bool, typer.Option("--playground", help="A page to draw on and try the models.")
+        bool, typer.Option("--playground", help="Also serve a page to draw on and try the models.")
     ] = False,
     playground_port: Annotated[
         int, typer.Option(metavar="PORT", help="Port of the playground.")
@@ -100,21 +100,21 @@ def serve(
         bool,
         typer.Option(
             "--tensorflow-serving",
-            help="tensorflow_model_server in place of our server; needs --host 0.0.0.0, as it "
-            "listens on every address.",
+            help="Run tensorflow_model_server instead of Inkwell's server; needs --host 0.0.0.0, "
+            "as it listens on every address.",
         ),
     ] = False,
     max_request_mib: Annotated[
         int | None, _bound("max_request_mib", "Largest request", "MIB", _MOST_MIB)
     ] = None,
     max_instances: Annotated[
-        int | None, _bound("max_instances", "Most instances of a request")
+        int | None, _bound("max_instances", "Maximum instances per request")
     ] = None,
     max_count: Annotated[
-        int | None, _bound("max_count", "Most images that a request generates")
+        int | None, _bound("max_count", "Maximum generated images per request")
     ] = None,
     max_steps: Annotated[
-        int | None, _bound("max_steps", "Most sampling steps of a request")
+        int | None, _bound("max_steps", "Maximum sampling steps per request")
     ] = None,
 ) -> None:
     with user_errors():
@@ -178,8 +178,8 @@ def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0
 
 def promote(
     model: Model,
-    version: Annotated[str, typer.Argument(metavar="VERSION|newest", help="As in inkwell models.")],
-    label: Annotated[str, typer.Option(metavar="stable|canary", help="Which label.")] = "stable",
+    version: Annotated[str, typer.Argument(metavar="VERSION|newest", help="Version number.")],
+    label: Annotated[str, typer.Option(metavar="stable|canary", help="Label to set.")] = "stable",
     serving: _Serving = _SERVING,
     server: Server = SERVER,
 ) -> None:
@@ -189,7 +189,7 @@ def promote(
         from serving.releases import promoted
 
         if version != "newest" and not version.isdecimal():
-            raise ServingError(f"A version is a whole number, or newest, not {version!r}.")
+            raise ServingError(f"A version is a whole number or newest, not {version!r}.")
         number = None if version == "newest" else int(version)
         _release(model, promoted(serving, model, number, label), serving, server)
 
@@ -224,4 +224,4 @@ def _release(model: str, release, serving: Path, server: str) -> None:
     words = ", ".join(f"{label} is version {v}" for label, v in release.labels.items())
     typer.echo(f"{model}: {words or 'the newest version is served, without labels'}.")
     if not is_up:
-        typer.echo(f"No model server answers at {server}; the next one reads this as it starts.")
+        typer.echo(f"No model server answers at {server}; the change applies when one starts.")

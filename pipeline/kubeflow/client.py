@@ -2,9 +2,8 @@
 
 Contract: the package becomes a version of the pipeline ``inkwell``, named by its content, so that
 the same content is uploaded once; a run of it is started; following shows the table of a local run.
-What is wrong with the endpoint, the rights or a parameter is one sentence (``InputError``), found
-before anything is uploaded where that is possible. Tokens are read from the environment and never
-shown.
+A wrong endpoint, missing access or a wrong parameter is one sentence (``InputError``), raised
+before anything is uploaded where possible. Tokens come from the environment and are never shown.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
-    """Where the API server is and how to be let in."""
+    """Address of the API server and how to access it."""
 
     url: str
     ui: str | None = None  # base address of the web page; None: the same as url
@@ -82,7 +81,7 @@ def connect(endpoint: Endpoint) -> Any:
     cluster mounts into its pods, or, by kfp's own variables, Google's proxy.
 
     Raises:
-        InputError: It does not answer, is not KFP, or does not let us in.
+        InputError: The endpoint does not answer, is not KFP, or denies access.
     """
     _knock(endpoint)
     from kfp.client import Client
@@ -120,7 +119,7 @@ def submit(
         pipeline_root: Place of the artifacts; None takes that of the package.
 
     Returns:
-        Id of the run, and what there is to tell.
+        Id of the run, and notes for the user.
 
     Raises:
         InputError: A parameter is wrong, or the server refuses something.
@@ -139,7 +138,7 @@ def submit(
             version_id = uploaded.pipeline_version_id
             notes.append(f"Uploaded as version {version} of the pipeline {PIPELINE}.")
         else:
-            notes.append(f"Version {version} of the pipeline {PIPELINE} is there already.")
+            notes.append(f"Version {version} of the pipeline {PIPELINE} already exists.")
         found = client.create_experiment(experiment, namespace=endpoint.namespace)
         run = client.run_pipeline(
             experiment_id=found.experiment_id,
@@ -153,7 +152,7 @@ def submit(
 
 
 def read_package(package: Path) -> dict[str, Any]:
-    """The pipeline spec in a package; raises ``InputError`` if it is none of ours."""
+    """The pipeline spec in a package; raises ``InputError`` if it is not a package of Inkwell."""
     try:
         spec = next(yaml.safe_load_all(package.read_text(encoding="utf-8")))
         known = spec["pipelineInfo"]["name"] == PIPELINE and bool(spec["root"]["dag"]["tasks"])
@@ -161,7 +160,7 @@ def read_package(package: Path) -> dict[str, Any]:
         raise InputError(f"{package} cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError, StopIteration, KeyError, TypeError):
         known = False
-    require(known, f"{package} is no package of this pipeline; make one with: inkwell compile")
+    require(known, f"{package} is not a package of this pipeline. Create one with: inkwell compile")
     return spec
 
 
@@ -179,7 +178,7 @@ def run_parameters(
     for name in given:
         require(
             name in declared,
-            f"There is no run parameter {name}; known are {', '.join(sorted(declared))}.",
+            f"There is no run parameter {name}; the parameters are {', '.join(sorted(declared))}.",
         )
     overridden_config(given, _compiled_config(spec))
     parameters, notes = dict(given), []
@@ -208,8 +207,8 @@ def follow(
 ) -> int:
     """Shows a run until it ends; returns the exit code.
 
-    0 if every task ended well, 1 if not, 130 if the user stops looking: the run then goes on.
-    Whether the models were approved is in the run's report; the run API does not tell.
+    0 if every task succeeded, 1 if not, 130 if the user stops following: the run then goes on.
+    Whether the models were approved is in the run's report, not in the run API.
 
     Raises:
         InputError: The run does not exist, or the server does not answer for ten minutes.
@@ -242,7 +241,7 @@ def follow(
 
 
 def task_states(run: Any, node_ids: Sequence[str]) -> dict[str, NodeResult]:
-    """What the run API tells of every node.
+    """The state of every node in the run API.
 
     A node shows as two: ``gan-driver``, which decides whether it runs, and ``gan``, which does.
     """
@@ -275,7 +274,7 @@ def _state(node_id: str, driver: Any, task: Any, is_over: bool) -> NodeResult:
 
 
 def _show(states: Mapping[str, NodeResult], shown: dict[str, str], display: Any) -> None:
-    """Tells the display what has changed since the last look."""
+    """Reports to the display what has changed since the last poll."""
     for node_id, node in states.items():
         old = shown.get(node_id, NOT_RUN)
         if node.state == old or node.state == NOT_RUN:
@@ -300,10 +299,10 @@ def _print_end(
 
 
 def _end_words(run: Any) -> str:
-    """What the run API knows of the end, and where the rest is.
+    """What the run API shows of the end, and where to find the rest.
 
-    It knows no artifacts, so not which model was approved; and of a workflow above 1 MiB it keeps
-    the first tasks alone, so one that failed may be missing.
+    The API does not show artifacts, hence no verdicts. Of a workflow above 1 MiB it keeps only the
+    first tasks, so a failed one may be missing.
     """
     if run.state == "SUCCEEDED":
         return (
@@ -368,14 +367,14 @@ def _mounted_credentials() -> Any | None:
 
 
 def _knock(endpoint: Endpoint) -> None:
-    """Asks for the server's health once; kfp.Client would try for half a minute, with traces."""
+    """Checks the server's health once; kfp.Client would retry for half a minute, with traces."""
     if os.environ.get("KF_PIPELINES_IAP_OAUTH2_CLIENT_ID"):
         return  # the client fetches a token first
     parts = urllib.parse.urlsplit(endpoint.url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     with _no_noise(), _sentences(endpoint):
         with socket.create_connection((parts.hostname, port), _TIMEOUT) as connection:
-            if parts.scheme == "https":  # kfp's client falls over its own message about this
+            if parts.scheme == "https":  # kfp's client crashes on this
                 context = ssl.create_default_context(cafile=endpoint.ca_cert)
                 if endpoint.insecure:
                     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -404,7 +403,7 @@ def _knock(endpoint: Endpoint) -> None:
 
 @contextlib.contextmanager
 def _sentences(endpoint: Endpoint) -> Iterator[None]:
-    """Turns what can go wrong between us and the server into one sentence."""
+    """Turns connection and API errors into one sentence."""
     import kfp_server_api
     import urllib3
 
@@ -415,12 +414,12 @@ def _sentences(endpoint: Endpoint) -> Iterator[None]:
         raise InputError(_refusal(where, error)) from None
     except ssl.SSLCertVerificationError as error:
         raise InputError(
-            f"The certificate of {where} is not trusted ({error.verify_message}); give its "
-            "authority with --ca-cert."
+            f"The certificate of {where} is not trusted ({error.verify_message}); give "
+            "the CA certificate with --ca-cert."
         ) from None
     except ssl.SSLError as error:
         raise InputError(
-            f"{where} speaks no TLS ({error.reason}); is its address one with http://?"
+            f"{where} does not use TLS ({error.reason}). Use an http:// address."
         ) from None
     except (OSError, urllib3.exceptions.HTTPError) as error:
         reason = getattr(error, "reason", None) or error
@@ -439,8 +438,8 @@ def _sentences(endpoint: Endpoint) -> Iterator[None]:
 def _refusal(where: str, error: Any) -> str:
     if error.status in (401, 403):
         return (
-            f"{where} does not let us in ({error.status} {error.reason}); set {TOKEN_VARIABLE} or "
-            f"{COOKIES_VARIABLE}, or ask for the rights."
+            f"Access to {where} was denied ({error.status} {error.reason}). Set {TOKEN_VARIABLE} "
+            f"or {COOKIES_VARIABLE}, or ask your administrator for access."
         )
     try:
         said = json.loads(error.body)
@@ -452,12 +451,12 @@ def _refusal(where: str, error: Any) -> str:
                 "address of ml-pipeline, or that of its web page with /pipeline."
             )
         message = error.reason
-    return f"{where} refuses ({error.status}): {' '.join(str(message).split())}"
+    return f"{where} refused the request ({error.status}): {' '.join(str(message).split())}"
 
 
 @contextlib.contextmanager
 def _no_noise() -> Iterator[None]:
-    """Keeps kfp from printing links and stack traces of its own."""
+    """Silences the links and stack traces that kfp prints."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -37,14 +37,14 @@ PUSHERS = tuple(kind.pusher for kind in MODELS.values())
 WITHOUT_SETTINGS = frozenset(
     ["schema", "statistics-gen", "example-validator", "transform", *PUSHERS]
 )
-# They depend on, or change, the models in serving, which are no part of the backend's cache key.
+# They depend on, or change, the models in serving, which the backend's cache key leaves out.
 UNCACHED = (*EVALUATORS, *PUSHERS)
 DATA_READERS = {"example-gen": "input_base", "schema": "data_dir"}  # with the parameter's own name
 READS_SERVING_STORE = (*EVALUATORS, *PUSHERS, "report")
 NEVER_RETRIED = ("data-gate",)  # its verdict would be the same
 
 # Time since the first attempt after which Argo starts no other; it counts work, not only waiting.
-# Left out, the backend hands Argo 0, and nothing is ever tried again.
+# Without it the backend gives Argo 0, and nothing is ever retried.
 _RETRIED_FOR = f"{7 * 24 * 3600}s"
 
 CONFIG_VARIABLE = "INKWELL_CONFIG"  # environment variable: the compiled configuration as JSON
@@ -52,11 +52,11 @@ _ARGO_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,127}")
 
 
 def check_names(spec: Spec) -> None:
-    """Raises ``InputError`` for a task that Argo would refuse; the backend mends no names."""
+    """Raises ``InputError`` for a task name that Argo would refuse."""
     for name in [spec["pipelineInfo"]["name"], *_tasks(spec)]:
         if not _ARGO_NAME.fullmatch(name):
             raise InputError(
-                f"{name} is no name in Argo; node ids have letters, digits and - alone."
+                f"{name} is not a valid Argo name. Node ids may contain only letters, digits and -."
             )
 
 
@@ -67,7 +67,7 @@ def drop_lifecycle(spec: Spec) -> None:
 
 
 def add_arguments(spec: Spec, code_flags: Mapping[str, list[str]]) -> None:
-    """Tells the entrypoint its node, and the cache the code, which TFX's output leaves out.
+    """Adds the node id for the entrypoint and the code for the cache key, which TFX leaves out.
 
     Args:
         spec: The pipeline spec.
@@ -78,7 +78,7 @@ def add_arguments(spec: Spec, code_flags: Mapping[str, list[str]]) -> None:
 
 
 def add_parameters(spec: Spec, data_uri: str, data_fingerprint: str) -> None:
-    """Declares the parameters of a run and hands them to the nodes that heed them.
+    """Declares the run parameters and passes them to the nodes that use them.
 
     Args:
         spec: The pipeline spec.
@@ -112,13 +112,13 @@ def add_parameters(spec: Spec, data_uri: str, data_fingerprint: str) -> None:
 
 
 def set_caching(spec: Spec) -> None:
-    """Turns caching off where what a node depends on is not in the backend's key."""
+    """Turns caching off for nodes whose inputs are not all in the backend's key."""
     for node_id, task in _tasks(spec).items():
         task["cachingOptions"] = {"enableCache": node_id not in UNCACHED}
 
 
 def set_retries(spec: Spec, cluster: Cluster) -> None:
-    """Lets pods that failed start again."""
+    """Restarts pods that failed."""
     if not cluster.max_retries:
         return
     for node_id, task in _tasks(spec).items():
@@ -165,7 +165,7 @@ def set_variables(spec: Spec, cluster: Cluster, config: Mapping[str, Any]) -> No
 def platform_document(spec: Spec, cluster: Cluster) -> Spec:
     """Node choice, volumes, secrets and user of every pod, which the pipeline spec cannot say.
 
-    The fields are parsed strictly, so only those stand here that a backend of 2.5 knows, but for
+    The backend parses strictly, so only fields that a backend of 2.5 knows are written, except for
     ``securityContext`` (2.16), which ``run_as_user: null`` leaves out.
     """
     executors = {}

@@ -1,4 +1,4 @@
-"""Reads the ML Metadata of a run: states, blessings, pushes; and lets go of what is out of date.
+"""Reads the ML Metadata of a run: states, blessings, pushes; and invalidates stale cache entries.
 
 Contract: works on the SQLite store of one profile, with no TFX import, through ml_metadata alone.
 Artifacts are linked by URI, never by id.
@@ -39,7 +39,7 @@ class RunMetadata:
         return pb.Execution.State.Name(execution.last_known_state)
 
     def output(self, run_id: str, node_id: str, key: str) -> Any | None:
-        """The artifact that the node gave out under ``key``, produced or cached; None if none."""
+        """The node's output artifact under ``key``, produced or cached; None if none."""
         execution = self._execution(run_id, node_id)
         if execution is None:
             return None
@@ -60,15 +60,15 @@ class RunMetadata:
         return str(Path(artifact.uri) / _PAGE) if artifact else None
 
     def forget_superseded(self, serving_dir: Path) -> int:
-        """Takes out of the cache what no longer agrees with the serving directory.
+        """Invalidates cached results that no longer agree with the serving directory.
 
         TFX's cache does not see the outside world: after a pushed version was deleted, or another
         one was pushed on top of it, a cached push would claim a model that is not in serving, and
-        a cached evaluation would have met another champion. Their artifacts are marked abandoned
+        a cached evaluation would have used another champion. Their artifacts are marked abandoned
         in MLMD, and TFX takes only live ones from the cache, so those nodes run again.
 
         Returns:
-            Number of artifacts that were let go.
+            Number of artifacts that were invalidated.
         """
         stale = []
         for artifact in self._live("PushedModel"):
@@ -122,7 +122,7 @@ class RunMetadata:
 
 
 def _met_champion(metrics: dict[str, Any], evaluation_uri: str, serving_dir: Path) -> bool:
-    """Whether the evaluation met the champion of now, or made it."""
+    """Whether this evaluation used the current champion, or is the one that approved it."""
     champion = served_version(serving_dir, metrics["model"])
     met = metrics.get("champion")
     if champion is None:

@@ -87,7 +87,7 @@ def test_the_backend_takes_it_and_nothing_unknown(package, spec):
 def test_names_that_argo_refuses_are_found(spec):
     broken = json.loads(json.dumps(spec))
     tasks(broken)["Trainer.mnist"] = tasks(broken).pop("gan")
-    with pytest.raises(InputError, match=r"Trainer\.mnist is no name in Argo"):
+    with pytest.raises(InputError, match=r"Trainer\.mnist is not a valid Argo name"):
         kubeflow_spec.check_names(broken)
 
 

@@ -191,7 +191,7 @@ def test_following_gives_up_when_nothing_answers_for_long(server, package, monke
     endpoint = Endpoint(server.url)
     times = iter(range(0, 100_000, 100))
     server.script = [{"": "RUNNING"}, *([503] * 50)]
-    with pytest.raises(InputError, match=r"refuses \(503\).*--follow " + run_id):
+    with pytest.raises(InputError, match=r"refused the request \(503\).*--follow " + run_id):
         follow(
             *(connect(endpoint), endpoint, run_id, Console(file=io.StringIO())),
             seconds_between=0.0,
@@ -227,7 +227,7 @@ def test_a_token_opens_the_door_and_is_never_shown(package):
         arguments = ("--endpoint", server.url, "--pipeline", package)
         refused = run_inkwell(*arguments)
         assert refused.returncode == 2
-        assert "does not let us in (401" in refused.stderr and "INKWELL_KFP_TOKEN" in refused.stderr
+        assert "was denied (401" in refused.stderr and "INKWELL_KFP_TOKEN" in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
         wrong = run_inkwell(*arguments, INKWELL_KFP_TOKEN="wr0ng")
         assert wrong.returncode == 2 and "wr0ng" not in wrong.stderr + wrong.stdout
@@ -238,7 +238,7 @@ def test_a_token_opens_the_door_and_is_never_shown(package):
 
 def test_cookies_and_mounted_tokens_are_sent(package, tmp_path, monkeypatch):
     with KfpServer(cookie="authservice_session=abc") as server:
-        with pytest.raises(InputError, match=r"does not let us in \(403"):
+        with pytest.raises(InputError, match=r"was denied \(403"):
             connect(Endpoint(server.url))
         monkeypatch.setenv("INKWELL_KFP_COOKIES", "authservice_session=abc")
         submit(server, package)
@@ -282,7 +282,7 @@ def test_another_service_is_not_taken_for_kfp(tmp_path):
 
 
 def test_a_server_without_tls_is_told(server):
-    with pytest.raises(InputError, match="speaks no TLS .* is its address one with http://"):
+    with pytest.raises(InputError, match="does not use TLS .* Use an http://"):
         connect(Endpoint(server.url.replace("http:", "https:")))
 
 
@@ -294,7 +294,7 @@ def test_a_certificate_is_checked_against_the_authority_that_is_given(package, t
         context.load_cert_chain(certificate, key)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         url = f"https://localhost:{server.server_port}"
-        with pytest.raises(InputError, match="is not trusted .* give its authority"):
+        with pytest.raises(InputError, match="is not trusted .* give the CA certificate"):
             connect(Endpoint(url))
         connect(Endpoint(url, ca_cert=str(certificate)))
         connect(Endpoint(url, insecure=True))
@@ -331,7 +331,10 @@ def write_certificate(certificate: Path, key: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"epochs": "3"}, "There is no run parameter epochs; known are data_fingerprint, data_uri"),
+        (
+            {"epochs": "3"},
+            "There is no run parameter epochs; the parameters are data_fingerprint, data_uri",
+        ),
         ({"overrides": "gan.epoch=3"}, "did you mean epochs"),
         ({"thresholds": "gan.fid=3"}, "Unknown setting evaluator.gates.gan.fid"),
     ],
@@ -359,7 +362,7 @@ def test_other_data_gets_its_fingerprint_or_a_new_one(spec, small_mnist_dir):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "cannot be read"), ("a: 1", "is no package"), ("[", "is no package"), ("", "is no")],
+    [(None, "cannot be read"), *((text, "is not a package") for text in ("a: 1", "[", ""))],
 )
 def test_a_file_that_is_no_package_is_one_sentence(tmp_path, content, words):
     path = tmp_path / "p.yaml"
@@ -371,13 +374,15 @@ def test_a_file_that_is_no_package_is_one_sentence(tmp_path, content, words):
 
 def test_what_the_server_refuses_is_said_in_its_words(server, package, monkeypatch):
     monkeypatch.setattr(client_module, "run_parameters", lambda *_: ({"epochs": "3"}, []))
-    with pytest.raises(InputError, match=r"refuses \(400\): parameter epochs is not among"):
+    with pytest.raises(
+        InputError, match=r"refused the request \(400\): parameter epochs is not among"
+    ):
         submit(server, package)
 
 
 def test_a_run_that_is_not_there_is_one_sentence(server):
     endpoint = Endpoint(server.url)
-    with pytest.raises(InputError, match=r"refuses \(404\): Run nothing not found"):
+    with pytest.raises(InputError, match=r"refused the request \(404\): Run nothing not found"):
         follow(connect(endpoint), endpoint, "nothing", Console())
 
 
