@@ -1,1 +1,1 @@
-"""What every other package stands on: settings, digits, files and words; imports none of them."""
+"""The base of every other package: settings, digits, files and words; imports none of them."""

@@ -1,7 +1,6 @@
-"""What passes between nodes as files, and how it is read from there without TFX.
+"""Files that pass between nodes, read without TFX.
 
-Contract: whatever an artifact lacks is None or empty, so that a report of a run that went wrong
-can still be made: it is the one that is needed most.
+Contract: content that an artifact lacks is None or empty, so that a failed run still gets a report.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ KERAS_DIR = "Format-Keras"  # of a Model artifact: networks to train on from
 METRICS_FILE = "metrics.json"  # of an evaluation
 HISTORY_FILE = "history.json"  # of a training
 CONFIG_FILE = "config.json"  # its settings
-SAMPLES_DIR = "samples"  # its pictures
+SAMPLES_DIR = "samples"  # its images
 MAP_FILE = "tsne.json"  # points of an evaluation's map
 MAP_SPRITE = "figures/tsne_sprite.png"  # their images
 _STRIP = 2.2  # times as wide as high
@@ -26,7 +25,7 @@ _TRAINING_PICTURES = 4  # sample grids shown per training, spread evenly over it
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A PNG with its words; ``png`` is None where the file is missing."""
+    """A PNG with title and caption; ``png`` is None where the file is missing."""
 
     title: str
     caption: str
@@ -42,7 +41,7 @@ class Picture:
 
     @property
     def is_strip(self) -> bool:
-        """Whether it is so flat that it takes the whole width."""
+        """Whether it is flat enough to take the whole page width."""
         width, height = self.size
         return width >= _STRIP * height > 0
 
@@ -91,13 +90,13 @@ def read_stages(base_dir: str | None, model_dir: str | None) -> list[Stage]:
 
 
 def read_evaluation(evaluation_dir: str) -> tuple[Mapping[str, Any] | None, list[Picture]]:
-    """Reads metrics.json of an evaluation, and its pictures in the order given there."""
+    """Reads metrics.json of an evaluation, and its plots in the order given there."""
     root = Path(evaluation_dir)
     metrics = read_json(root / METRICS_FILE)
     pictures = []
     for image in (metrics or {}).get("images", []):
         file = image["file"]
-        if file != MAP_SPRITE:  # thumbnails of the map, no picture to look at
+        if file != MAP_SPRITE:  # thumbnails of the map, not a plot
             title, caption = image.get("title", ""), image.get("caption", "")
             topic = image.get("topic", "")
             pictures.append(Picture(title, caption, read_bytes(root / file), file, topic))
@@ -105,7 +104,7 @@ def read_evaluation(evaluation_dir: str) -> tuple[Mapping[str, Any] | None, list
 
 
 def key_pictures(pictures: Sequence[Picture]) -> list[Picture]:
-    """The first picture, and with a flat strip the next one that is no strip."""
+    """The first plot, and after a flat strip the next one that is not a strip."""
     first = list(pictures[:1])
     if first and first[0].is_strip:
         first += [picture for picture in pictures if picture.png and not picture.is_strip][:1]

@@ -22,7 +22,7 @@ _ROWS_PER_PARSE = 2048
 class Digits:
     """One split: images [N, 28, 28, 1] float32 in [0, 1], labels [N] int64, and its statistics.
 
-    ``pixel_mean`` and ``pixel_std`` are Transform's full-pass figures over the train split, the
+    ``pixel_mean`` and ``pixel_std`` are Transform's full-pass statistics of the train split, the
     same for every split of a run. Labels are for the judge and for scoring only.
     """
 

@@ -1,6 +1,6 @@
-"""Files written whole: a reader finds the old content or the new, and so does the next start.
+"""Files written atomically: a reader finds the old content or the new, even after a crash.
 
-Contract: the content is staged beside the file under a hidden name, which no model server, glob
+Contract: the content is staged next to the file under a hidden name, which no model server, glob
 for ``*.json`` or list of versions takes for the file, and is moved in one rename.
 """
 
@@ -15,11 +15,11 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Replaces the file by ``content``, text as UTF-8; makes the directory.
 
     Raises:
-        OSError: It cannot be written; what was there before is there still.
+        OSError: The file cannot be written; the old content is unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name for each thread that writes now, and one that the next process takes over.
+    # One name per writing thread, which a later process reuses.
     staged = path.with_name(f".{path.name}.{threading.get_native_id()}")
     try:
         with open(staged, "wb") as file:

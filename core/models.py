@@ -28,7 +28,7 @@ class Stage:
 class ModelKind:
     """One model that is trained, evaluated, checked and pushed."""
 
-    name: str  # it is served under
+    name: str  # under which it is served
     short: str  # in node ids
     stages: tuple[Stage, ...]  # in order; each starts from the model of the one before
     measurements: tuple[str, ...]  # modules of components.evaluator.parts, in the report's order

@@ -1,4 +1,4 @@
-"""Where an artifact comes from, for records that outlive the place it is read at.
+"""The origin of an artifact, for records that outlive the local copy.
 
 On a cluster a node reads copies of artifacts; the entrypoint of its pod notes each one's URL here.
 """

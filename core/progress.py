@@ -1,4 +1,4 @@
-"""Progress of long work, told through ``logging`` so that any runner can show it.
+"""Progress of long work, reported through ``logging`` so that any runner can show it.
 
 ``report`` sends one record to the logger ``inkwell.progress``. The command line draws it in its
 live table; on a cluster the same record is a log line, at most one in five seconds per stage.
@@ -17,7 +17,7 @@ _last_line: dict[str, float] = {}
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """State of one stage: ``step`` of ``total`` done, with the newest figures."""
+    """State of one stage: ``step`` of ``total`` done, with the newest metrics."""
 
     stage: str
     step: int
@@ -26,7 +26,7 @@ class Progress:
 
 
 def report(stage: str, step: int, total: int, **values: float) -> None:
-    """Tells how far ``stage`` is; cheap enough for every training step.
+    """Reports the progress of ``stage``; cheap enough for every training step.
 
     The record carries ``record.progress`` for a live display and ``record.line`` (bool): whether
     a plain log should print it too.

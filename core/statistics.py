@@ -1,7 +1,7 @@
-"""Statistics of the data as StatisticsGen has written them, without TFX.
+"""Statistics of the data as written by StatisticsGen, read without TFX.
 
-Contract: ``read_statistics`` turns FeatureStats.pb of each split into plain data; a split that is
-not there is left out.
+Contract: ``read_statistics`` turns FeatureStats.pb of each split into plain data; a
+missing split is left out.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SplitStatistics:
 
 
 def read_statistics(statistics_dir: str, splits: Sequence[str] = SPLITS) -> list[SplitStatistics]:
-    """Reads the statistics of the numeric columns and categories of every split that is there."""
+    """Reads the statistics of numeric columns and categories of every existing split."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
     found = []

@@ -36,7 +36,7 @@ def interval(ends: Sequence[float] | None) -> str:
 
 
 def bound(direction: str, threshold: Any) -> str:
-    """What a gate asks for: "at most 0.5"."""
+    """The threshold of a gate in words: "at most 0.5"."""
     return f"{'at most' if direction == 'max' else 'at least'} {number(threshold)}"
 
 

@@ -1,1 +1,1 @@
-"""From a pushed version to a client; imports neither components nor trainer_modules."""
+"""Serves pushed versions to clients; imports neither components nor trainer_modules."""

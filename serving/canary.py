@@ -1,8 +1,8 @@
-"""Sends a share of requests to the canary version and tells how its outcomes differ.
+"""Sends a share of requests to the canary version and compares the outcomes.
 
 Contract: the same images in the same order for the same seed; each is sent to one of the two
-labels, drawn at random. The score is the model's own: anomaly score, the discriminator's score, or
-what denoising changes.
+labels, chosen at random. The score depends on the model: anomaly score, discriminator score, or the
+change by denoising.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from serving.releases import CANARY, STABLE
 
 _NOISE_LEVEL = 0.4
 _SIGNIFICANT = 0.01
-# By the signature that ``core.models`` names as a model's score.
+# Keyed by a model's score signature in ``core.models``.
 _SCORES: dict[str, tuple[str, Callable[[Client, np.ndarray], float]]] = {
     "anomaly_score": ("anomaly score", lambda c, image: float(c.anomaly_score(image)[0])),
     "discriminate": ("discriminator's score", lambda c, image: float(c.discriminate(image)[0])),
@@ -36,7 +36,7 @@ _SCORES: dict[str, tuple[str, Callable[[Client, np.ndarray], float]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of the requests to one label; latencies in milliseconds."""
+    """Outcomes of the requests to one label; latencies in milliseconds."""
 
     label: str
     version: int
@@ -47,7 +47,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Both sides, and the test of whether the scores come from one distribution."""
+    """The outcomes of both labels, and the test for equal distributions of the scores."""
 
     score: str
     stable: Outcome
@@ -56,9 +56,9 @@ class Comparison:
     p_value: float
 
     def sentence(self) -> str:
-        """What it means."""
+        """The result in words."""
         if np.isnan(self.p_value):
-            return "One side gave no scores, so nothing can be compared."
+            return "One version returned no scores, so there is no comparison."
         differs = "differs" if self.p_value < _SIGNIFICANT else "does not differ significantly"
         return (
             f"The distribution of the {self.score} {differs} (Kolmogorov-Smirnov distance "
@@ -83,8 +83,8 @@ def compare(
         images: [N, 28, 28, 1] in [0, 1].
         share: In (0, 1).
         requests: At least 2.
-        seed: Of the order of images and of who gets which.
-        wait_s: How long to try again where no server listens yet.
+        seed: Of the order of the images and their labels.
+        wait_s: Seconds to retry while no server listens yet.
 
     Raises:
         ServingError: An argument out of range, a model that is not served, or a label that no
@@ -95,7 +95,7 @@ def compare(
     if not 0 < share < 1:
         raise ServingError(f"The share must be between 0 and 1, not {share:g}.")
     if requests < 2:
-        raise ServingError(f"Two requests are the least, not {requests}.")
+        raise ServingError(f"At least two requests are needed, not {requests}.")
     for label in (STABLE, CANARY):
         with Client(model, address, label=label, wait_s=wait_s) as client:
             check_served(client)
@@ -103,7 +103,7 @@ def compare(
     rng = np.random.default_rng(seed)
     chosen = rng.integers(len(images), size=requests)
     to_canary = rng.random(requests) < share
-    to_canary[:2] = (False, True)  # both sides get one at least
+    to_canary[:2] = (False, True)  # each label gets at least one
     outcomes = {}
     for label, mask in ((STABLE, ~to_canary), (CANARY, to_canary)):
         outcomes[label] = _ask(model, address, label, score, images[chosen[mask]])
@@ -135,7 +135,7 @@ def _ask(
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Both sides, a column each."""
+    """A table with one column per label."""
     sides = (comparison.stable, comparison.canary)
     table = Table(box=None)
     table.add_column("")

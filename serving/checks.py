@@ -1,6 +1,6 @@
-"""Asks a server what it has before a request is sent, so that a mistake gets a plain sentence.
+"""Checks names against a server before a request, so that a mistake gets a plain sentence.
 
-Contract: nothing here reads a server's messages; the names that it answers with are compared.
+Contract: only the names that a server returns are compared, never its messages.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check_served(client: Client) -> None:
             raise ServingError(f"No version of {model} has the label {label}; {how}") from None
         if error.code == "NOT_FOUND":
             raise ServingError(
-                f"No version of {model} is ready on the server at {client.address}; see their "
+                f"No version of {model} is ready on the server at {client.address}; list the "
                 "states with: inkwell models"
             ) from None
         raise

@@ -5,10 +5,10 @@
         images = gan.generate(count=64, seed=1)                     [64, 28, 28, 1]
 
 Contract: arrays and PIL images in, NumPy out. Works with TensorFlow Serving and with the server of
-this project. What fails for the moment (UNAVAILABLE, a connection that is lost) is tried again
-until the deadline. Where no server listens, a ``NoServerError`` comes at once, or after ``wait_s``;
-everything else is a ``RequestError`` at once. All calls are pure, so trying again is safe. REST
-needs no TensorFlow; gRPC imports it.
+this project. Temporary failures (UNAVAILABLE, a lost connection) are retried until the deadline. If
+no server listens, ``NoServerError`` is raised at once, or after ``wait_s``; any other failure is a
+``RequestError`` at once. All calls are pure, so a retry is safe. REST needs no TensorFlow; gRPC
+imports it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from serving.images import as_images
 
 _T = TypeVar("_T")
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
-# What gRPC says where nothing listens, or where there is no such host.
-# An attempt that took too long (100 ms) on a busy machine is not among them.
+# gRPC's messages if nothing listens or the host does not exist, but not if an attempt took too
+# long (100 ms) on a busy machine.
 _NOT_CONNECTED = re.compile("failed to connect.*Connection refused|errors resolving|DNS resolution")
 _CODES = {
     400: "INVALID_ARGUMENT",
@@ -66,10 +66,10 @@ class Client:
             model: Name it is served under.
             address: ``host:port`` of the protocol: 8501 for REST and 8500 for gRPC by default.
             protocol: rest or grpc.
-            version: Ask this version.
-            label: Ask the version with this label, such as stable.
-            timeout_s: Deadline of each call, trying again included.
-            wait_s: How long a call tries again where no server listens, before that deadline runs.
+            version: Number of the version to call.
+            label: Label of the version to call, such as stable.
+            timeout_s: Deadline of each call, retries included.
+            wait_s: Seconds to retry while no server listens, before that deadline starts.
 
         Raises:
             ServingError: Both a version and a label, or another protocol.
@@ -100,7 +100,7 @@ class Client:
         """Runs any signature; strings are bytes, in lists or object arrays.
 
         Raises:
-            RequestError: With the code and the words of the server.
+            RequestError: With the server's code and message.
         """
         return self._retry(lambda left: self._transport.predict(signature, inputs, left))
 
@@ -121,11 +121,11 @@ class Client:
     # Autoencoder, and denoise of the diffusion model
 
     def reconstruct(self, images) -> np.ndarray:
-        """[B, 28, 28, 1] in, the same out, through the code."""
+        """Images [B, 28, 28, 1] to their reconstructions, through the latent code."""
         return self.predict("serving_default", {"image": as_images(images)})["image"]
 
     def encode(self, images) -> np.ndarray:
-        """The code [B, D] of images."""
+        """Latent codes [B, D] of images."""
         return self.predict("encode", {"image": as_images(images)})["code"]
 
     def decode(self, code: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ class Client:
         return self.predict("decode", {"code": np.asarray(code, "float32")})["image"]
 
     def anomaly_score(self, images) -> np.ndarray:
-        """[B], nats per pixel above the image's own entropy; the higher, the stranger."""
+        """[B], nats per pixel above the image's own entropy; higher is more anomalous."""
         return self.predict("anomaly_score", {"image": as_images(images)})["anomaly_score"]
 
     def denoise(self, images, noise_level: float | np.ndarray | None = None) -> np.ndarray:
@@ -141,8 +141,8 @@ class Client:
 
         Args:
             images: With noise.
-            noise_level: Deviation of the noise in [0, 1], for all or for each; the diffusion
-                model asks for it, the autoencoder takes none.
+            noise_level: Standard deviation of the noise in [0, 1], one for all or for each;
+                required by the diffusion model, not taken by the autoencoder.
         """
         array = as_images(images)
         inputs: dict[str, Any] = {"image": array}
@@ -157,9 +157,9 @@ class Client:
         """New images [count, 28, 28, 1]; the same seed gives the same ones.
 
         Args:
-            count: How many.
+            count: Number of images.
             seed: Any 32-bit integer.
-            steps: Of the reverse process; the diffusion model asks for it, the GAN takes none.
+            steps: Of the reverse process; required by the diffusion model, not taken by the GAN.
         """
         inputs = {"seed": np.int32(seed), "count": np.int32(count)}
         if steps is not None:
@@ -178,11 +178,11 @@ class Client:
         return self.predict("serving_default", {"latent": np.asarray(latent, "float32")})["image"]
 
     def discriminate(self, images) -> np.ndarray:
-        """[B] in [0, 1]: above one half the discriminator takes the image for real (GAN)."""
+        """[B] in [0, 1]: above one half the discriminator considers the image real (GAN)."""
         return self.predict("discriminate", {"image": as_images(images)})["score"]
 
     def _retry(self, call: Callable[[float], _T]) -> _T:
-        """Calls with the seconds that are left, again while the server is unavailable."""
+        """Calls with the remaining seconds; retries while the server is unavailable."""
         begin = time.monotonic()
         end = begin + self._timeout_s
         pause = _FIRST_PAUSE_SECONDS
@@ -190,7 +190,7 @@ class Client:
             try:
                 return call(max(end - time.monotonic(), 0.001))
             except RequestError as error:
-                wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 - or all clients come back at once
+                wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 - or all clients retry at once
                 is_refused = isinstance(error, NoServerError)
                 last = begin + self._wait_s if is_refused else end
                 if error.code != "UNAVAILABLE" or time.monotonic() + wait > last:
@@ -238,7 +238,7 @@ class _Rest:
         return {int(status["version"]): status["state"] for status in found}
 
     def _names(self, signature: str, timeout_s: float) -> list[str]:
-        """A lone output comes without its name; signatures differ between versions hardly ever."""
+        """A single output comes without its name; signatures rarely differ between versions."""
         if signature not in self._outputs:
             self._metadata(timeout_s)
         return self._outputs[signature]

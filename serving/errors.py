@@ -1,4 +1,4 @@
-"""What users of the serving commands and of the client are told."""
+"""Errors for users of the serving commands and of the client."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Digits between files, PIL and arrays.
+"""Converts digits between files, PIL and arrays.
 
-Contract: an array of images is float32 [B, 28, 28, 1] in [0, 1], white ink on black, as MNIST's.
+Contract: an array of images is float32 [B, 28, 28, 1] in [0, 1], white ink on black, as in MNIST.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def to_pil(images: np.ndarray) -> list[Image.Image]:
 
 
 def read_image(path: str | Path, fit: bool = False) -> Image.Image:
-    """Reads a picture file.
+    """Reads an image file.
 
     Raises:
-        ServingError: There is no such file, or it is not a picture.
+        ServingError: There is no such file, or it is not an image.
     """
     try:
         with Image.open(path) as image:
@@ -74,15 +74,15 @@ def read_image(path: str | Path, fit: bool = False) -> Image.Image:
         raise ServingError(f"There is no file {path}.") from None
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
-        raise ServingError(f"{path} is not a picture that can be read: {reason}") from None
+        raise ServingError(f"{path} is not a readable image: {reason}") from None
     return fit_digit(image) if fit else image
 
 
 def fit_digit(image: Image.Image) -> Image.Image:
-    """A drawn or photographed digit as MNIST has them: white on black, scaled and centred.
+    """Converts a drawn or photographed digit to MNIST's form: white on black, scaled and centred.
 
-    The ink is cut out, scaled to a box of 20 x 20 and laid on 28 x 28 with its centre of mass in
-    the middle. A picture that is mostly light is taken for dark ink on paper.
+    The ink is cut out, scaled to a box of 20 x 20 and placed on 28 x 28 with its centre of mass
+    in the middle. A mostly light image is treated as dark ink on paper.
 
     Raises:
         ServingError: There is no ink.
@@ -96,7 +96,7 @@ def fit_digit(image: Image.Image) -> Image.Image:
     grey = np.clip((grey - np.median(grey)) / max(1e-3, 1 - np.median(grey)), 0, 1)
     rows, columns = np.flatnonzero((grey > _INK).any(1)), np.flatnonzero((grey > _INK).any(0))
     if not len(rows):
-        raise ServingError("The picture holds no ink: nothing in it stands out from the ground.")
+        raise ServingError("The image holds no ink: nothing in it stands out from the background.")
     cut = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = _BOX / max(cut.shape)
     size = [max(1, round(side * scale)) for side in cut.shape]

@@ -12,18 +12,18 @@ from serving.model_server.starting import LOCAL, bind_errno
 
 EVERY = "0.0.0.0"  # noqa: S104 - only where the user asks for it
 _LAST_PORT = 65535
-_CHOICES = f"use {LOCAL} for this computer alone, or {EVERY} for every address."
+_CHOICES = f"use {LOCAL} for this computer only, or {EVERY} for all addresses."
 
 
 def listening_host(host: str, ports: Mapping[str, int]) -> tuple[str, str]:
     """The IPv4 address to listen on, and the host to show.
 
     A server gets the address that was checked here, as gRPC would listen on every address of a
-    name, and REST on one. The name is shown where it stands for this address alone.
+    name, and REST on one. The name is shown if it stands for this address only.
 
     Args:
         host: An IPv4 address of this computer, or a name of it.
-        ports: By the flag that they were given with; 0 stands for a free one.
+        ports: By flag; 0 stands for a free port.
 
     Raises:
         ServingError: No such address here; a port out of range, given twice or taken.
@@ -45,7 +45,7 @@ def listening_host(host: str, ports: Mapping[str, int]) -> tuple[str, str]:
 
 def _addresses(host: str) -> list[str]:
     try:
-        if not host:  # the system would take it for every address
+        if not host:  # to the system it means every address
             raise UnicodeError
         return socket.gethostbyname_ex(host)[2]
     except (OSError, UnicodeError):

@@ -1,10 +1,10 @@
-"""Which versions clients get: the labels ``stable`` and ``canary``, promotion and roll-back.
+"""Which versions clients get: the labels ``stable`` and ``canary``, promotion and rollback.
 
-Contract: ``releases.json`` in the serving directory says which version of a model has which label;
-``models.config`` beside it is made from it, and a model server that polls that file follows. A
-model without labels is served in its newest version. A label moves in two steps, as TensorFlow
-Serving asks: both versions are served first, then the label moves. Each file is replaced in one
-rename, so a crash leaves the one or the other.
+Contract: ``releases.json`` in the serving directory maps the labels of a model to versions;
+``models.config`` next to it is made from it, and a model server that polls that file follows. For a
+model without labels the newest version is served. A label moves in two steps, as TensorFlow Serving
+requires: both versions are served first, then the label moves. Each file is replaced in one rename,
+so a crash leaves the old or the new one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Release:
 
     stable: int | None = None
     canary: int | None = None
-    before: tuple[int, ...] = ()  # what was stable before, the last one last
+    before: tuple[int, ...] = ()  # formerly stable versions, the latest last
 
     @property
     def labels(self) -> dict[str, int]:
@@ -41,12 +41,12 @@ class Release:
 
     @property
     def kept(self) -> set[int]:
-        """Versions that must not be removed: the labelled ones and where a roll-back leads."""
+        """Versions that must not be removed: the labelled ones and the target of a rollback."""
         return {*self.labels.values(), *self.before[-1:]}
 
 
 def read_releases(serving_dir: Path) -> dict[str, Release]:
-    """Releases by model; empty where none was ever labelled.
+    """Releases by model; empty if none was ever labelled.
 
     Raises:
         ServingError: The file is not as ``write_releases`` makes it.
@@ -76,7 +76,7 @@ def served_version(serving_dir: str | Path, model: str) -> Path | None:
     """Directory of the version of ``model`` that clients get: the one labelled stable, or the
     newest, the largest number; None where there is no version.
 
-    A version under another name is one that is still being copied, and does not count.
+    A directory under another name is still being copied and does not count.
     """
     versions = {v.number: v.path for v in list_versions(Path(serving_dir) / model)}
     stable = read_releases(Path(serving_dir)).get(model, Release()).stable
@@ -96,7 +96,7 @@ def served_models(serving_dir: Path) -> list[str]:
 
 
 def no_version(serving_dir: Path, model: str) -> ServingError:
-    """What to raise where the directory has no version of a model; names the models it has."""
+    """The error if the directory has no version of a model; names the models it has."""
     found = ", ".join(served_models(serving_dir))
     there = f"the models there: {found}." if found else "it holds no model."
     return ServingError(f"There is no version of {model} in {serving_dir}; {there}")
@@ -113,8 +113,8 @@ def write_config(
     Args:
         serving_dir: Holds a directory for each model.
         models: Names.
-        added: Versions to serve besides, by model: the first of the two steps.
-        directory: Where the file goes; the serving directory if left out.
+        added: Additional versions to serve, by model: the first of the two steps.
+        directory: Of the file; the serving directory by default.
 
     Returns:
         The file.
@@ -125,7 +125,7 @@ def write_config(
 
     releases = read_releases(serving_dir)
     config = ModelServerConfig()
-    config.model_config_list.SetInParent()  # also where it stays empty
+    config.model_config_list.SetInParent()  # even if it stays empty
     for model in models:
         release = releases.get(model, Release())
         entry = config.model_config_list.config.add(
@@ -146,7 +146,7 @@ def write_config(
 
 
 def promoted(serving_dir: Path, model: str, version: int | None, label: str = STABLE) -> Release:
-    """The release in which ``version`` has the label; None gives up labels for the newest.
+    """The release in which ``version`` has the label; None removes the labels.
 
     Raises:
         ServingError: There is no such model, version or label, or nothing to compare a canary with.
@@ -158,7 +158,7 @@ def promoted(serving_dir: Path, model: str, version: int | None, label: str = ST
     if version is None:
         if label == CANARY:
             raise ServingError(
-                "Serving the newest version gives up both labels; for a canary, name its version: "
+                "Serving the newest version removes both labels; for a canary, name its version: "
                 f"inkwell promote {model} {numbers[-1]} --label {CANARY}"
             )
         return Release(before=now.before)
@@ -184,7 +184,7 @@ def promoted(serving_dir: Path, model: str, version: int | None, label: str = ST
 
 
 def rolled_back(serving_dir: Path, model: str) -> Release:
-    """The release of before: the version that was stable, or the next older one.
+    """The previous release: the version that was stable, or else the next older one.
 
     Raises:
         ServingError: There is no older version to go back to.
@@ -214,12 +214,12 @@ def apply(
     Args:
         serving_dir: Holds a directory for each model.
         model: Name.
-        release: What shall be.
-        is_served: Tells whether a version answers; None where no server runs.
-        timeout_s: How long a server may take to load what is new.
+        release: The new release.
+        is_served: Whether a version answers; None if no server runs.
+        timeout_s: Seconds for a server to load new versions.
 
     Raises:
-        ServingError: The server did not load a version in time; nothing has changed then.
+        ServingError: The server did not load a version in time; nothing has changed.
     """
     models = sorted({*served_models(serving_dir), model})
     releases = read_releases(serving_dir)

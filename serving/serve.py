@@ -1,9 +1,9 @@
 """``inkwell serve``: a model server over the serving directory, and the playground.
 
-Contract: the server of this project, or ``tensorflow_model_server`` if that is asked for; both get
-the same flags. The addresses shown are those listened on. What the server prints goes to a log, its
-warnings and errors to the screen too. Ends when the server does, or on SIGINT or SIGTERM; our
-server never outlives this process, however that ends.
+Contract: the server of this project, or ``tensorflow_model_server`` on request; both get the same
+flags. The addresses shown are those listened on. The server's output goes to a log, its warnings
+and errors to the screen too. Ends when the server does, or on SIGINT or SIGTERM; our server never
+outlives this process.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LOG_FILE = "server.log"
 _MONITORING = Path(__file__).with_name("monitoring.config")
 _START_SECONDS = 300.0
 _END_SECONDS = 15.0
-# How lines start that are shown: those of our server, and warnings and errors of upstream's.
+# Beginnings of the lines shown, of our server and of upstream's: warnings and errors.
 _OURS = re.compile(rb"WARNING |ERROR |CRITICAL ")
 _UPSTREAMS = re.compile(rb"[-\d]+ [:.\d]+: [WEF] ")
 
@@ -54,7 +54,7 @@ class ServeOptions:
     port: int = 8500
     rest_port: int = 8501
     playground_port: int | None = None
-    tensorflow_serving: bool = False  # upstream's binary, which listens on every address
+    tensorflow_serving: bool = False  # upstream's binary, which listens on all addresses
     # Of one request, by flag of our server, such as max_count; its defaults for those left out.
     bounds: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -63,7 +63,7 @@ def serve(options: ServeOptions, say: Callable[[str], None] = print) -> int:
     """Serves until SIGINT or SIGTERM; returns 0 then, and 1 if the server ended by itself.
 
     Raises:
-        ServingError: There is nothing to serve, or it cannot be served there.
+        ServingError: There is nothing to serve, or the address cannot be used.
     """
     models = _models(options)
     options, shown_host = _checked(options)
@@ -161,10 +161,10 @@ def _models(options: ServeOptions) -> list[str]:
 
 
 def _checked(options: ServeOptions) -> tuple[ServeOptions, str]:
-    """The options with an address and ports in place of a name and of 0; the host to show.
+    """The options with name and port 0 resolved to an address and ports; the host to show.
 
     Raises:
-        ServingError: They contradict each other, or cannot be had.
+        ServingError: The options contradict each other, or a port is taken.
     """
     if options.tensorflow_serving and options.bounds:
         given = " and ".join(f"--{name.replace('_', '-')}" for name in options.bounds)
@@ -177,8 +177,8 @@ def _checked(options: ServeOptions) -> tuple[ServeOptions, str]:
     address, shown_host = listening_host(options.host, ports)
     if options.tensorflow_serving and address != EVERY:
         raise ServingError(
-            "TensorFlow Serving listens on every address of this computer; agree to that with "
-            f"--host {EVERY}, or leave out --tensorflow-serving."
+            "TensorFlow Serving listens on every address of this computer. Pass "
+            f"--host {EVERY} to allow this, or leave out --tensorflow-serving."
         )
     command([], tensorflow_serving=options.tensorflow_serving)  # raises if it is not installed
     chosen = [options.port, options.rest_port]
@@ -232,9 +232,9 @@ def _environment(options: ServeOptions) -> dict[str, str]:
 
 
 def _copy(output: BinaryIO, log: BinaryIO, shown_lines: re.Pattern[bytes]) -> None:
-    """All that the server prints to the log, and what matters to the screen as well.
+    """Copies the server's output to the log, warnings and errors to the screen too.
 
-    Goes on whatever happens, as a server whose output nobody takes stands still.
+    Never stops, as a server whose output is not read would block.
     """
     for line in output:
         with contextlib.suppress(OSError):  # a full disk
@@ -245,7 +245,7 @@ def _copy(output: BinaryIO, log: BinaryIO, shown_lines: re.Pattern[bytes]) -> No
 
 
 def _where(options: ServeOptions, host: str, playground_port: int | None) -> list[str]:
-    """Sentences on what is listened on."""
+    """Sentences that name the addresses."""
     page = []
     if options.host == EVERY:
         if playground_port is not None:
@@ -265,7 +265,7 @@ def _where(options: ServeOptions, host: str, playground_port: int | None) -> lis
 def _wait(
     process: subprocess.Popen, stop: threading.Event, models: Sequence[str], options: ServeOptions
 ) -> bool:
-    """Whether every model got to answer; false if time ran out, or the server or user ended it."""
+    """Whether every model answered; false if time ran out, or the server or user ended it."""
     end = time.monotonic() + _START_SECONDS
     host = LOCAL if options.host == EVERY else options.host
     waiting = list(models)

@@ -25,7 +25,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves until SIGTERM or SIGINT; 1 if a model, a file or a port cannot be had."""
+    """Serves until SIGTERM or SIGINT; 1 if a model or file cannot be read or a port is taken."""
     flags = command_line.parse(arguments, __doc__)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends at once while nothing is served yet
@@ -94,8 +94,8 @@ def _serve(flags: Flags) -> int:
         limits=limits,
     )
     servables = repository.start(flags.file_system_poll_wait_seconds)
-    # Requests are thousands of short-lived lists: without this, each sets off collections that
-    # walk over all of TensorFlow, a third of a second at a time.
+    # Requests are thousands of short-lived lists: without this, each triggers collections that
+    # traverse all of TensorFlow, a third of a second each.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECTOR_THRESHOLD)
@@ -153,7 +153,7 @@ def _watch(flags: Flags, repository, stop: threading.Event) -> None:
                 repository.configure(read_models(flags.model_config_file))
                 said = ""
             except (ConfigError, StatusError) as error:
-                if str(error) != said:  # what was served goes on being served
+                if str(error) != said:  # served versions stay served
                     _LOGGER.error("%s", error)
                 said = str(error)
 
@@ -163,7 +163,7 @@ def _watch(flags: Flags, repository, stop: threading.Event) -> None:
 
 
 def _stop_at_end_of_stdin() -> None:
-    """Ends the process at once, while TensorFlow loads too, when its starter has died."""
+    """Ends the process at once if its parent has died, even while TensorFlow loads."""
     # Unbuffered: a daemon thread inside sys.stdin makes the interpreter crash as it ends.
     while os.read(0, 4096):
         pass

@@ -1,10 +1,10 @@
-"""Requests that arrive together are run together: TensorFlow Serving's dynamic batching.
+"""Runs requests that arrive together as one batch: TensorFlow Serving's dynamic batching.
 
 Contract: requests with the same model version, signature, outputs and shapes (but for the first
 dimension) share a batch. A batch is run when it is full or has waited ``batch_timeout_micros``, as
 soon as one of ``num_batch_threads`` is free. At most ``max_enqueued_batches`` wait for each such
-kind; what comes then is UNAVAILABLE. A request that fails takes no other with it: each of its
-batch is run again by itself (upstream fails them all).
+kind; further requests are UNAVAILABLE. If a batch fails, each of its requests is run again alone,
+so that only the faulty one fails (upstream fails them all).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class BatchScheduler:
             key: What may share a batch: equal keys come with equal functions.
             function: Arrays by name to arrays by name, row by row along the first axis.
             inputs: Arrays of one first dimension n >= 1.
-            timeout_s: How long to wait; None for ever.
+            timeout_s: Seconds to wait; None means no limit.
 
         Returns:
             The function's outputs for these rows alone.
@@ -138,7 +138,7 @@ class BatchScheduler:
                 if task.size > room:
                     added, room = added + 1, limit
                 room -= task.size
-            # A request of more batches than may wait is let in where nothing else waits.
+            # A request of more batches than may wait is accepted if nothing else waits.
             if queue and len(queue) + added > self._parameters.max_enqueued_batches:
                 raise unavailable(
                     "The batch scheduling queue to which this task was submitted is full"

@@ -45,7 +45,7 @@ def read_request(
 
     Args:
         body: The request's body.
-        signatures: What the model takes, by signature name.
+        signatures: Inputs of the model, by signature name.
         limits: Bounds of the request; they are checked before arrays are made.
 
     Returns:
@@ -91,7 +91,7 @@ def read_request(
 
 
 def write_response(outputs: Mapping[str, np.ndarray], is_row: bool) -> bytes:
-    """The answer in the format of the request; a lone output stands without its name.
+    """The answer in the format of the request; a single output has no name.
 
     Raises:
         StatusError: INVALID_ARGUMENT for a type that JSON cannot carry, or for row format where

@@ -1,4 +1,4 @@
-"""What can go wrong, with the codes of gRPC that both fronts answer with."""
+"""Errors, with the gRPC codes that both fronts answer with."""
 
 from __future__ import annotations
 

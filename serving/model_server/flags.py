@@ -1,7 +1,7 @@
-"""The flags, which are TensorFlow Serving's, and what becomes of each.
+"""TensorFlow Serving's flags, and the effect of each.
 
 Contract: a Deployment's arguments start this server unchanged. Flags of ``WITHOUT_EFFECT`` are
-taken and told in the log; any other flag that is not known ends the start.
+accepted and logged; any other unknown flag is an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from serving.model_server.starting import LOCAL
 # Of one request, by flag; the same flags with hyphens are options of ``inkwell serve``.
 BOUNDS = {"max_request_mib": 64, "max_instances": 10_000, "max_count": 1000, "max_steps": 100}
 _THREADS = 64  # nearly all of them wait: for a batch, or for TensorFlow's own threads
-# They steer the C++ server's threads, buffers and batches, of which there are none here.
+# They tune threads, buffers and batches of the C++ server, which do not exist here.
 WITHOUT_EFFECT = (
     "grpc_channel_arguments",
     *("num_load_threads", "num_unload_threads", "flush_filesystem_caches"),
@@ -68,20 +68,20 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
     def switch(name: str, default: bool, text: str) -> None:
         add(name, type=_boolean, nargs="?", const=True, default=default, metavar="true", help=text)
 
-    add("--port", type=int, default=8500, help="gRPC port; 0 takes a free one")
-    add("--rest_api_port", type=int, metavar="PORT", help="REST port; none if left out")
-    add("--host", default=LOCAL, help="address to listen on; 0.0.0.0 for every one")
+    add("--port", type=int, default=8500, help="gRPC port; 0 for a free one")
+    add("--rest_api_port", type=int, metavar="PORT", help="REST port; no REST by default")
+    add("--host", default=LOCAL, help="address to listen on; 0.0.0.0 for all")
     add("--model_name", default="default", help="name that clients use")
     add("--model_base_path", type=Path, metavar="DIR", help="directory of the numbered versions")
-    add("--model_config_file", type=Path, metavar="FILE", help="models.config; instead of those")
+    add("--model_config_file", type=Path, metavar="FILE", help="models.config, instead of both")
     add("--model_config_file_poll_wait_seconds", type=float, default=0, metavar="SECONDS",
-        help="pause between readings of models.config; 0 reads it once")  # fmt: skip
+        help="interval to reread models.config; 0 reads it once")  # fmt: skip
     add("--file_system_poll_wait_seconds", type=float, default=1, metavar="SECONDS",
-        help="pause between looks for versions; 0 looks once")  # fmt: skip
-    switch("--enable_batching", False, "run requests that come together at one time")
-    add("--batching_parameters_file", type=Path, metavar="FILE", help="how they are batched")
-    add("--monitoring_config_file", type=Path, metavar="FILE", help="switches metrics on")
-    switch("--allow_version_labels_for_unavailable_models", False, "labels before their versions")
+        help="interval to look for new versions; 0 looks once")  # fmt: skip
+    switch("--enable_batching", False, "run concurrent requests as one batch")
+    add("--batching_parameters_file", type=Path, metavar="FILE", help="batching parameters")
+    add("--monitoring_config_file", type=Path, metavar="FILE", help="switch metrics on")
+    switch("--allow_version_labels_for_unavailable_models", False, "labels of unloaded versions")
     switch("--enable_model_warmup", True, "run a version's warm-up requests before it answers")
     switch("--enable_grpc_healthcheck_service", False, "answer grpc.health.v1.Health")
     add("--max_num_load_retries", type=int, default=5, metavar="N")
@@ -91,21 +91,21 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
     add("--tensorflow_inter_op_parallelism", type=int, default=0, metavar="N")
     add("--rest_api_num_threads", type=int, default=_THREADS, metavar="N")
     add("--rest_api_timeout_in_ms", type=int, default=30_000, metavar="MILLISECONDS")
-    switch("--rest_api_enable_cors_support", False, "let pages of other origins ask")
+    switch("--rest_api_enable_cors_support", False, "allow requests from pages of other origins")
     own = "(not TensorFlow Serving's)"
     add("--max_request_mib", type=_positive, default=BOUNDS["max_request_mib"], metavar="MIB",
-        help=f"largest request, and its tensors in memory {own}")  # fmt: skip
+        help=f"maximum size of a request, and of its tensors in memory {own}")  # fmt: skip
     add("--max_instances", type=_positive, default=BOUNDS["max_instances"], metavar="N",
-        help=f"most instances of one request {own}")  # fmt: skip
+        help=f"maximum instances per request {own}")  # fmt: skip
     add("--max_count", type=_positive, default=BOUNDS["max_count"], metavar="N",
-        help=f"largest input `count`: images to generate {own}")  # fmt: skip
+        help=f"maximum input `count`: images to generate {own}")  # fmt: skip
     add("--max_steps", type=_positive, default=BOUNDS["max_steps"], metavar="N",
-        help=f"largest input `steps`: of the reverse process {own}")  # fmt: skip
+        help=f"maximum input `steps`: of the reverse process {own}")  # fmt: skip
     add("--reload_config_root", type=Path, metavar="DIR",
         help=f"parent directory of the models that HandleReloadConfigRequest may name; "
-        f"without it the call is off {own}")  # fmt: skip
+        f"the call is off by default {own}")  # fmt: skip
     add("--stop_at_end_of_stdin", action="store_true",
-        help="end with the process that holds the other end of standard input")  # fmt: skip
+        help="end when the other end of standard input closes")  # fmt: skip
     for name in WITHOUT_EFFECT:
         add(f"--{name}", nargs="?", const="true", help="no effect here")
     found = vars(parser.parse_args(arguments))
@@ -126,12 +126,12 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"is a whole number from 1, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
     return int(text)
 
 
 def _boolean(text: str) -> bool:
     known = {"true": True, "1": True, "false": False, "0": False}
     if text.lower() not in known:
-        raise argparse.ArgumentTypeError(f"is true or false, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be true or false, not {text!r}")
     return known[text.lower()]

@@ -35,7 +35,7 @@ def predict_request(
     version: int | None = None,
     label: str | None = None,
 ) -> predict_pb2.PredictRequest:
-    """The request that asks ``model_name``: its newest version, or one by number or label."""
+    """A request to ``model_name``: its newest version, or one by number or label."""
     request = predict_pb2.PredictRequest()
     request.model_spec.CopyFrom(_spec(model_name, version, label))
     request.model_spec.signature_name = signature_name
@@ -82,7 +82,7 @@ class GrpcClient:
         """The version that answers.
 
         Raises:
-            grpc.RpcError: NOT_FOUND if none does.
+            grpc.RpcError: NOT_FOUND if no version answers.
         """
         request = get_model_metadata_pb2.GetModelMetadataRequest()
         request.model_spec.CopyFrom(_spec(self.model_name, version, label))

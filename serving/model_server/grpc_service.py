@@ -191,7 +191,7 @@ def start_server(
         repository: The models.
         host: Address to listen on.
         port: 0 for a free one.
-        threads: Calls that are answered at the same time.
+        threads: Number of concurrent calls.
         metrics: Where calls are counted.
         limits: Bounds of one request.
         reload_root: Directory below which HandleReloadConfigRequest may name models; None
@@ -222,7 +222,7 @@ def start_server(
 
 
 def _handler(answer: Callable[[bytes, grpc.ServicerContext], Message]) -> grpc.RpcMethodHandler:
-    """Gives the request to ``answer`` as it came, to be bounded before it is parsed."""
+    """Passes the raw request to ``answer``, which bounds it before it is parsed."""
 
     def call(body: bytes, context: grpc.ServicerContext) -> bytes:
         try:
@@ -246,7 +246,7 @@ def _below(root: Path, model: ModelConfig) -> ModelConfig:
         if is_below:
             is_below = all(root in v.path.resolve().parents for v in list_versions(path))
     except (OSError, RuntimeError, ValueError):  # a file, links in a circle, a null character
-        raise invalid(f"The base_path of {model.name} is not a directory to be read.") from None
+        raise invalid(f"The base_path of {model.name} is not a readable directory.") from None
     if not is_below:
         raise _denied(
             f"The base_path {model.base_path} of {model.name}, or a version in it, is not below "
@@ -260,7 +260,7 @@ def _denied(message: str) -> StatusError:
 
 
 def _remaining(context: grpc.ServicerContext) -> float | None:
-    """Seconds until the call's deadline; None without one, which gRPC tells as a vast number."""
+    """Seconds until the call's deadline; None without one, which gRPC reports as a vast number."""
     seconds = context.time_remaining()
     return None if seconds is None or seconds > _LONGEST_SECONDS else seconds
 

@@ -1,7 +1,7 @@
-"""What one request may ask for, checked before memory is taken for it.
+"""Bounds of one request, checked before memory is allocated for it.
 
-Contract: a few bytes may stand for a large tensor, a long list or hours of work; each check looks
-at what is asked, not at what it grows to, and refuses with one sentence that names the flag.
+Contract: a few bytes may request a large tensor, a long list or hours of work; each check reads
+the request only, and refuses it with one sentence that names the flag.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from serving.model_server.flags import BOUNDS
 MOST_DIMENSIONS = 32
 MIB = 2**20
 # Parsed JSON may take this many times the largest body: 10,000 black images of 28 x 28 x 1, whose
-# pixels stand in a list each, take 15 times the 64 MiB of the default.
+# pixels are in a list each, take 15 times the 64 MiB of the default.
 _JSON_GROWTH = 16
 # Python's bytes for a list, an object with one key, and any other value in a list.
 _LIST, _OBJECT, _ITEM = 88, 240, 40
@@ -50,7 +50,7 @@ class Limits:
     max_bytes: int = BOUNDS["max_request_mib"] * MIB
 
     def check_instances(self, name: str, count: int) -> None:
-        """Raises ``StatusError`` for an input of too many instances."""
+        """Raises ``StatusError`` for an input with too many instances."""
         if count > self.max_instances:
             raise invalid(
                 f'The input "{name}" holds {count} instances; '
@@ -58,7 +58,7 @@ class Limits:
             )
 
     def check_arrays(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Raises ``StatusError`` for too many instances, or a number that asks for too much."""
+        """Raises ``StatusError`` for too many instances, or a `count` or `steps` out of range."""
         for name, array in inputs.items():
             if array.ndim:
                 self.check_instances(name, len(array))
@@ -76,8 +76,8 @@ class Limits:
     def check_json(self, body: bytes) -> None:
         """Raises ``StatusError`` for a body whose lists and objects would take too much memory.
 
-        What stands in texts is counted too: no text of a request is large but base64, which has
-        none of these characters.
+        The content of strings is counted too: the only large strings are base64, which has none of
+        these characters.
         """
         lists, objects, items = (body.count(mark) for mark in (b"[", b"{", b","))
         size = lists * _LIST + objects * _OBJECT + items * _ITEM
@@ -135,12 +135,12 @@ def declared(name: str, proto: tensor_pb2.TensorProto) -> tuple[int, tuple[int, 
 
 
 def malformed(name: str) -> StatusError:
-    """A tensor that is not one, in upstream's words."""
+    """The error for a malformed tensor, in upstream's words."""
     return invalid(f"tensor parsing error: {name}")
 
 
 def _size(name: str, proto: tensor_pb2.TensorProto, elements: int) -> int:
-    """Bytes of the tensor in memory, where the last of too few values fills it up."""
+    """Bytes of the tensor in memory; the last of too few values is repeated to fill it."""
     if proto.dtype == types_pb2.DT_STRING:
         values: Sequence[bytes] = proto.string_val
         if len(values) > elements or proto.tensor_content:

@@ -1,4 +1,4 @@
-"""What Prometheus is told, under TensorFlow Serving's names.
+"""Metrics for Prometheus, under TensorFlow Serving's names.
 
 Contract: the text format; counters of requests and of loads, a histogram of latencies in
 microseconds, of answered requests only. Safe to use from several threads.
@@ -41,7 +41,7 @@ class Metrics:
             self._loads[path, status] += 1
 
     def text(self) -> str:
-        """Everything, as Prometheus reads it."""
+        """All metrics in Prometheus' text format."""
         with self._lock:
             lines = [f"# TYPE {REQUESTS} counter"]
             for (model, status), count in sorted(self._requests.items()):

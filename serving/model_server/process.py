@@ -1,8 +1,8 @@
-"""A model server as a child process: ours, or ``tensorflow_model_server`` if that is asked for.
+"""A model server as a child process: ours, or ``tensorflow_model_server`` on request.
 
 Contract: a context manager that returns once the model answers as AVAILABLE and always ends the
 process it started, by its handle. Both servers get the same flags and the same calls. Ours listens
-on 127.0.0.1 alone; upstream's has no flag for that and listens on every address while it runs.
+on 127.0.0.1 only; upstream's has no flag for that and listens on every address while it runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _END_SECONDS = 10.0
 
 
 class StartError(Exception):
-    """The server did not get to serve the model; the message says why."""
+    """The server could not serve the model; the message says why."""
 
 
 class ServerProcess:
@@ -75,7 +75,7 @@ class ServerProcess:
         """Starts the process and returns at once; ``wait_available`` waits for the model.
 
         Raises:
-            ServingError: Upstream's binary is asked for and is not on PATH, or no port is free.
+            ServingError: Upstream's binary is requested and not on PATH, or no port is free.
         """
         port, rest_port = free_ports(2)
         self.endpoint, self.rest = f"{LOCAL}:{port}", f"{LOCAL}:{rest_port}"
@@ -131,13 +131,13 @@ class ServerProcess:
         raise StartError(f"it did not serve within {self._timeout_s:g} s; {self._reason()}")
 
     def peak_mib(self) -> float:
-        """Most memory that the process has held so far."""
+        """Peak memory of the process so far."""
         status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
         [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) / 1024
 
     def stop(self) -> None:
-        """Ends the process: asked first, then killed."""
+        """Ends the process: terminates it, then kills it."""
         self._end()
         self._resources.close()
 
@@ -170,4 +170,4 @@ class ServerProcess:
         if words:
             return words
         status = self._process.poll()
-        return "it says nothing" if status is None else f"it {how_it_ended(status)}, silent"
+        return "no output" if status is None else f"it {how_it_ended(status)}, without output"

@@ -1,8 +1,8 @@
-"""Which versions of which models there are, and the ones that answer.
+"""The versions of each model, and those that are loaded.
 
-Contract: versions are loaded as each model's policy asks, a new one before the one it replaces is
-let go, so that there is always one that answers; what fails to load is tried again and, in the end,
-left alone. Requests hold on to their version. Labels follow TensorFlow Serving's rules.
+Contract: versions are loaded by each model's policy, a new one before the one it replaces is
+unloaded, so that one always answers; a failed load is retried a limited number of times. Requests
+keep their version until they end. Labels follow TensorFlow Serving's rules.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Model:
 
 @dataclasses.dataclass(frozen=True)
 class _Failure:
-    """What became of the attempts to load a version."""
+    """State of the attempts to load a version."""
 
     attempts: int
     next_time: float  # of time.monotonic()
@@ -87,7 +87,7 @@ class Repository:
         self.configure(models)
 
     def configure(self, models: Sequence[ModelConfig]) -> None:
-        """Takes these models in place of those before; what was loaded stays loaded.
+        """Replaces the served models; loaded versions stay loaded.
 
         Raises:
             StatusError: FAILED_PRECONDITION if a label names a version that is not served;
@@ -121,7 +121,7 @@ class Repository:
         """Blocks until every model has a version that answers; returns the newest of each.
 
         Args:
-            poll_seconds: Pause between looks; 0 gives up where there is no version.
+            poll_seconds: Interval between checks; 0 gives up if there is no version.
 
         Raises:
             LoadError: Every attempt to load a model failed, or it has no version and is not
@@ -150,7 +150,7 @@ class Repository:
             time.sleep(min(poll_seconds or 1.0, 1.0, max(self._retry_seconds, 0.05)))
 
     def poll(self) -> None:
-        """Looks for versions once: loads what is wanted, then lets go what is not."""
+        """Looks for versions once: loads the wanted ones, then unloads the others."""
         with self._loading:
             for model in list(self._models.values()):
                 found = {v.number: v.path for v in list_versions(model.config.base_path)}
@@ -168,10 +168,10 @@ class Repository:
                             _LOGGER.info("Unloaded %s version %d", model.config.name, version)
 
     def find(self, spec: model_pb2.ModelSpec) -> Servable:
-        """The servable that ``spec`` asks for.
+        """The servable for ``spec``.
 
         Raises:
-            StatusError: INVALID_ARGUMENT without a name or with a label that nobody set,
+            StatusError: INVALID_ARGUMENT without a name or with an unknown label,
                 NOT_FOUND for a model or version that is not being served.
         """
         if not spec.name:

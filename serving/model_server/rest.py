@@ -64,7 +64,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class RestSettings:
-    """Bounds of the REST front, and what it tells besides models."""
+    """Bounds of the REST front, and its metrics and CORS options."""
 
     threads: int = 64
     timeout_seconds: float = 30.0
@@ -85,7 +85,7 @@ class RestServer:
         metrics: Metrics,
         settings: RestSettings,
     ):
-        """Opens the port, 0 for a free one; raises ``PortError`` if it cannot be had."""
+        """Opens the port, 0 for a free one; raises ``PortError`` if that fails."""
         try:
             self._socket = socket.create_server((host, port), backlog=2048)
         except OSError as error:
@@ -112,7 +112,7 @@ class RestServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answers what is being answered, for 5 seconds at most, and closes the port."""
+        """Finishes running requests, for 5 seconds at most, and closes the port."""
         self._server.should_exit = True
         self._thread.join()
         self._app.close()
@@ -264,7 +264,7 @@ class _TooLarge(Exception):
 
 
 def _failure(error: Exception, what: str) -> tuple[int, str]:
-    """HTTP status and words for what ``what`` ended with; the log has what nobody foresaw."""
+    """HTTP status and message for the error of ``what``; unexpected errors go to the log."""
     if isinstance(error, StatusError):
         return _HTTP.get(error.code.name, 500), error.message
     if isinstance(error, _TooLarge):
@@ -272,7 +272,7 @@ def _failure(error: Exception, what: str) -> tuple[int, str]:
     if isinstance(error, ClientDisconnect):
         return _HTTP["CANCELLED"], "The client has left."  # nobody reads it
     _LOGGER.error("%s failed", what, exc_info=error)
-    return 500, "Internal error; the log of the server has it."
+    return 500, "Internal error; see the log of the server."
 
 
 def _spec(match: re.Match) -> model_pb2.ModelSpec:

@@ -27,7 +27,7 @@ from serving.versions import WARMUP_FILE, extra_file
 DEFAULT_SIGNATURE = "serving_default"
 _MOST_WARMUPS = 1000
 
-# What TensorFlow is known to raise for files that are missing, cut short or not a SavedModel.
+# Errors of TensorFlow for files that are missing, cut short or not a SavedModel.
 _LOAD_ERRORS = (
     AssertionError,
     AttributeError,
@@ -85,7 +85,7 @@ class Servable:
             signature_name: Empty for ``serving_default``.
             inputs: One array per input; strings are object arrays of bytes.
             output_filter: Outputs to return; empty for all.
-            timeout_s: How long to wait for a place in a batch; None for ever.
+            timeout_s: Seconds to wait for a place in a batch; None means no limit.
 
         Raises:
             StatusError: What ``check`` raises, INVALID_ARGUMENT for inputs beyond the limits,
@@ -114,7 +114,7 @@ class Servable:
         given: Mapping[str, tuple[int, tuple[int, ...]]],
         output_filter: Sequence[str] = (),
     ) -> None:
-        """Checks names, types and shapes, for which no tensor need be made yet.
+        """Checks names, types and shapes, before any tensor is made.
 
         Args:
             signature_name: As in ``run``.
@@ -150,7 +150,7 @@ class Servable:
         """Runs the requests of ``assets.extra/tf_serving_warmup_requests``, where there are any.
 
         Raises:
-            LoadError: The file is no TFRecord of PredictionLog, or a request fails.
+            LoadError: The file is not a TFRecord of PredictionLog, or a request fails.
         """
         file = extra_file(path, WARMUP_FILE)
         if not file.is_file():
@@ -193,7 +193,7 @@ def load_saved_model(path: Path) -> Any:
 
 
 def _read_signature_defs(path: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
-    """Signatures as the file has them: the loaded object drops what metadata must show."""
+    """Signatures read from the file: the loaded object lacks details that metadata must show."""
     saved_model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     graphs = [g for g in saved_model.meta_graphs if "serve" in g.meta_info_def.tags]
     return dict(graphs[0].signature_def)

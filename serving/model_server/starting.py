@@ -1,4 +1,4 @@
-"""What it takes to start either model server; imports nothing heavy."""
+"""Commands and free ports to start either model server; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ class PortError(Exception):
 def command(
     flags: Sequence[str], own_flags: Sequence[str] = (), *, tensorflow_serving: bool = False
 ) -> list[str]:
-    """The command that starts a server; ours, unless upstream's binary is asked for.
+    """The command that starts a server: ours, or upstream's binary on request.
 
     Args:
-        flags: That both servers take.
-        own_flags: For ours alone.
+        flags: For both servers.
+        own_flags: For ours only.
         tensorflow_serving: Start ``tensorflow_model_server``. It has no flag for an address and
             listens on every one.
 
     Raises:
-        ServingError: Upstream's binary is asked for and is not on PATH.
+        ServingError: Upstream's binary is requested and not on PATH.
     """
     if not tensorflow_serving:
-        # -P: the folder that the caller stands in may hold a module of the same name as ours.
+        # -P: the working directory may hold a module with the name of one of ours.
         ours = [sys.executable, "-P", "-m", "serving.model_server"]
         return [*ours, *flags, *own_flags, "--stop_at_end_of_stdin"]
     binary = shutil.which(TENSORFLOW_SERVING)
@@ -64,11 +64,11 @@ def command(
 
 
 def environment() -> dict[str, str]:
-    """The caller's, with our packages importable and without GPUs, which the caller may hold."""
+    """The caller's environment with our packages importable and without GPUs."""
     paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {
         **os.environ,
-        # An empty entry would stand for the folder that the caller stands in.
+        # An empty entry would stand for the working directory.
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -76,7 +76,7 @@ def environment() -> dict[str, str]:
 
 
 def bind_errno(host: str, port: int) -> int:
-    """Why a server could not listen there now, as in ``errno``; 0 if it could."""
+    """The errno that prevents listening on the port now; 0 if it is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -89,7 +89,7 @@ def bind_errno(host: str, port: int) -> int:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Whether a server can listen on the port now."""
     return bind_errno(host, port) == 0
 
 
@@ -100,12 +100,12 @@ def free_ports(count: int, host: str = LOCAL, taken: Collection[int] = ()) -> li
     of which could otherwise take a port before its server does, and below Kubernetes' NodePorts.
 
     Args:
-        count: How many.
+        count: Number of ports.
         host: The address that they must be free on.
         taken: Ports that something else is about to listen on.
 
     Raises:
-        ServingError: 1,000 tries did not find as many.
+        ServingError: 1,000 tries did not find enough ports.
     """
     dice = random.SystemRandom()  # a seed set for a training must not make two calls agree
     ports: list[int] = []

@@ -2,7 +2,7 @@
 
 Two bytes on the wire may become an object of 200 in memory, so a request of 64 MiB could take
 7 GiB. Contract: whatever protobuf accepts either passes here unchanged or is refused in a sentence;
-what has groups, or is no message at all, is refused. Costs a microsecond a field, and a tensor's
+groups and anything that is not a message are refused. Costs a microsecond a field, and a tensor's
 values are one field.
 """
 
@@ -39,10 +39,10 @@ _NESTED = {TensorProto.RESOURCE_HANDLE_VAL_FIELD_NUMBER, TensorProto.VARIANT_VAL
 
 
 def parse(body: bytes, request_class: type[_Request]) -> _Request:
-    """A request that is small by its nature.
+    """Checks a request of a call other than Predict, which must be small.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: it is large, or is not what it should be.
+        StatusError: INVALID_ARGUMENT: the request is too large or malformed.
     """
     if len(body) > _MOST_BYTES:
         raise invalid(
@@ -53,10 +53,10 @@ def parse(body: bytes, request_class: type[_Request]) -> _Request:
 
 
 def parse_predict(body: bytes, limits: Limits) -> PredictRequest:
-    """A predict request, which takes a few times its size in memory at most.
+    """Checks a predict request, so that it takes at most a few times its size in memory.
 
     Raises:
-        StatusError: INVALID_ARGUMENT: it has too many fields, or is no PredictRequest.
+        StatusError: INVALID_ARGUMENT: too many fields, or not a PredictRequest.
     """
     size = 0  # of the numbers below, once they are unpacked
     for found, (level, number, start, end) in enumerate(_walk(body, 0, len(body), 0), 1):

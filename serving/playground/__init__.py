@@ -1,1 +1,1 @@
-"""A page on which people draw digits and watch the models work; plain HTML and JavaScript."""
+"""A page to draw digits and try the models; plain HTML and JavaScript."""

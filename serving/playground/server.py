@@ -1,7 +1,7 @@
-"""Serves the playground's files; the page itself asks the model server, over REST.
+"""Serves the playground's files; the page itself calls the model server over REST.
 
-Contract: beside the static files there is ``config.json``, where the model server is, and
-``clusters.json``, the K-Means centres that travel with the autoencoder; 404 where it has none.
+Contract: besides the static files there is ``config.json``, the address of the model server, and
+``clusters.json``, the K-Means centres pushed with the autoencoder; 404 if it has none.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def application(serving_dir: Path, rest_port: int, models: Sequence[str]) -> ASG
         try:
             return JSONResponse(json.loads(_clusters(serving_dir)))
         except (OSError, ValueError, ServingError):
-            return Response("This autoencoder brings no clusters.", 404)
+            return Response("This autoencoder has no clusters.", 404)
 
     app = Starlette(
         routes=[
@@ -64,7 +64,7 @@ def application(serving_dir: Path, rest_port: int, models: Sequence[str]) -> ASG
 
 
 def _clusters(serving_dir: Path) -> str:
-    """Of the version that clients get."""
+    """Path of clusters.json of the served version."""
     version = served_version(serving_dir, "autoencoder")
     if version is None:
         raise FileNotFoundError

@@ -56,7 +56,7 @@ def test_empty_picture_and_what_is_none_are_told(tmp_path):
     with pytest.raises(ServingError, match="There is no file"):
         read_image(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("text")
-    with pytest.raises(ServingError, match="not a picture"):
+    with pytest.raises(ServingError, match="not a readable image"):
         read_image(tmp_path / "text.png")
 
 

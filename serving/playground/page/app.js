@@ -9,7 +9,7 @@ let server = "";
 let digit = new Float32Array(PIXELS); // what the models see
 let clusters = null;
 
-// ---- Asking the server ----
+// ---- Requests to the server ----
 
 class ServerError extends Error {}
 
@@ -39,7 +39,7 @@ const toNested = (image) =>
   Array.from({ length: SIDE }, (_, y) => Array.from({ length: SIDE }, (_, x) => [image[y * SIDE + x]]));
 const fromNested = (rows) => Float32Array.from(rows.flat(2));
 
-// One at a time for each key; while one is under way only the newest of those that wait is kept.
+// Runs one at a time for each key and keeps only the newest of those that wait.
 const lanes = new Map();
 function latest(key, work) {
   const lane = lanes.get(key) ?? { busy: false, next: null };
@@ -57,7 +57,7 @@ async function drain(lane) {
   lane.busy = false;
 }
 
-// Runs work; what goes wrong is told in words, and what goes well takes the words away.
+// Runs work; shows the message of a failure, and clears it after a success.
 async function told(work) {
   const place = byId("error");
   try {
@@ -76,7 +76,7 @@ async function whilePressed(button, work) {
   button.disabled = false;
 }
 
-// ---- Pictures ----
+// ---- Images ----
 
 function show(canvas, image) {
   const context = canvas.getContext("2d");
@@ -168,7 +168,7 @@ pad.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-// As MNIST was made: the ink is scaled to 20 x 20 and laid on 28 x 28 with its centre of mass in the middle.
+// As in MNIST: the ink is scaled to 20 x 20 and placed on 28 x 28 with its centre of mass in the middle.
 function readPad() {
   const { width, height } = pad, data = ink.getImageData(0, 0, width, height).data;
   let left = width, right = -1, top = height, bottom = -1;
@@ -228,7 +228,7 @@ async function runAutoencoder() {
   ]);
   show(byId("reconstruction"), fromNested(reconstruction[0]));
   showCode(code[0]);
-  byId("anomaly").textContent = `${score[0].toFixed(4)} nats per pixel above the digit's own entropy; the higher, the stranger`;
+  byId("anomaly").textContent = `${score[0].toFixed(4)} nats per pixel above the digit's own entropy; higher is more anomalous`;
   showCluster(code[0]);
 }
 
@@ -244,7 +244,7 @@ function showCode(code) {
     context.fillStyle = value < 0 ? "#d9822b" : "#2b8ad9";
     context.fillRect(i * bar + 1, value < 0 ? height / 2 : height / 2 - size, bar - 2, size);
   });
-  byId("code-caption").textContent = `the code: ${code.length} numbers, from −${most.toFixed(1)} to ${most.toFixed(1)}`;
+  byId("code-caption").textContent = `the latent code: ${code.length} dimensions, from −${most.toFixed(1)} to ${most.toFixed(1)}`;
 }
 
 function showCluster(code) {
@@ -281,8 +281,8 @@ async function denoise(image, sigma) {
   return fromNested(outputs[0]);
 }
 
-// The deterministic reverse process (Song et al. 2021, DDIM) in pixel units: each step goes the way to
-// the estimate of the clean image by as much as the noise level falls.
+// The deterministic reverse process (Song et al. 2021, DDIM) in pixel units: each step moves
+// towards the estimate of the clean image in proportion to the fall of the noise level.
 async function cleanStepByStep() {
   const start = noiseLevel(), count = 8;
   const images = [noisyDigit()], words = [start.toFixed(2)];
@@ -321,7 +321,7 @@ const ends = { a: randomSeed(), b: randomSeed() }; // seeds of the latents that 
 const latentSize = () =>
   Number(models.get("gan").signatures.serving_default.inputs.latent.tensor_shape.dim[1].size);
 
-// Great-circle way: a straight one would lead through latents shorter than any that was trained on.
+// On a great circle: a straight line would pass through latents shorter than any in training.
 function between(a, b, t) {
   const dot = a.reduce((sum, value, i) => sum + value * b[i], 0) / (Math.hypot(...a) * Math.hypot(...b));
   const angle = Math.acos(Math.min(1, Math.max(-1, dot)));
