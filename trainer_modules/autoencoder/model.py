@@ -1,9 +1,9 @@
 """Convolutional encoder and decoder around a bottleneck of ``code_size``, and their objective.
 
 The decoder ends in logits: binary cross-entropy is then stable, and pixels are their sigmoid.
-Reconstruction alone spends the code on how a digit is written: its slant, width and place. A
-contrastive loss between an image and a warped copy makes the direction of the code say what stays
-the same, which is mostly the class; no label is seen.
+With reconstruction alone, the latent code mostly describes how a digit is written: its slant, width
+and position. A contrastive loss between an image and a warped copy makes the direction of the code
+describe what warping keeps, which is mostly the class. No label is read.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from trainer_modules.autoencoder.config import AutoencoderConfig
 from trainer_modules.common.distribution import share_of_mean
 from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
 
-# Largest warps that leave a digit the same digit to a reader.
+# Largest warps under which a reader still sees the same digit.
 _ROTATION = math.radians(20)
 _SHIFT = 2.0  # pixels
-_LOG_SCALE = 0.15  # of width and height, each for itself
+_LOG_SCALE = 0.15  # of width and height, independently
 _SHEAR = 0.25
 _TEMPERATURE = 0.2  # of the contrastive loss
 
@@ -68,7 +68,7 @@ def pixel_entropy(target):
 
 
 def warp(images, seed_generator: keras.random.SeedGenerator):
-    """Rotates, scales, shears and shifts each image by a random bit: [B, 28, 28, 1], same range."""
+    """Rotates, scales, shears and shifts each image at random: [B, 28, 28, 1], same range."""
     count = ops.shape(images)[0]
 
     def draw(most: float):
@@ -78,7 +78,7 @@ def warp(images, seed_generator: keras.random.SeedGenerator):
     width, height, shear = ops.exp(draw(_LOG_SCALE)), ops.exp(draw(_LOG_SCALE)), draw(_SHEAR)
     a, b = width * cosine, width * (shear - sine)
     c, d = height * sine, height * (cosine + shear * sine)
-    centre = (images.shape[1] - 1) / 2  # is where it was, but for the shift
+    centre = (images.shape[1] - 1) / 2  # fixed, except for the shift
     across = centre * (1.0 - a - b) + draw(_SHIFT)
     down = centre * (1.0 - c - d) + draw(_SHIFT)
     nothing = ops.zeros_like(a)
@@ -104,8 +104,8 @@ class AutoencoderTrainer(keras.Model):
     """Fits decoder(encoder(noisy x)) to the clean x, and the codes of x and of its warped copy.
 
     The loss is the binary cross-entropy of the pixels plus ``contrastive_weight`` times the
-    contrastive loss. A share of each batch is shown with Gaussian noise of a deviation drawn from
-    [0, noise_high], clipped to [0, 1] as any stored picture is; evaluation sees clean images only.
+    contrastive loss. A share of each batch gets Gaussian noise with a standard deviation from
+    [0, noise_high], clipped to [0, 1] as stored images are; evaluation uses clean images only.
     """
 
     def __init__(

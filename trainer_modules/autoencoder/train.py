@@ -1,4 +1,4 @@
-"""Trains the autoencoder on clean and noisy digits; ``finetune`` trains its final layers on.
+"""Trains the autoencoder on clean and noisy digits; ``finetune`` trains its final layers further.
 
 TFX calls ``run_fn``, then ``finetune_fn`` with the first model as base. Labels are never read.
 """
@@ -27,7 +27,7 @@ _GRID_IMAGES = 32
 def train(
     config: AutoencoderConfig, train: Digits, held_out: Digits, hooks: Hooks = SILENT
 ) -> Trained:
-    """Trains encoder and decoder on ``train``; ``held_out`` is only watched."""
+    """Trains encoder and decoder on ``train``; ``held_out`` is only monitored."""
     keras.utils.set_random_seed(config.seed)
     encoder, decoder = (
         recast(build(config), config.precision) for build in (build_encoder, build_decoder)
@@ -44,10 +44,10 @@ def finetune(
     held_out: Digits,
     hooks: Hooks = SILENT,
 ) -> Trained:
-    """Trains the decoder's last layers on; the encoder stays, so there is no contrastive loss.
+    """Trains the decoder's last layers further; the encoder is frozen: no contrastive loss.
 
     Args:
-        base: Gives ``encoder`` and ``decoder`` of the first training, which are trained in place.
+        base: Loads ``encoder`` and ``decoder`` of the first training, which are trained in place.
     """
     keras.utils.set_random_seed(config.seed)
     encoder, decoder = (recast(base(name), config.precision) for name in ("encoder", "decoder"))
@@ -58,7 +58,7 @@ def finetune(
 
 
 def _fit(encoder, decoder, config, contrastive_weight, history, train, held_out, hooks) -> Trained:
-    """Trains what is trainable of both networks in place."""
+    """Trains the trainable layers of both networks in place."""
     trainer = AutoencoderTrainer(
         encoder, decoder, config.noisy_share, config.noise_high, config.seed, contrastive_weight
     )

@@ -10,10 +10,10 @@ import numpy as np
 
 
 def use_averages(optimizer: keras.optimizers.Optimizer, variables: Sequence) -> None:
-    """Leaves the averages in ``variables``, which may be trained on; nothing without averages.
+    """Writes the averages into ``variables``, for further training; no effect without averages.
 
     Keras lets a weight and its average share one buffer. A training step or an evaluation on JAX
-    gives away the buffers of the weights, and the average would be gone, so these are copies.
+    donates the buffers of the weights, and the average would be lost, so these are copies.
     """
     optimizer.finalize_variable_values(variables)
     if optimizer.use_ema:

@@ -1,10 +1,10 @@
-"""What a killed training needs to go on: one file, written after every epoch but the last.
+"""The checkpoint of a killed training: one file, written after every epoch but the last.
 
 Contract: a resumed training ends with the same weights and curves, bit for bit, as one that was
 never stopped. The file holds every variable (weights, optimizer's slots, moving averages, random
-generators) and the history. It is ignored, with a line in the log, if it is damaged or if the
-settings, the data, the weights at the start or the code differ. The order of the images needs no
-place in it: on TensorFlow, ``fit`` of Keras draws one from the global seed, the same each epoch.
+generators) and the history. A file that is damaged, or from other settings, data, initial weights
+or code, is ignored with a line in the log. The order of the images is not stored: on TensorFlow,
+Keras' ``fit`` derives it from the global seed, the same in each epoch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DIGEST = 32  # bytes of SHA-256 before the .npz
 
 
 def variables_of(*trainers: keras.Model) -> list[Any]:
-    """All that training changes, metrics aside: those are reset before each epoch."""
+    """All variables that training changes, except metrics, which are reset before each epoch."""
     for trainer in trainers:
         if not trainer.optimizer.built:
             trainer.optimizer.build(trainer.trainable_variables)
@@ -46,17 +46,17 @@ def values_of(variables: list[Any]) -> list[np.ndarray]:
 
 
 def assign(variables: list[Any], values: list[np.ndarray]) -> None:
-    """Puts back what ``values_of`` gave."""
+    """Restores the values that ``values_of`` returned."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
 class Checkpoint:
-    """The file of one training; does nothing without a place, on several replicas or on JAX.
+    """The file of one training; does nothing without a path, on several replicas or on JAX.
 
-    Several workers would have to read one file on a storage that they share, and no pipeline of
-    ours starts them, so a training on several replicas begins anew. With JAX, Keras takes the order
-    of the images from NumPy's global generator, whose state is not kept here.
+    Several workers would have to read one file on shared storage, and no pipeline of ours starts
+    them, so a training on several replicas restarts. With JAX, Keras takes the order of the images
+    from NumPy's global generator, whose state is not stored.
     """
 
     def __init__(self, place: str | None, config: Any, history: Any, trainers, data):
@@ -76,10 +76,10 @@ class Checkpoint:
         self._key = self._fingerprint(config, data) if self.path else ""
 
     def resume(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Restores variables and history, if there is something to restore.
+        """Restores variables and history, if there is a file.
 
         Returns:
-            The notes and further arrays that ``save`` was given; notes are empty without a file.
+            The notes and further arrays passed to ``save``; notes are empty without a file.
         """
         notes, arrays = self._read()
         if notes:
@@ -132,7 +132,7 @@ class Checkpoint:
         return notes, arrays
 
     def _fingerprint(self, config: Any, data) -> str:
-        """Whatever decides what comes out: settings, data, first values, code, versions."""
+        """Everything that determines the result: settings, data, initial values, code, versions."""
         settings = [type(config).__name__, dataclasses.asdict(config), self.history.stage]
         digest = hashlib.sha256(json.dumps([*settings, keras.version()]).encode())
         for split in data:

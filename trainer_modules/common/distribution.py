@@ -2,9 +2,9 @@
 
 Contract: ``none`` touches nothing. ``mirrored`` takes every GPU of the machine, ``multi_worker``
 all workers that TF_CONFIG names; each replica works on an equal share of the batch and all hold the
-same weights. A trainer does everything up to its last step of training inside ``scope``: workers
-must meet before TensorFlow has run anything. Losses that are a mean over the batch go through
-``share_of_mean``, as the optimizer adds up what the replicas send.
+same weights. A trainer does everything up to its last training step inside ``scope``: workers must
+connect before TensorFlow has run anything. Losses that are a mean over the batch go through
+``share_of_mean``, as the optimizer sums the gradients of the replicas.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainer_modules.common.averages import use_averages
 
 @contextlib.contextmanager
 def scope(kind: str, batch_size: int) -> Iterator[None]:
-    """Everything in the ``with`` block is on all replicas.
+    """Places everything in the ``with`` block on all replicas.
 
     Args:
         kind: none, mirrored or multi_worker.
@@ -48,7 +48,7 @@ def scope(kind: str, batch_size: int) -> Iterator[None]:
 
 
 def replicas() -> int:
-    """How many replicas the current block has."""
+    """Number of replicas of the current block."""
     if keras.config.backend() != "tensorflow":
         return 1
     import tensorflow as tf
@@ -62,7 +62,7 @@ def share_of_mean(loss):
 
 
 def is_chief() -> bool:
-    """Whether this process writes what is kept; all others write to a folder of their own."""
+    """Whether this process writes the results; all others write to a folder of their own."""
     if keras.config.backend() != "tensorflow":
         return True
     import tensorflow as tf
@@ -72,7 +72,7 @@ def is_chief() -> bool:
 
 
 def local_copy(network: keras.Model) -> keras.Model:
-    """The network with its weights on one device, to be exported; itself if it is so already."""
+    """The network with its weights on one device, for export; itself if it is so already."""
     if not any(hasattr(variable.value, "values") for variable in network.variables):
         return network
     copy = keras.models.clone_model(network)
@@ -81,7 +81,7 @@ def local_copy(network: keras.Model) -> keras.Model:
 
 
 def whole_shares(count: int) -> int:
-    """The largest number of images up to ``count`` that leaves no replica without one."""
+    """The largest number of images up to ``count`` that gives every replica at least one."""
     return count - count % replicas()
 
 
@@ -107,12 +107,12 @@ def fit(
         validation_data: Inputs and, where there are any, targets.
         batch_size: Of all replicas together.
         validation_batch_size: Likewise.
-        epochs: Passes over ``x``.
-        initial_epoch: How many of them are done already; with several workers always none.
+        epochs: Number of epochs.
+        initial_epoch: Number of epochs done already; always 0 with several workers.
         callbacks: Keras'.
         seed: Of the order of the images, which all workers must agree on.
     """
-    # No replica may be left without an image, not even in the last batch.
+    # Every replica needs an image, even in the last batch.
     validation_data = tuple(part[: whole_shares(len(part))] for part in validation_data)
     if not _has_workers():
         trainer.fit(
@@ -182,7 +182,7 @@ def train_on_batch(trainer: keras.Model, x: list[np.ndarray]) -> dict[str, float
 
 
 def _step(trainer: keras.Model, kind: str, data: list[Any]) -> dict[str, float]:
-    """One step of training ("train") or looking ("test"); the metrics so far, over all replicas."""
+    """One step of training ("train") or evaluation ("test"); metrics so far, over all replicas."""
     import tensorflow as tf
 
     strategy = tf.distribute.get_strategy()
@@ -190,7 +190,7 @@ def _step(trainer: keras.Model, kind: str, data: list[Any]) -> dict[str, float]:
     if key not in _STEPS:
         if not trainer.optimizer.built:
             trainer.optimizer.build(trainer.trainable_variables)
-        # What Keras' own fit does first: metrics make their variables while they are called.
+        # As Keras' own fit does first: metrics create their variables when they are called.
         trainer._symbolic_build(data_batch=(data[0], *data[1:], *[None] * (3 - len(data))))
         method = trainer.train_step if kind == "train" else trainer.test_step
 
@@ -198,7 +198,7 @@ def _step(trainer: keras.Model, kind: str, data: list[Any]) -> dict[str, float]:
         def run(shares):
             strategy.run(method, args=(shares,))
 
-        _STEPS[key] = trainer, run  # the trainer too, so that its id stays its own
+        _STEPS[key] = trainer, run  # keeps the trainer alive, so that its id stays unique
     shares = tuple(keras.tree.map_structure(_share, part) for part in data)
     _STEPS[key][1](shares)
     return {
@@ -246,7 +246,7 @@ def _first_replica(strategy) -> int:
     return (worker or 0) * len(strategy.extended.worker_devices)
 
 
-_STRATEGIES: dict[str, Any] = {}  # one of a kind in a process: workers meet when it is made
+_STRATEGIES: dict[str, Any] = {}  # one per kind and process: creating it connects the workers
 
 
 def _strategy(kind: str):
@@ -260,7 +260,7 @@ def _strategy(kind: str):
         if kind == "multi_worker" and not os.environ.get("TF_CONFIG"):
             raise InputError(
                 "distribution multi_worker needs the variable TF_CONFIG, which names the workers; "
-                "start the trainer by what sets it, or take mirrored."
+                "set it when starting the trainer, or use mirrored."
             )
         if kind == "multi_worker":
             _STRATEGIES[kind] = tf.distribute.MultiWorkerMirroredStrategy()

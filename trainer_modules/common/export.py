@@ -1,6 +1,6 @@
 """SavedModels with named signatures, each also with PNG files in place of float images.
 
-The one module of the trainers that is TensorFlow through and through: it is the serving edge.
+The only module of the trainers that needs TensorFlow throughout.
 Tensor names follow TensorFlow Serving's rule that a string tensor ending in ``_bytes`` travels as
 base64 over REST.
 """
@@ -17,7 +17,7 @@ from core.images import CHANNELS, HEIGHT, IMAGE_SHAPE, WIDTH
 
 IMAGE = "image"
 IMAGE_BYTES = "image_bytes"
-MAX_COUNT = 10_000  # images that one call may ask for
+MAX_COUNT = 10_000  # images that one call may request
 _CHUNK = 1000  # images that a network generates at one time: ten times as many take 1.4 GB
 # How a PNG of this size begins: its signature, the header chunk's length and type, and the sizes.
 _PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + struct.pack(">II", WIDTH, HEIGHT)
@@ -46,11 +46,11 @@ def spec(name: str, shape, dtype: str = "float32"):
 
 
 def check(is_right, sentence, value):
-    """``value``, for what comes after; where ``is_right`` is false the call fails first.
+    """Returns ``value``; the call fails if ``is_right`` is false.
 
     Args:
         is_right: A scalar.
-        sentence: A text or a string tensor, all that the caller is told.
+        sentence: The error message, a text or a string tensor.
         value: A tensor.
     """
     import tensorflow as tf
@@ -95,7 +95,7 @@ def in_chunks(function: Callable, *tensors):
 def decode_png(image_bytes):
     """PNG files [B] -> float32 [B, 28, 28, 1] in [0, 1]; another size or format is refused.
 
-    The header is looked at first: a file of a few bytes may promise gigabytes of pixels.
+    The header is checked first: a file of a few bytes may declare gigabytes of pixels.
     """
     import tensorflow as tf
 
@@ -122,7 +122,7 @@ def encode_png(image):
 
 
 def with_png(signatures: Mapping[str, Signature], returns_image: set[str]) -> dict[str, Signature]:
-    """Adds ``<name>_png`` beside every signature that takes or returns images.
+    """Adds ``<name>_png`` for every signature that takes or returns images.
 
     Args:
         signatures: Signatures on float images.
@@ -162,7 +162,7 @@ def write_saved_model(
 
     Args:
         folder: Made here.
-        networks: Keras models whose weights the signatures use; those within others are no matter.
+        networks: Keras models whose weights the signatures use; nested ones may be listed too.
         signatures: By name.
 
     Raises:

@@ -1,8 +1,8 @@
-"""What every training does around its steps: progress, curves, checkpoint and early stop.
+"""The training loop with progress, curves, checkpoint and early stop.
 
-``Reporter`` feeds progress, curves and TensorBoard, and stops at a loss that is no number;
+``Reporter`` feeds progress, curves and TensorBoard, and stops at a loss that is not finite;
 ``EpochEnd`` writes the checkpoint and stops early. ``fit`` is the loop of every model but the GAN,
-which takes turns. Runs without TFX, on one device or several.
+whose two trainers alternate. Runs without TFX, on one device or several.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def fit(
         trainer: Takes images [B, 28, 28, 1] in [0, 1].
         config: Has epochs, batch_size, patience and seed.
         history: Takes curves, events and the number of steps.
-        train: What it learns from.
-        held_out: Watched after each epoch; stops the training where ``config.patience`` is set.
+        train: Split to train on.
+        held_out: Evaluated after each epoch; stops the training where ``config.patience`` is set.
         hooks: Its callbacks are called before the checkpoint is written.
-        targets: Field of ``Digits`` that the loss compares with; None if it needs none.
+        targets: Field of ``Digits`` with the targets of the loss; None for a loss without targets.
 
     Raises:
         InputError: There are fewer images than one batch holds.
-        DivergedError: The loss is not a number any more.
+        DivergedError: The loss is no longer finite.
     """
     epoch_steps = steps_per_epoch(len(train.images), config.batch_size)
     saved = checkpoint.Checkpoint(hooks.checkpoint, config, history, [trainer], [train, held_out])
@@ -85,7 +85,7 @@ class Reporter(keras.callbacks.Callback):
         hooks: Hooks,
         record_every: int = REPORT_EVERY,
     ):
-        """``done`` of the ``epochs`` are behind it; curves take every ``record_every``-th step."""
+        """``done`` of the ``epochs`` are finished; curves take every ``record_every``-th step."""
         super().__init__()
         resumed = f": resumed after epoch {done}" if done else ""
         self.stage = f"{history.model} {history.stage}{resumed}"
@@ -96,7 +96,7 @@ class Reporter(keras.callbacks.Callback):
         self.history.steps = epoch_steps * done
 
     def tells(self, step: int) -> bool:
-        """Whether progress and TensorBoard are told of ``step``."""
+        """Whether ``step`` is reported to progress and TensorBoard."""
         return step % REPORT_EVERY == 0 or step == self.total
 
     def on_train_batch_end(self, batch, logs=None):
@@ -113,7 +113,7 @@ class Reporter(keras.callbacks.Callback):
                 self.scalars(step, values)
 
     def on_epoch_end(self, epoch, logs=None):
-        # Nothing that comes after, such as a checkpoint, may see weights that are no numbers.
+        # No later callback, such as a checkpoint, may see weights that are not finite.
         logs = logs or {}
         check_finite(self.history.model, self.history.steps, _loss(logs))
         held_out = {k: float(v) for k, v in logs.items() if k.startswith("val_")}
@@ -126,13 +126,13 @@ class Reporter(keras.callbacks.Callback):
 
 
 def _loss(logs: Mapping[str, Any]) -> float:
-    """Sum of all losses on train images: no number if one of them is none."""
+    """Sum of all losses on train images: not finite if one of them is not."""
     own = [name for name in logs if name.endswith("loss") and not name.startswith("val_")]
     return sum(float(logs[name]) for name in own)
 
 
 class EpochEnd(keras.callbacks.Callback):
-    """Stops when the held-out loss falls no more, and writes the checkpoint."""
+    """Stops when the held-out loss no longer falls, and writes the checkpoint."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class EpochEnd(keras.callbacks.Callback):
         patience: int = 0,
         state: Callable[[], dict[str, Any]] = dict,
     ):
-        """``state`` gives what else the checkpoint must hold; ``resume`` gives it back."""
+        """``state`` returns what else the checkpoint must hold; ``resume`` returns that."""
         super().__init__()
         self.saved = saved
         self.epochs = epochs
@@ -151,7 +151,7 @@ class EpochEnd(keras.callbacks.Callback):
         self.best_values: list[np.ndarray] = []
 
     def resume(self) -> dict[str, Any]:
-        """Goes back to where a killed training was; its state and ``epoch``, empty if none was."""
+        """Resumes a killed training; returns its state and ``epoch``, empty if there was none."""
         notes, self.best_values = self.saved.resume()
         if notes:
             self.best, self.best_epoch = notes["best"], notes["best_epoch"]
@@ -166,7 +166,7 @@ class EpochEnd(keras.callbacks.Callback):
             self.saved.save(done, self.best_values, **notes)
 
     def _watch(self, done: int, loss: float) -> None:
-        """Keeps the best state; puts it back (averaged weights included) when training ends."""
+        """Keeps the best state; restores it (averaged weights included) when training ends."""
         if loss < self.best:
             self.best, self.best_epoch = loss, done
             self.best_values = checkpoint.values_of(self.saved.variables)

@@ -44,12 +44,12 @@ class History:
             self.curves.setdefault(name, []).append(float(value))
 
     def event(self, step: int, name: str, message: str) -> None:
-        """Records and logs something worth a human's eye, such as a collapsed generator."""
+        """Records and logs an event that a person should see, such as a collapsed generator."""
         self.events.append({"step": step, "name": name, "message": message})
         LOGGER.warning("%s, step %d: %s: %s", self.model, step, name, message)
 
     def as_dict(self, networks: Sequence[keras.Model], batch_size: int) -> dict[str, Any]:
-        """The JSON form; ``networks`` tell which layers were trained and which were frozen."""
+        """The JSON form; ``networks`` show which layers were trained and which were frozen."""
         seconds = time.monotonic() - self.started
         trained = [
             f"{network.name}/{layer.name}"

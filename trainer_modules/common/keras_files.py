@@ -1,4 +1,4 @@
-"""The files that Keras writes beside a SavedModel: networks for a warm start, grids of images."""
+"""Files next to a SavedModel: Keras networks for a warm start, grids of images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_network(serving_dir: str, name: str) -> keras.Model:
     """Loads the Keras file beside the ``Format-Serving`` folder of a base model artifact.
 
     Raises:
-        InputError: The artifact carries no network of that name.
+        InputError: The artifact has no network of that name.
     """
     path = Path(serving_dir).parent / KERAS_DIR / f"{name}.keras"
     if not path.exists():

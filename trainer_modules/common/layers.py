@@ -14,11 +14,11 @@ class RMSNorm(keras.layers.Layer):
     """Root-mean-square norm of each image's whole map, without weights.
 
     Zhang & Sennrich 2019, eq. 4, over (height, width, channels): relative brightness between
-    places survives, which a norm per place would erase. What follows has a gain of its own.
+    positions survives, which a norm per position would erase. The next layer has its own gain.
     """
 
     def call(self, x):
-        # Not ops.rms_normalization: under mixed_bfloat16 TensorFlow then rounds otherwise.
+        # Not ops.rms_normalization: under mixed_bfloat16 TensorFlow rounds it differently.
         return x * ops.rsqrt(ops.mean(ops.square(x), axis=(1, 2, 3), keepdims=True) + 1e-6)
 
 

@@ -1,4 +1,4 @@
-"""How far each step of an optimizer goes: its learning rate, and the longest gradient."""
+"""Learning rate and gradient clipping of the optimizers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import keras
 
 from core.config import InputError
 
-# Largest global norm of a gradient: every optimizer takes it. It only guards against a step that
-# would ruin a training. In the first 100 steps at the learning rates of the models, warm-up
+# Largest global norm of a gradient, for every optimizer: a guard against a single step that would
+# ruin a training. In the first 100 steps at the learning rates of the models, warm-up
 # included, the largest norms were 7 (judge), 3 (autoencoder), 2 (diffusion), 15 and 4 (GAN's
 # discriminator and generator), medians 0.1 to 1.5. A power of two scales by exactly 1 below it.
 CLIP_NORM = 64.0
@@ -26,7 +26,7 @@ def cosine_schedule(peak: float, steps: int, warmup: float = 0.05):
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Whole batches in one pass.
+    """Whole batches in one epoch.
 
     Raises:
         InputError: There are fewer images than one batch holds.
@@ -40,5 +40,5 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 def total_steps(config, images: int) -> int:
-    """Whole batches in all ``config.epochs`` passes over so many images."""
+    """Whole batches in all ``config.epochs`` epochs of so many images."""
     return steps_per_epoch(images, config.batch_size) * config.epochs

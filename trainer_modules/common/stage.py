@@ -27,7 +27,7 @@ from trainer_modules.common.trained import Hooks, Trained
 
 
 def run(fn_args, name: str, settings: type[TrainingConfig], recipe: Callable[..., Trained]) -> None:
-    """Trains by ``recipe`` and exports what it gives.
+    """Trains by ``recipe`` and exports the result.
 
     Args:
         fn_args: TFX's FnArgs; ``custom_config`` holds the settings as ``config`` and perhaps the
@@ -35,11 +35,11 @@ def run(fn_args, name: str, settings: type[TrainingConfig], recipe: Callable[...
         name: Of the settings in the whole configuration.
         settings: Their type.
         recipe: (settings, train split, eval split, hooks) -> ``Trained``; with a base model its
-            ``load_network`` stands before the splits.
+            ``load_network`` comes before the splits.
 
     Raises:
-        InputError: The settings, the examples or the base model are not what they should be.
-        DivergedError: A loss is not a number any more.
+        InputError: The settings, the examples or the base model are wrong.
+        DivergedError: A loss is no longer finite.
     """
     config = from_dict(settings, fn_args.custom_config["config"], name)
     folder = Path(fn_args.serving_model_dir).parent
@@ -73,7 +73,7 @@ def _hooks(logs: str, samples: Path, checkpoint: str | None) -> Hooks:
     chief = distribution.is_chief()
 
     def show(name: str, images: np.ndarray) -> None:
-        if chief:  # all workers draw, as they work in step
+        if chief:  # all workers sample, as they work in step
             save_grid(images, samples / f"{name}.png")
 
     if not chief:

@@ -1,4 +1,4 @@
-"""What goes into a training beside its settings and data, and what comes out of it."""
+"""Further inputs of a training, and its result."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from trainer_modules.common.precision import FLOAT32, recast
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """What a training tells while it runs, and to whom."""
+    """Checkpoint path and callbacks of a training."""
 
     callbacks: Sequence[keras.callbacks.Callback] = ()
-    checkpoint: str | None = None  # path of the file that a killed training goes on from
-    # Called with a name and images [N, 28, 28, 1] in [0, 1] that were sampled on the way.
+    checkpoint: str | None = None  # path of the file that a killed training resumes from
+    # Called with a name and images [N, 28, 28, 1] in [0, 1] sampled during training.
     show: Callable[[str, np.ndarray], None] | None = None
     # Called with the step and its values by name, every 20 steps.
     scalars: Callable[[int, dict[str, float]], None] | None = None
@@ -31,7 +31,7 @@ SILENT = Hooks()
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """What is written of a training."""
+    """What is exported of a training."""
 
     networks: Mapping[str, keras.Model]  # by the names of their Keras files
     signatures: Mapping[str, Signature]
@@ -41,11 +41,11 @@ class Export:
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """Networks as a training left them: perhaps on several devices and in mixed precision."""
+    """Networks at the end of a training: perhaps on several devices and in mixed precision."""
 
     networks: Mapping[str, keras.Model]
     history: History
-    export: Callable[..., Export]  # takes what ``served`` gives, by name
+    export: Callable[..., Export]  # takes the result of ``served``, by name
 
     def served(self) -> dict[str, keras.Model]:
         """The networks on one device and in float32; called outside ``distribution.scope``."""

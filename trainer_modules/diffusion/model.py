@@ -51,10 +51,10 @@ def _residual_block(x, time, name):
 
 
 def _global_block(x, time, width, name):
-    """Lets every place see every other: a residual dense network over the flattened map.
+    """A residual dense network over the flattened map: every position sees every other.
 
-    Per image it costs two thirds of a 3x3 convolution at this size and is what makes strokes add up
-    to one digit; local convolutions alone draw crisp pieces of several.
+    It costs two thirds of a 3x3 convolution at this size and makes the strokes form one digit;
+    local convolutions alone generate crisp pieces of several digits.
     """
     height, width_px, channels = x.shape[1:]
     h = layers.Dense(16, name=f"{name}_squeeze")(RMSNorm()(x))
@@ -88,18 +88,17 @@ def build_network(config: DiffusionConfig) -> keras.Model:
 
 
 def _no_error_beyond_range(residual, x_0, images):
-    """``residual`` [B, 28, 28, 1], but 0 where a black pixel is drawn blacker than black.
+    """``residual`` [B, 28, 28, 1], but 0 where a black pixel is estimated blacker than black.
 
-    Estimates of x_0 are clipped to the range of pixels before anyone uses them, so black drawn
-    blacker (or white whiter) costs nothing. A network that need not hit the bounds exactly spends
-    its capacity on strokes: on held-out digits the Fréchet distance fell from 29.8 to 22.6 times
-    its floor after 64,000 images and from 3.3 to 3.0 after 343,000. Where the pixel lies within, an
-    estimate outside is still pulled back, which a clip in the loss would not do.
+    Estimates of x_0 are clipped to the range of pixels before use, so an estimate blacker than a
+    black pixel (or whiter than a white one) costs nothing. A network that need not hit the bounds
+    exactly spends its capacity on strokes (docs/lab-book.md). For a pixel within the range, an
+    estimate outside is still penalised, which a clip in the loss would not do.
 
     Args:
         residual: Errors, in whatever unit.
         x_0: The network's estimate in pixel units, not clipped.
-        images: The images that it estimates, in [0, 1].
+        images: The clean images, in [0, 1].
     """
     black = ops.logical_and(images <= 0.0, x_0 < 0.0)
     white = ops.logical_and(images >= 1.0, x_0 > 1.0)
@@ -109,7 +108,7 @@ def _no_error_beyond_range(residual, x_0, images):
 class DiffusionTrainer(keras.Model):
     """Fits the network: E |v - v_theta(x_t, t)|^2 over images, times and noise.
 
-    Calling it draws t and eps and returns the residual v_theta - v, so that Keras' own training
+    The call samples t and eps and returns the residual v_theta - v, so that Keras' own training
     step works unchanged on every backend.
     """
 
@@ -140,11 +139,11 @@ class DiffusionTrainer(keras.Model):
 
 
 class DenoisingTrainer(keras.Model):
-    """Fits the trainable layers to E |x_0 - x_theta(y, sigma)|^2 on pictures y clipped to [0, 1].
+    """Fits the trainable layers to E |x_0 - x_theta(y, sigma)|^2 on images y clipped to [0, 1].
 
-    The diffusion objective never shows clipped noise, yet every stored picture is clipped: its
-    noise is not Gaussian any more where the digit is black or white. sigma is drawn
-    log-uniformly; the error is in units of standardised images.
+    The diffusion objective never shows clipped noise, but every stored image is clipped: its noise
+    is not Gaussian where the digit is black or white. sigma is sampled log-uniformly; the error is
+    in units of standardised images.
     """
 
     def __init__(self, network, pixel_mean: float, pixel_std: float, config):

@@ -2,7 +2,7 @@
 
 Symbols follow Ho et al. 2020 (DDPM): ``alpha_bar`` in (0, 1] is the share of signal variance left
 at time ``t`` in [0, 1], so that q(x_t | x_0) = N(sqrt(alpha_bar) x_0, (1 - alpha_bar) I), their
-eq. 4. Images are standardised first (zero mean, unit deviation), which keeps x_t at unit variance
+eq. 4. Images are standardised first (zero mean, unit variance), which keeps x_t at unit variance
 for every t. Plain ``keras.ops``; the same code runs in training, sampling and serving.
 """
 
@@ -13,7 +13,7 @@ import math
 from keras import ops
 
 STEPS = 1000  # Integer step k of the served `forward` signature is t = k / STEPS.
-# A digit stays readable under noise of three deviations, so which digit it is gets decided in the
+# A digit stays readable under noise of three standard deviations, so its class is decided in the
 # last fifth of the plain cosine schedule. The shift gives that part two fifths of all steps.
 SHIFT = 0.4
 _FLOOR = 1e-5  # alpha_bar at t = 1; exactly 0 would leave nothing to divide by in the samplers.
@@ -30,7 +30,7 @@ def alpha_bar(t):
 
 
 def diffuse(x_0, eps, t):
-    """Draws x_t ~ q(x_t | x_0) in closed form for noise ``eps`` ~ N(0, I) (DDPM, eq. 14).
+    """Samples x_t ~ q(x_t | x_0) in closed form for noise ``eps`` ~ N(0, I) (DDPM, eq. 14).
 
     Args:
         x_0: [B, 28, 28, 1] standardised images.
@@ -58,7 +58,7 @@ def split_velocity(x_t, v, t):
 
 
 def time_of_noise(sigma):
-    """The time at which x_t / sqrt(alpha_bar) is the image plus noise of deviation ``sigma``.
+    """The time at which x_t / sqrt(alpha_bar) is image plus noise of standard deviation ``sigma``.
 
     ``sigma`` [B] is in units of standardised images: alpha_bar = 1 / (1 + sigma^2).
     """

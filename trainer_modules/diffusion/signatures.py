@@ -1,6 +1,6 @@
 """What the diffusion model serves: denoise, generate from pure noise, and the forward process.
 
-TensorFlow's stateless generators stand behind ``seed``, so equal seeds give equal images.
+``seed`` feeds TensorFlow's stateless generators, so equal seeds give equal images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def denoise(network: keras.Model, image, noise_level, pixel_mean: float, pixel_s
 
     Args:
         image: [B, 28, 28, 1] in [0, 1]: a digit plus Gaussian noise, clipped.
-        noise_level: [B] deviation of that noise in [0, 1] pixel units.
+        noise_level: [B] standard deviation of that noise in [0, 1] pixel units.
 
     Returns:
         [B, 28, 28, 1] in [0, 1].
@@ -48,7 +48,7 @@ def signatures(
         denoiser: Denoises; the network without guidance before fine-tuning, its fine-tuned copy
             after.
         pixel_mean: Mean of the train pixels, as in training.
-        pixel_std: Deviation of the train pixels.
+        pixel_std: Standard deviation of the train pixels.
     """
     import tensorflow as tf
 

@@ -28,13 +28,13 @@ from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, 
 from trainer_modules.diffusion.signatures import denoise, signatures
 
 _GRID_IMAGES = 64
-_DENOISED_IMAGES, _DENOISED_SIGMA = 32, 0.4  # deviation in [0, 1] pixel units
+_DENOISED_IMAGES, _DENOISED_SIGMA = 32, 0.4  # standard deviation in [0, 1] pixel units
 
 
 def train(
     config: DiffusionConfig, train: Digits, held_out: Digits, hooks: Hooks = SILENT
 ) -> Trained:
-    """Trains the network on images alone; ``held_out`` is only watched."""
+    """Trains the network on images alone; ``held_out`` is only monitored."""
     keras.utils.set_random_seed(config.seed)
     network = recast(build_network(config), config.precision)
     trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
@@ -64,10 +64,10 @@ def finetune(
     held_out: Digits,
     hooks: Hooks = SILENT,
 ) -> Trained:
-    """Trains the last layers of ``network`` for denoising; the base's ``generator`` generates on.
+    """Trains the last layers of ``network`` for denoising; the base's ``generator`` is unchanged.
 
     Args:
-        base: Gives both by name; ``network`` is trained in place.
+        base: Loads both by name; ``network`` is trained in place.
     """
     keras.utils.set_random_seed(config.seed)
     denoiser = recast(base("network"), config.precision)
@@ -86,7 +86,7 @@ def finetune(
 
 
 def generator_of(network: keras.Model, config: DiffusionConfig, train: Digits) -> keras.Model:
-    """``network`` with the guidance of ``config``: what samples are drawn from."""
+    """``network`` with the guidance of ``config``, for sampling."""
     mean, std = train.pixel_mean, train.pixel_std
     return build_generator(network, config.guidance, train.images, mean, std)
 
@@ -100,7 +100,7 @@ def draw_samples(
 
 
 class _SampleGrid(keras.callbacks.Callback):
-    """Shows the same 64 latents drawn with the averaged weights after each epoch."""
+    """Generates from the same 64 latents with the averaged weights after each epoch."""
 
     def __init__(self, network, config: DiffusionConfig, train: Digits, show: Callable):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Generator, discriminator, and one Keras trainer for each side of the game.
+"""Generator, discriminator, and one Keras trainer for each.
 
 The loss is the relativistic pairing with zero-centred gradient penalties on reals and fakes
 (Huang et al. 2024, "The GAN is dead; long live the GAN!", eq. 2-3), which reaches every mode
@@ -17,8 +17,8 @@ from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
 from trainer_modules.gan.config import GanConfig
 
 _FINE = 8  # channels at full size
-# Kernels that keep the size of their input (He et al. 2015, eq. 10). Glorot's halve it, layer by
-# layer: all fakes then start as one image, and two seeds of three never left it.
+# Kernels that keep the scale of their input (He et al. 2015, eq. 10). Glorot's halve it in each
+# layer, so that all fakes start as one image and may stay so (docs/lab-book.md).
 _KERNEL = "he_normal"
 
 
@@ -46,14 +46,14 @@ def build_generator(config: GanConfig) -> keras.Model:
     x = DepthToSpace()(_leaky()(_dense(4 * narrow, "up14")(x)))
     x = _leaky()(_conv(narrow, "conv14a")(x))
     x = _leaky()(_conv(narrow, "conv14b")(x))
-    # A last look at full size: without it the four sub-pixels of a patch do not quite agree.
+    # A convolution at full size: without it the four sub-pixels of a patch do not quite agree.
     x = _leaky()(DepthToSpace()(_conv(4 * _FINE, "up28")(x)))
     x = layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="head")(x)
     return keras.Model(latent, x, name="generator")
 
 
 def build_discriminator(config: GanConfig) -> keras.Model:
-    """Images [B, 28, 28, 1] in [0, 1] -> critic scores [B]; only differences have a meaning."""
+    """Images [B, 28, 28, 1] in [0, 1] -> scores [B], of which only differences have a meaning."""
     narrow, wide = config.channels, 2 * config.channels
     image = keras.Input(IMAGE_SHAPE, name="image")
     x = _conv(narrow, "conv14a")(SpaceToDepth()(image))
@@ -66,7 +66,7 @@ def build_discriminator(config: GanConfig) -> keras.Model:
 
 
 class Side(keras.Model):
-    """One side of the game: both networks take part, only ``trained`` is updated."""
+    """Trainer of one network: both networks are called, only ``trained`` is updated."""
 
     def __init__(self, generator, discriminator, trained, name):
         super().__init__(name=name)

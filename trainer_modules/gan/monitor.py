@@ -1,7 +1,7 @@
-"""Watches the balance of the game and names what is wrong, once per onset.
+"""Monitors the adversarial training and reports each failure once per onset.
 
-Three states are told apart by a window of recent steps: a dead discriminator, a collapsed
-generator and an exploding loss. The words go to the log and to history.json.
+A window of recent steps distinguishes three states: a dead discriminator, a collapsed generator and
+an exploding loss. The messages go to the log and to history.json.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import dataclasses
 import math
 import statistics
 
-WINDOW = 100  # steps that a state must last before it has a name
+WINDOW = 100  # steps that a state must last before it is reported
 DEAD_ACCURACY = 0.03  # |accuracy - 0.5| below this over the window ...
-DEAD_GAP = 0.02  # ... while the loss stays this close to ln 2: the critic tells nothing apart
-COLLAPSED_SPREAD = 0.25  # deviation between fakes below this share of that between reals
-GRACE = 300  # first steps in which no collapse is named: a sound game finds its spread by then
+DEAD_GAP = 0.02  # ... while the loss stays this close to ln 2: the discriminator is guessing
+COLLAPSED_SPREAD = 0.25  # standard deviation between fakes below this share of that between reals
+GRACE = 300  # first steps without a report of collapse: healthy fakes differ by then
 COLLAPSED = "collapsed generator"
 EXPLODING_RATIO = 10.0  # newest loss over the window's median
 
@@ -38,12 +38,12 @@ class BalanceMonitor:
     def update(
         self, discriminator_loss: float, discriminator_accuracy: float, spread: float
     ) -> list[tuple[str, str]]:
-        """Takes one step's figures.
+        """Takes one step's metrics.
 
         Args:
             discriminator_loss: Of this step, penalties included, in nats.
             discriminator_accuracy: Share of pairs with D(real) > D(fake), in [0, 1].
-            spread: Pixel deviation between fakes over that between reals; about 1 when healthy.
+            spread: Pixel standard deviation of fakes over that of reals; about 1 when healthy.
 
         Returns:
             (name, sentence) of each state that begins with this step.
@@ -63,13 +63,13 @@ class BalanceMonitor:
             ),
             "dead discriminator": (
                 full and abs(accuracy - 0.5) < DEAD_ACCURACY and abs(loss - math.log(2)) < DEAD_GAP,
-                f"over {self.window} steps it is right on {accuracy:.0%} of the pairs at a loss of "
-                f"{loss:.3f} (ln 2 = 0.693), so the generator learns nothing from it; raise its "
-                "learning rate or lower gradient_penalty",
+                f"over {self.window} steps the discriminator is right on {accuracy:.0%} of pairs "
+                f"at a loss of {loss:.3f} (ln 2 = 0.693), so the generator learns nothing; raise "
+                "the discriminator's learning rate or lower gradient_penalty",
             ),
             COLLAPSED: (
                 full and self._steps > self.grace and spread < COLLAPSED_SPREAD,
-                f"its images differ from each other {spread:.0%} as much as real ones do; raise "
+                f"generated images differ from each other {spread:.0%} as much as real ones; raise "
                 "gradient_penalty or lower the generator's learning rate",
             ),
         }

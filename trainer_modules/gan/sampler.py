@@ -1,8 +1,8 @@
-"""Draws images from the GAN: two candidates each, of which the discriminator picks one.
+"""Samples images from the GAN: two candidates each, of which the discriminator picks one.
 
 The best discriminator of a relativistic pairing scores log p_real / p_fake up to a constant (set
-the derivative of the pairing loss to zero), so what the generator draws too often can be taken
-back: candidate a is kept over b with probability r(a) / (r(a) + r(b)) for the ratio r. That is
+the derivative of the pairing loss to zero), so what the generator makes too often can be
+corrected: candidate a is kept over b with probability r(a) / (r(a) + r(b)) for the ratio r. That is
 Barker's rule in one step of a chain as in Turner et al. 2019 ("Metropolis-Hastings generative
 adversarial networks"). The gradient penalties flatten the scores, so they are calibrated first, as
 there. With 4, 8 or 16 candidates the Inception Score rises further, but so does the Fréchet
@@ -20,14 +20,14 @@ from keras import ops
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Of the discriminator's scores: sigmoid(slope (score - midpoint)) = P(real | score)."""
+    """Of discriminator scores: sigmoid(slope (score - midpoint)) = P(real | score)."""
 
     midpoint: float  # half-way between the mean real and the mean fake
-    slope: float  # nats per unit of score; 0 where fakes score higher, and says nothing then
+    slope: float  # nats per unit of score; 0 (no information) if fakes score higher
 
 
 def calibrate(real: np.ndarray, fake: np.ndarray) -> Calibration:
-    """From the scores of reals [N] and of fakes [N], taken as two normals of one variance.
+    """Calibrates from scores of reals [N] and of fakes [N], taken as normals of one variance.
 
     The linear discriminant of one variable: Hastie et al. 2009, section 4.3, eq. 4.9.
     """
@@ -37,7 +37,7 @@ def calibrate(real: np.ndarray, fake: np.ndarray) -> Calibration:
 
 
 class Sampler(keras.Model):
-    """Both networks as one model; all noise is its input, so that it compiles on any backend."""
+    """Both networks as one model; all noise is an input, so that it compiles on any backend."""
 
     def __init__(self, generator: keras.Model, discriminator: keras.Model, slope: float):
         super().__init__(name="sampler", dtype="float32")
@@ -54,7 +54,7 @@ class Sampler(keras.Model):
         return ops.where(ops.reshape(first, (-1, 1, 1, 1)), *images)
 
     def noise(self, count: int, seed: int):
-        """Its input for ``count`` images; equal seeds give equal noise."""
+        """The model's input for ``count`` images; equal seeds give equal noise."""
         seeds, size = keras.random.SeedGenerator(seed), self.generator.input_shape[-1]
         latents = keras.random.normal((count, 2, size), seed=seeds)
         return latents, keras.random.uniform((count,), seed=seeds)

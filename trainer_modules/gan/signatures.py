@@ -1,4 +1,4 @@
-"""What the GAN serves: images from latents or seeds, and the critic's verdict on images."""
+"""What the GAN serves: images from latents or seeds, and the discriminator's score of images."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def signatures(
 
     Args:
         generator: With the averaged weights.
-        discriminator: Its scores mean something only as differences.
-        calibration: Of these scores on the train split; one above its midpoint counts as real.
+        discriminator: Only differences of its scores have a meaning.
+        calibration: Of these scores on the train split; a score above the midpoint counts as real.
     """
     import tensorflow as tf
 

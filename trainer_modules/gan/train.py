@@ -1,9 +1,9 @@
 """Trains the GAN: one discriminator step, one generator step, in turn.
 
 TFX calls ``run_fn``; all else runs without TFX on any Keras backend. The served generator has the
-moving average of the weights. Labels are never read. A generator that collapses begins anew with
-other first weights: in one of eight games the discriminator won in the first hundred steps, and
-few generators come back from there.
+moving average of the weights. Labels are never read. After a collapse of the generator, both
+networks restart with new initial weights: in one of eight trainings the discriminator won in the
+first hundred steps, and few generators recover from that.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from trainer_modules.gan.signatures import signatures
 
 _GRID_IMAGES = 64
 _CALIBRATION_IMAGES = 5000
-_RESTARTS = 3  # after which a collapsed generator is left to the gates
+_RESTARTS = 3  # after these the gates must reject a collapsed generator
 _WATCHED = ("discriminator_loss", "discriminator_accuracy", "fake_spread")  # by the monitor
 
 
 def train(config: GanConfig, train: Digits, held_out: Digits, hooks: Hooks = SILENT) -> Trained:
-    """Trains both sides on the images of ``train``; nothing of ``held_out`` would tell more."""
+    """Trains both networks on the images of ``train``; ``held_out`` is not used."""
     keras.utils.set_random_seed(config.seed)
     gan = build_gan(config, total_steps(config, len(train.images)))
     history = fit(gan, config, train, hooks)
@@ -58,7 +58,7 @@ def train(config: GanConfig, train: Digits, held_out: Digits, hooks: Hooks = SIL
 
 @dataclasses.dataclass(frozen=True)
 class Gan:
-    """Both networks and one trainer for each side."""
+    """Both networks and the trainer of each."""
 
     generator: keras.Model
     discriminator: keras.Model
@@ -67,7 +67,7 @@ class Gan:
 
 
 def build_gan(config: GanConfig, steps: int) -> Gan:
-    """Builds and compiles both sides for a training of ``steps`` steps each."""
+    """Builds and compiles both trainers for ``steps`` steps each."""
     generator, discriminator = (
         recast(build(config), config.precision) for build in (build_generator, build_discriminator)
     )
@@ -77,7 +77,7 @@ def build_gan(config: GanConfig, steps: int) -> Gan:
         GeneratorTrainer(generator, discriminator, config),
         DiscriminatorTrainer(generator, discriminator, config),
     )
-    # beta_1 = 0: the target moves every step, so momentum points at yesterday's opponent.
+    # beta_1 = 0: the opponent changes every step, so momentum points at an outdated one.
     gan.discriminator_trainer.compile(
         optimizer=keras.optimizers.Adam(
             cosine_schedule(config.discriminator_learning_rate, steps),
@@ -114,7 +114,7 @@ def fit(gan: Gan, config: GanConfig, train: Digits, hooks: Hooks = SILENT) -> Hi
 
     Raises:
         InputError: There are fewer images than one batch holds.
-        DivergedError: A loss is not a number any more.
+        DivergedError: A loss is no longer finite.
     """
     rng, batch = np.random.default_rng(config.seed), config.batch_size
     fixed = rng.standard_normal((_GRID_IMAGES, config.latent_size), "float32")
@@ -153,7 +153,7 @@ def fit(gan: Gan, config: GanConfig, train: Digits, hooks: Hooks = SILENT) -> Hi
 
 
 def _one_turn(gan: Gan, images: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """One step of either side, the discriminator first; loss and accuracy of both."""
+    """One step of each network, the discriminator first; loss and accuracy of both."""
 
     def step(side: keras.Model) -> dict[str, float]:
         shape = (len(images), gan.generator.input_shape[-1])
@@ -170,7 +170,7 @@ def _one_turn(gan: Gan, images: np.ndarray, rng: np.random.Generator) -> dict[st
 
 
 class _Balance(keras.callbacks.Callback):
-    """Names what is wrong with the game, and begins one that collapsed anew."""
+    """Reports failures of the training and restarts it after a collapse."""
 
     def __init__(self, config: GanConfig, saved: checkpoint.Checkpoint, total: int):
         super().__init__()
@@ -180,19 +180,19 @@ class _Balance(keras.callbacks.Callback):
         for figures in zip(
             *(self.history.curves.get(n, [])[begun:] for n in _WATCHED), strict=True
         ):
-            self.monitor.update(*figures)  # of a game that resumes: what began is an event already
+            self.monitor.update(*figures)  # of a resumed training; its events exist already
 
     def on_train_batch_end(self, batch, logs=None):
         for name, sentence in self.monitor.update(*((logs or {})[n] for n in _WATCHED)):
             self.history.event(self.history.steps, name, sentence)
             if name == COLLAPSED and len(self._restarts()) < _RESTARTS:
-                self._begin_anew()
+                self._reinitialise()
 
     def _restarts(self) -> list[dict]:
         return [event for event in self.history.events if event["name"] == "restart"]
 
-    def _begin_anew(self) -> None:
-        """Gives both sides first weights of another seed; what is left of the steps is theirs."""
+    def _reinitialise(self) -> None:
+        """Gives both networks initial weights of another seed, for the remaining steps."""
         count = len(self._restarts()) + 1
         keras.utils.set_random_seed(self.config.seed + 1000 * count)  # the same after resuming
         fresh = build_gan(self.config, self.total)
@@ -200,13 +200,13 @@ class _Balance(keras.callbacks.Callback):
         checkpoint.assign(
             self.saved.variables, checkpoint.values_of(checkpoint.variables_of(*sides))
         )
-        words = f"both networks begin anew with other first weights, time {count} of {_RESTARTS}"
+        words = f"both networks restart with new initial weights (restart {count} of {_RESTARTS})"
         self.history.event(self.history.steps, "restart", words)
         self.monitor = BalanceMonitor()
 
 
 class _Samples(keras.callbacks.Callback):
-    """Shows what the averaged generator makes of fixed latents."""
+    """Generates from fixed latents with the averaged generator."""
 
     def __init__(self, gan: Gan, latents: np.ndarray, every: int, reporter: Reporter, show):
         super().__init__()
@@ -222,7 +222,7 @@ class _Samples(keras.callbacks.Callback):
 def calibrate_scores(
     generator: keras.Model, discriminator: keras.Model, seed: int, train: Digits
 ) -> Calibration:
-    """Of the discriminator's scores, over 5,000 images of the train split and as many fakes."""
+    """Calibrates the discriminator on 5,000 images of the train split and as many fakes."""
     images = train.images[:_CALIBRATION_IMAGES]
     rng = np.random.default_rng(seed + 1)
     latents = rng.standard_normal((len(images), generator.input_shape[-1]), "float32")

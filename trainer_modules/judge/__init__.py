@@ -1,1 +1,1 @@
-"""Judge: the classifier whose features measure every generative model."""
+"""Judge: the classifier whose features are used to measure every generative model."""

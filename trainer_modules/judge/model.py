@@ -1,6 +1,6 @@
-"""A small CNN classifier; its last hidden layer (128 features) is where distances are measured.
+"""A small CNN classifier; distances are measured on its last hidden layer (128 features).
 
-Inception-v3 on digits is advised against by FID's own authors, so the domain has its own judge.
+FID's own authors advise against Inception-v3 on digits, so the domain has its own judge.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from trainer_modules.judge.signatures import signatures
 
 
 def train(config: JudgeConfig, train: Digits, held_out: Digits, hooks: Hooks = SILENT) -> Trained:
-    """Trains a classifier on ``train``, labels included; ``held_out`` is only watched."""
+    """Trains a classifier on ``train``, labels included; ``held_out`` is only monitored."""
     keras.utils.set_random_seed(config.seed)
     model = recast(build_model(config, train.num_classes), config.precision)
     rate = cosine_schedule(config.learning_rate, total_steps(config, len(train.images)))
