@@ -305,7 +305,10 @@ def _start_gan(settings, train: Digits) -> tuple[Loop, keras.Model]:
 
 
 class _OneBatch:
-    """Images to the eye of the GAN's loop, but any rows of it are the batch on the device."""
+    """Looks like an image array to the GAN's loop, but any index returns the same batch.
+
+    That batch is already on the device.
+    """
 
     def __init__(self, images: np.ndarray):
         self.images = images

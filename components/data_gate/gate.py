@@ -48,7 +48,7 @@ class DataGateError(InputError):
         count = f"{len(sentences)} anomalies" if len(sentences) > 1 else "an anomaly"
         lines = "".join(f"\n  - {sentence}" for sentence in sentences)
         super().__init__(
-            f"The data gate found {count}. Fix the data or, if the data is correct, update its "
+            f"The data gate found {count}. Fix the data or, if the data is correct, update "
             f"schema.pbtxt and baseline.pbtxt:{lines}"
         )
 
@@ -66,7 +66,7 @@ def inspect(
         statistics: Of the splits train, eval and test.
         schema: With the comparators' limits.
         baseline: Of known good train and test splits; without it nothing is compared over time.
-        anomalies: What ExampleValidator found by split; None has it found here.
+        anomalies: ExampleValidator's anomalies per split; if None, they are computed here.
         max_images: ``DataConfig.max_images``: as many images per file are expected, not all of
             the baseline's.
     """

@@ -395,7 +395,8 @@ ONE_CLASS = (
         "Anomaly detection: one class was never seen, mean AUROC",
         "higher",
         "A small autoencoder with a code of this size learns all classes but one and must find "
-        "that likewise; mean over the classes. A simple digit, as 1, is drawn well unseen.",
+        "that likewise; mean over the classes. Simple digits, such as 1, are reconstructed well "
+        "even if never seen.",
         "PCA, likewise",
     ),
 )

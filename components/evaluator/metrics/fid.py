@@ -43,8 +43,8 @@ def load_inception(weights: str) -> Any:
     except Exception as error:  # Keras, h5py and urllib each raise their own
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"evaluator.fid_weights: Inception-v3 cannot be had from {weights}: {first} Give a "
-            "weights file of keras.applications.InceptionV3(include_top=False), or null."
+            f"evaluator.fid_weights: Cannot load Inception-v3 weights from {weights}: {first} "
+            "Give a weights file of keras.applications.InceptionV3(include_top=False), or null."
         ) from error
     return network
 

@@ -74,9 +74,9 @@ def test_weights_that_are_not_there_or_of_another_network_are_one_sentence(tmp_p
     import keras
 
     missing = str(tmp_path / "none.weights.h5")
-    with pytest.raises(InputError, match="Inception-v3 cannot be had from .*none.weights.h5"):
+    with pytest.raises(InputError, match="Cannot load Inception-v3 weights from .*none.weights.h5"):
         fid.load_inception(missing)
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     other.save_weights(missing)
-    with pytest.raises(InputError, match="cannot be had"):
+    with pytest.raises(InputError, match="Cannot load"):
         fid.load_inception(missing)

@@ -162,7 +162,7 @@ def test_warmup_file_replays_on_the_saved_model(good: CheckResult, model_dir: Pa
         ("b_mean", "returns code of shape [1] for a batch of 16, and it must be [16]."),
         ("b_text", "returns bytes that are not PNG files of one size."),
         ("b_pair", "fails with INVALID_ARGUMENT:"),
-        ("b_name", "has the input 'picture', which nobody knows how to fill;"),
+        ("b_name", "has an unknown input 'picture';"),
         ("b_slow", "and 400 ms are allowed."),
         ("z_stuck", "did not answer within 6 s."),
     ],
