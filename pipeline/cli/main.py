@@ -290,7 +290,9 @@ def submit(
                 )
             typer.echo("\n".join([*notes, f"Run {run_id}:", address.link(run_id)]))
         if wait or follow:
-            leave(kfp.follow(client, address, run_id, console()))
+            from pipeline.kubeflow.following import follow as follow_run
+
+            leave(follow_run(client, address, run_id, console()))
 
 
 @app.command()

@@ -1,7 +1,7 @@
-"""Submits compiled pipelines to Kubeflow Pipelines with its own client, and follows their runs.
+"""Submits compiled pipelines to Kubeflow Pipelines with its own client.
 
 Contract: the package becomes a version of the pipeline ``inkwell``, named by its content, so that
-the same content is uploaded once; a run of it is started; following shows the table of a local run.
+the same content is uploaded once, and a run of it is started.
 A wrong endpoint, missing access or a wrong parameter is one sentence (``InputError``), raised
 before anything is uploaded where possible. Tokens come from the environment and are never shown.
 """
@@ -18,33 +18,22 @@ import logging
 import os
 import socket
 import ssl
-import time
 import urllib.parse
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from components.idx_example_gen.idx import digest
 from core.config import InputError, from_dict, require
 from pipeline.config import RunConfig
 from pipeline.kubeflow.spec import CONFIG_VARIABLE, DATA_FINGERPRINT, DATA_URI
-from pipeline.plan import NODES
-from pipeline.results import CRASHED, INTERRUPTED, OK, NodeResult
-from pipeline.terminal.display import CACHED, DONE, FAILED, NOT_RUN, RUNNING, Board, make_display
-from pipeline.terminal.screen import say
 
 PIPELINE = "inkwell"
 TOKEN_VARIABLE, COOKIES_VARIABLE = "INKWELL_KFP_TOKEN", "INKWELL_KFP_COOKIES"
 _TIMEOUT = 10.0  # seconds for the first answer of an endpoint
-_LOST_AFTER = 600.0  # seconds without an answer before following gives up
-# A pod cannot start, import TFX and end in this time: a task that did so came from the cache. The
-# run API has no other sign of it.
-_CACHED_SECONDS = 5.0
-_ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +75,7 @@ def connect(endpoint: Endpoint) -> Any:
     _knock(endpoint)
     from kfp.client import Client
 
-    with _no_noise(), _sentences(endpoint):
+    with no_noise(), sentences(endpoint):
         return Client(
             host=endpoint.url,
             existing_token=os.environ.get(TOKEN_VARIABLE) or None,
@@ -128,7 +117,7 @@ def submit(
     parameters, notes = run_parameters(spec, given)
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
     version = "sha256-" + hashlib.sha256(package.read_bytes()).hexdigest()[:16]
-    with _no_noise(), _sentences(endpoint):
+    with no_noise(), sentences(endpoint):
         pipeline_id = client.get_pipeline_id(PIPELINE) or _create_pipeline(client, endpoint)
         version_id = _find_version(client, pipeline_id, version)
         if version_id is None:
@@ -197,136 +186,6 @@ def run_parameters(
     return parameters, notes
 
 
-def follow(
-    client: Any,
-    endpoint: Endpoint,
-    run_id: str,
-    console: Console,
-    seconds_between: float = 5.0,
-    clock: Callable[[], float] = time.monotonic,
-) -> int:
-    """Shows a run until it ends; returns the exit code.
-
-    0 if every task succeeded, 1 if not, 130 if the user stops following: the run then goes on.
-    Whether the models were approved is in the run's report, not in the run API.
-
-    Raises:
-        InputError: The run does not exist, or the server does not answer for ten minutes.
-    """
-    run: Any = None
-    try:
-        with _no_noise(), _sentences(endpoint):
-            run = client.get_run(run_id)
-        spec = _spec_of(run)
-        board = Board(list(spec["root"]["dag"]["tasks"]) if spec else [])
-        with make_display(board, console) as display:
-            last_answer, shown = clock(), {}
-            while True:
-                _show(task_states(run, board.nodes), shown, display)
-                if run.state in _ENDED:
-                    break
-                time.sleep(seconds_between)
-                try:
-                    with _no_noise(), _sentences(endpoint):
-                        run = client.get_run(run_id)
-                    last_answer = clock()
-                except InputError as error:
-                    if clock() - last_answer > _LOST_AFTER:
-                        words = f"{error} The run may go on: {_again(endpoint, run_id)}"
-                        raise InputError(words) from None
-    except KeyboardInterrupt:
-        say(console, f"The run goes on; look at it again with: {_again(endpoint, run_id)}")
-        return INTERRUPTED
-    return _print_end(run, task_states(run, board.nodes), endpoint, console)
-
-
-def task_states(run: Any, node_ids: Sequence[str]) -> dict[str, NodeResult]:
-    """The state of every node in the run API.
-
-    A node shows as two: ``gan-driver``, which decides whether it runs, and ``gan``, which does.
-    """
-    details = (run.run_details and run.run_details.task_details) or []
-    by_name = {detail.display_name: detail for detail in details}
-    states = {}
-    for node_id in node_ids:
-        driver, task = by_name.get(f"{node_id}-driver"), by_name.get(node_id)
-        states[node_id] = _state(node_id, driver, task, run.state in _ENDED)
-    return states
-
-
-def _state(node_id: str, driver: Any, task: Any, is_over: bool) -> NodeResult:
-    def seconds(detail: Any) -> float | None:
-        if not (detail and detail.start_time and detail.end_time):
-            return None
-        taken = (detail.end_time - detail.start_time).total_seconds()
-        return taken if taken >= 0 else None  # an end that is not there yet is 1970
-
-    failed = next((d for d in (driver, task) if d and d.state in ("FAILED", "CANCELED")), None)
-    if failed:
-        return NodeResult(node_id, FAILED, seconds(failed))
-    if task and task.state in ("SUCCEEDED", "SKIPPED"):
-        taken = seconds(task)
-        is_cached = task.state == "SKIPPED" or (taken is not None and taken < _CACHED_SECONDS)
-        return NodeResult(node_id, CACHED if is_cached else DONE, taken)
-    if is_over:
-        return NodeResult(node_id, NOT_RUN)
-    return NodeResult(node_id, RUNNING if driver or task else NOT_RUN)
-
-
-def _show(states: Mapping[str, NodeResult], shown: dict[str, str], display: Any) -> None:
-    """Reports to the display what has changed since the last poll."""
-    for node_id, node in states.items():
-        old = shown.get(node_id, NOT_RUN)
-        if node.state == old or node.state == NOT_RUN:
-            continue
-        if old == NOT_RUN:
-            display.started(node_id)
-        if node.state != RUNNING:
-            display.finished(node_id, node.state)
-        shown[node_id] = node.state
-
-
-def _print_end(
-    run: Any, states: Mapping[str, NodeResult], endpoint: Endpoint, console: Console
-) -> int:
-    from pipeline.terminal.tables import node_table
-
-    if states:
-        console.print(node_table(list(states.values())))
-    say(console, f"Run {run.run_id} ended as {run.state}{_end_words(run)}.")
-    say(console, endpoint.link(run.run_id))
-    return OK if run.state == "SUCCEEDED" else CRASHED
-
-
-def _end_words(run: Any) -> str:
-    """What the run API shows of the end, and where to find the rest.
-
-    The API does not show artifacts, hence no verdicts. Of a workflow above 1 MiB it keeps only the
-    first tasks, so a failed one may be missing.
-    """
-    if run.state == "SUCCEEDED":
-        return (
-            ". KFP's API does not show verdicts. Open the run's page: the artifact report "
-            "(index.html) lists every model; the property pushed of each pushed_model is 1 or 0"
-        )
-    failed = [node.id for node in task_states(run, list(NODES)).values() if node.state == FAILED]
-    if failed:
-        return f"; {', '.join(failed)} failed, and the last line of the pod's log says why"
-    if run.error:
-        return f": {run.error.message}"
-    return "; KFP's API names no task that failed, so look for it on the run's page"
-
-
-def _again(endpoint: Endpoint, run_id: str) -> str:
-    return f"inkwell submit --endpoint {endpoint.url} --follow {run_id}"
-
-
-def _spec_of(run: Any) -> dict[str, Any] | None:
-    """The pipeline spec that a run carries; with its platform it is one level down."""
-    spec = run.pipeline_spec or {}
-    return spec.get("pipeline_spec", spec) or None
-
-
 def _compiled_config(spec: dict[str, Any]) -> RunConfig:
     """The configuration that a package was compiled with."""
     executors = spec["deploymentSpec"]["executors"].values()
@@ -372,7 +231,7 @@ def _knock(endpoint: Endpoint) -> None:
         return  # the client fetches a token first
     parts = urllib.parse.urlsplit(endpoint.url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    with _no_noise(), _sentences(endpoint):
+    with no_noise(), sentences(endpoint):
         with socket.create_connection((parts.hostname, port), _TIMEOUT) as connection:
             if parts.scheme == "https":  # kfp's client crashes on this
                 context = ssl.create_default_context(cafile=endpoint.ca_cert)
@@ -402,7 +261,7 @@ def _knock(endpoint: Endpoint) -> None:
 
 
 @contextlib.contextmanager
-def _sentences(endpoint: Endpoint) -> Iterator[None]:
+def sentences(endpoint: Endpoint) -> Iterator[None]:
     """Turns connection and API errors into one sentence."""
     import kfp_server_api
     import urllib3
@@ -455,7 +314,7 @@ def _refusal(where: str, error: Any) -> str:
 
 
 @contextlib.contextmanager
-def _no_noise() -> Iterator[None]:
+def no_noise() -> Iterator[None]:
     """Silences the links and stack traces that kfp prints."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -21,7 +21,8 @@ from rich.console import Console
 from components.idx_example_gen.idx import digest
 from core.config import InputError
 from pipeline.kubeflow import client as client_module
-from pipeline.kubeflow.client import Endpoint, connect, follow, parse_parameters, run_parameters
+from pipeline.kubeflow.client import Endpoint, connect, parse_parameters, run_parameters
+from pipeline.kubeflow.following import follow, task_states
 from pipeline.plan import NODES
 from serving.model_server.starting import free_ports
 from tests.conftest import ROOT
@@ -425,7 +426,7 @@ def test_states_of_the_api_are_those_of_a_local_run():
             state=run,
             run_details=kfp_server_api.V2beta1RunDetails(task_details=list(details)),
         )
-        nodes = client_module.task_states(found, ["gan"])
+        nodes = task_states(found, ["gan"])
         return nodes["gan"].state
 
     assert states() == "not run"
