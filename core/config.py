@@ -104,7 +104,9 @@ def _sentence(schema: dict[str, Any], error: Mapping[str, Any], where: str) -> s
     if kind == "unexpected_keyword_argument":
         return unknown(path, list(_part(schema, steps[:-1])["properties"]))
     allowed = _allowed(_part(schema, steps), kind)
-    return f"{path or schema['title']} must be {allowed}, not {error['input']!r}."
+    path = path or schema["title"]
+    asked = f"must be {allowed}" if allowed else f"is refused: {error['msg']}"
+    return f"{path} {asked}, not {error['input']!r}."
 
 
 def _part(schema: dict[str, Any], steps: Sequence[str | int]) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _part(schema: dict[str, Any], steps: Sequence[str | int]) -> dict[str, Any]:
         if "$ref" in part:
             part = {**part, **schema["$defs"][part["$ref"].rpartition("/")[2]]}
         if isinstance(step, int):
-            part = part["items"]
+            part = part.get("items", {})
         elif step is not None:
             part = part.get("properties", {}).get(step) or part["additionalProperties"]
     return part

@@ -187,15 +187,16 @@ def overridden_config(parameters: Mapping[str, str], config: RunConfig) -> RunCo
     Raises:
         InputError: A setting or a gate is unknown or wrong.
     """
-    settings = parameters.get(OVERRIDES, "").split()
+    overrides = parameters.get(OVERRIDES, "").split()
     for threshold in parameters.get(THRESHOLDS, "").split():
         name, _, value = threshold.partition("=")
         if name.count(".") != 1 or not value:
             raise InputError(f"{threshold} in {THRESHOLDS} is not of the form model.metric=value.")
-        settings.append(f"evaluator.gates.{name}.threshold={value}")
-    changed = override(config, settings)
+        overrides.append(f"evaluator.gates.{name}.threshold={value}")
+    changed = override(config, overrides)
     if parameters.get(DATA_URI):
-        changed = dataclasses.replace(changed, data_dir=parameters[DATA_URI])
+        settings = {**dataclasses.asdict(changed), "data_dir": parameters[DATA_URI]}
+        changed = from_dict(RunConfig, settings)
     return None if changed == config else changed
 
 

@@ -234,6 +234,7 @@ def test_without_overrides_the_compiled_settings_are_not_even_read(monkeypatch):
         ({"thresholds": "gan.frechet_distance"}, "not of the form model.metric=value"),
         ({"thresholds": "gan.frechet=3"}, "Unknown setting evaluator.gates.gan.frechet"),
         ({"thresholds": "gan.frechet_distance=low"}, "must be of type float"),
+        ({"data_uri": " "}, "data_dir must be a path that is not empty"),
     ],
 )
 def test_a_slip_in_a_run_parameter_is_one_sentence(parameters, words):

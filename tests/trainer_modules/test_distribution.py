@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from core.config import InputError
+from core.config import InputError, from_dict
 from serving.model_server.starting import free_ports
 from tests.conftest import ROOT
 from tests.trainer_modules.distributed import RUNS
@@ -112,5 +112,5 @@ def test_workers_must_be_named(monkeypatch):
 
 
 def test_an_unknown_way_is_refused():
-    with pytest.raises(InputError, match="distribution is one of none, mirrored, multi_worker"):
-        GanConfig(distribution="horovod")
+    with pytest.raises(InputError, match="distribution must be none, mirrored or multi_worker"):
+        from_dict(GanConfig, {"distribution": "horovod"})

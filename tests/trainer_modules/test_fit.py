@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from core.config import DivergedError, InputError
+from core.config import DivergedError, InputError, from_dict
 from tests.trainer_modules.conftest import write_examples
 from trainer_modules.common import export, stage
 from trainer_modules.common.precision import recast
@@ -172,7 +172,7 @@ def test_mixed_precision_trains_with_the_limit_and_serves_float32(model, fn_args
 
 
 def test_unknown_precision_and_negative_patience_are_refused():
-    with pytest.raises(InputError, match="precision is one of float32, mixed_bfloat16, not 'half'"):
-        JudgeConfig(precision="half")
-    with pytest.raises(InputError, match="patience must be at least 0"):
-        JudgeConfig(patience=-1)
+    with pytest.raises(InputError, match="precision must be float32 or mixed_bfloat16, not 'half'"):
+        from_dict(JudgeConfig, {"precision": "half"})
+    with pytest.raises(InputError, match="patience must be at least 0, not -1"):
+        from_dict(JudgeConfig, {"patience": -1})

@@ -12,7 +12,7 @@ import pytest
 
 from components.idx_example_gen import encode, idx
 from components.idx_example_gen.config import DataConfig
-from core.config import InputError
+from core.config import InputError, from_dict
 from tests.components.idx_example_gen.local_run import newest, run_nodes
 
 
@@ -136,4 +136,4 @@ def test_identical_images_leave_a_split_empty_but_present(root: Path, small_mnis
 
 def test_fewer_than_a_thousand_images_are_refused():
     with pytest.raises(InputError, match="data.max_images must be null or at least 1000, not 10"):
-        DataConfig(max_images=10)
+        from_dict(DataConfig, {"max_images": 10}, "data")
