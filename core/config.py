@@ -83,7 +83,7 @@ def require(condition: bool, sentence: str) -> None:
 def unknown(path: str, known: Sequence[str]) -> str:
     """The sentence about a setting that does not exist, with the one that may be meant."""
     hint = suggest(path.rpartition(".")[2], known)
-    return f"Unknown setting {path}{hint}; known there are {', '.join(sorted(known))}."
+    return f"Unknown setting {path}{hint}; valid settings: {', '.join(sorted(known))}."
 
 
 def suggest(word: str, known: Sequence[str]) -> str:

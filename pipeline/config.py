@@ -215,7 +215,7 @@ class _Loader(yaml.CSafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise InputError(f"The key {key} stands twice in one group of settings.")
+                raise InputError(f"The key {key} is given twice in one group of settings.")
         return super().construct_mapping(node, deep)
 
 

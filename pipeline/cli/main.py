@@ -35,7 +35,7 @@ app = typer.Typer(
     help="Trains, judges, gates and pushes generative models of handwritten digits.",
 )
 
-_EXAMPLES = """Takes IDX files to approved models in the serving directory.
+_EXAMPLES = """Runs the pipeline: trains and evaluates models and pushes the approved ones.
 
 Examples:
 
@@ -69,8 +69,8 @@ inkwell submit --endpoint URL --param "overrides=gan.epochs=8 seed=2"
 inkwell submit --endpoint URL --follow RUN_ID
 ```
 
-INKWELL_KFP_TOKEN or INKWELL_KFP_COOKIES let you in where KFP asks who you are; in a pod of the
-cluster its own token does.
+If KFP requires a login, set INKWELL_KFP_TOKEN or INKWELL_KFP_COOKIES. Inside a cluster, the
+pod's service-account token is used.
 """
 _SCHEMA = """Prints the JSON Schema of a profile, or of a file for --cluster.
 
@@ -239,20 +239,21 @@ def submit(
         str | None, typer.Option(metavar="RUN_ID", help="Follow this run; submit nothing.")
     ] = None,
     experiment: Annotated[
-        str, typer.Option(metavar="NAME", help="What the web page gathers runs under.")
+        str, typer.Option(metavar="NAME", help="Experiment that groups the runs.")
     ] = "inkwell",
     run_name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run.")] = None,
     pipeline_root: Annotated[
-        str | None, typer.Option(metavar="URI", help="Place of this run's artifacts.")
+        str | None,
+        typer.Option(metavar="URI", help="Pipeline root: where this run's artifacts go."),
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option(metavar="NS", help="Yours, where KFP has several users.")
+        str | None, typer.Option(metavar="NS", help="Namespace, for multi-user KFP.")
     ] = None,
     ui: Annotated[
         str | None, typer.Option(metavar="URL", help="Address of KFP's web page, for the link.")
     ] = None,
     ca_cert: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Authority of the server's certificate.")
+        str | None, typer.Option(metavar="FILE", help="CA certificate file.")
     ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Do not check the server's certificate.")

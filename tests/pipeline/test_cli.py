@@ -227,7 +227,7 @@ def on_a_terminal(*arguments: str, until: str, interrupt: bool = False) -> tuple
 
 
 def test_an_error_on_a_terminal_is_wrapped_between_words():
-    code, lines = on_a_terminal("run", "--set", "diffusion.ema_momentu=0.5", until="known there")
+    code, lines = on_a_terminal("run", "--set", "diffusion.ema_momentu=0.5", until="valid settings")
     assert code == 2
     assert all(len(line) <= 80 for line in lines)
     assert all(line.endswith((",", ".", ";")) or " " in line for line in lines if line)

@@ -108,7 +108,7 @@ def test_a_gate_is_set_by_its_metric(profiles):
     [
         (
             "gan.epoch=3",
-            "Unknown setting gan.epoch (did you mean epochs?); known there are batch_size",
+            "Unknown setting gan.epoch (did you mean epochs?); valid settings: batch_size",
         ),
         ("gna.epochs=3", "did you mean gan?"),
         ("gan=3", "gan must be a group of settings (epochs, "),
@@ -210,7 +210,7 @@ def test_a_slip_in_a_profile_names_the_profile(profiles):
 
 def test_a_key_given_twice_in_a_profile_is_an_error(profiles):
     (profiles / "p.yaml").write_text("seed: 1\nseed: 2\n")
-    with pytest.raises(InputError, match="seed stands twice"):
+    with pytest.raises(InputError, match="seed is given twice"):
         load_config("p")
 
 

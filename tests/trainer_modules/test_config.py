@@ -29,7 +29,7 @@ def test_defaults_survive_a_round_trip(cls):
 def test_unknown_key_names_its_place_and_the_known_ones():
     with pytest.raises(
         InputError,
-        match=r"Unknown setting gan\.epoch \(did you mean epochs\?\); known there are .*epochs",
+        match=r"Unknown setting gan\.epoch \(did you mean epochs\?\); valid settings: .*epochs",
     ):
         from_dict(GanConfig, {"epoch": 3}, "gan")
 
