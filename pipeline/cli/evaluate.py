@@ -65,48 +65,18 @@ def evaluate(
     ] = None,
 ) -> None:
     with user_errors():
-        import json
-
-        from core.config import InputError
-        from pipeline.config import load_config
         from pipeline.local import evaluations
-        from pipeline.local.failures import explain
-        from pipeline.local.workspace import absolute, make_directory
         from pipeline.results import CRASHED, INTERRUPTED, NOT_APPROVED, OK
-        from pipeline.terminal import tables
-        from pipeline.terminal.screen import say
 
-        overrides = [*(set_ or []), f"output_dir={json.dumps(output)}"]
-        if deep:
-            overrides.append("evaluator.deep=true")
-        if profile is not None:
-            load_config(profile, None, overrides)  # reports a wrong setting first
-        runs = evaluations.choose_runs(Path(output), profile, run)
-        config = absolute(load_config(profile or runs[0].profile, None, overrides))
-        candidates = evaluations.find_candidates(Path(config.output_dir), runs, model or [])
-        folder = (to or evaluations.new_folder(config)).absolute()
-        make_directory(folder)
-        names = ", ".join(f"{c.model} of run {c.run_id}" for c in candidates)
-        screen = console()
-        say(screen, f"Profile {config.profile}: {names}.")
+        overrides = [*(set_ or []), *(["evaluator.deep=true"] if deep else [])]
         try:
-            found = evaluations.evaluate_candidates(candidates, config, folder)
-        except InputError:
-            raise
+            found = evaluations.evaluate_and_show(
+                model or [], profile, overrides, run, output, to, console()
+            )
+        except evaluations.EvaluationFailed as error:
+            complain(error)
+            leave(CRASHED)
         except KeyboardInterrupt:
             complain("Interrupted; nothing was changed.")
             leave(INTERRUPTED)
-        except Exception as error:  # noqa: BLE001 - the edge: one sentence; details in the log
-            log = folder / "evaluate.log"
-            complain(f"{explain(error)[1]}; the log is {log}")
-            leave(CRASHED)
-        for evaluation, candidate in zip(found, candidates, strict=True):
-            screen.print(tables.figure_table(evaluation))
-            for sentence in tables.missing_sentences(evaluation):
-                say(screen, f"Missing: {sentence}")
-            if evaluation.gates:
-                screen.print(tables.gate_table(evaluations.model_result(evaluation)))
-            sentence = evaluations.end_sentence(evaluation, candidate, config.serving_dir)
-            say(screen, sentence)
-        say(screen, str(folder))
     leave(OK if all(evaluation.blessed for evaluation in found) else NOT_APPROVED)

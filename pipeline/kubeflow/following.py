@@ -7,7 +7,7 @@ verdicts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -69,7 +69,7 @@ def follow(
     return _print_end(run, task_states(run, board.nodes), endpoint, console)
 
 
-def task_states(run: Any, node_ids: Sequence[str]) -> dict[str, NodeResult]:
+def task_states(run: Any, node_ids: Iterable[str]) -> dict[str, NodeResult]:
     """The state of every node in the run API.
 
     A node shows as two: ``gan-driver``, which decides whether it runs, and ``gan``, which does.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.config import require
+from core.config import InputError, require
 from core.models import JUDGE, MODELS
 from pipeline.config import RunConfig
 from pipeline.local.workspace import spelled_out, temporary_folder
@@ -20,7 +21,13 @@ from pipeline.plan import PIPELINE_NAME
 from pipeline.results import ModelResult, RunResult, load_results, read_gate
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from components.evaluator.results import Evaluation
+
+
+class EvaluationFailed(RuntimeError):
+    """An evaluation ended with an error that is not the user's mistake."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +143,64 @@ def evaluate_candidates(
                     raise
                 finally:
                     display.finished(candidate.model, state)
+    return found
+
+
+def evaluate_and_show(
+    models: Sequence[str],
+    profile: str | None,
+    overrides: Sequence[str],
+    run_id: str | None,
+    output: str,
+    folder: Path | None,
+    screen: Console,
+) -> list[Evaluation]:
+    """Evaluates the newest trained models and shows metrics, gates and verdicts.
+
+    Args:
+        models: Names; empty takes every model that was trained.
+        profile: Settings and gates; None takes those of the run.
+        overrides: ``dotted.key=value`` each.
+        run_id: Run of the models; None takes the newest.
+        output: Directory of the runs.
+        folder: Where metrics and plots go; None makes one among the runs.
+        screen: Takes the tables.
+
+    Raises:
+        InputError: A wrong setting, run or model, or a model or data that cannot be read.
+        EvaluationFailed: Anything else; the sentence names the log.
+    """
+    from pipeline.config import load_config
+    from pipeline.local.failures import explain
+    from pipeline.local.workspace import absolute, make_directory
+    from pipeline.terminal import tables
+    from pipeline.terminal.screen import say
+
+    overrides = [*overrides, f"output_dir={json.dumps(output)}"]
+    if profile is not None:
+        load_config(profile, None, overrides)  # reports a wrong setting first
+    runs = choose_runs(Path(output), profile, run_id)
+    config = absolute(load_config(profile or runs[0].profile, None, overrides))
+    candidates = find_candidates(Path(config.output_dir), runs, models)
+    folder = (folder or new_folder(config)).absolute()
+    make_directory(folder)
+    names = ", ".join(f"{c.model} of run {c.run_id}" for c in candidates)
+    say(screen, f"Profile {config.profile}: {names}.")
+    try:
+        found = evaluate_candidates(candidates, config, folder)
+    except InputError:
+        raise
+    except Exception as error:  # the edge: one sentence; details in the log
+        words = f"{explain(error)[1]}; the log is {folder / 'evaluate.log'}"
+        raise EvaluationFailed(words) from error
+    for evaluation, candidate in zip(found, candidates, strict=True):
+        screen.print(tables.figure_table(evaluation))
+        for sentence in tables.missing_sentences(evaluation):
+            say(screen, f"Missing: {sentence}")
+        if evaluation.gates:
+            screen.print(tables.gate_table(model_result(evaluation)))
+        say(screen, end_sentence(evaluation, candidate, config.serving_dir))
+    say(screen, str(folder))
     return found
 
 
