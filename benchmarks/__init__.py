@@ -1,4 +1,4 @@
-"""Measurements that print a table each; none of them is a test."""
+"""Measurements, each of which prints a table."""
 
 import os
 

@@ -1,12 +1,12 @@
-"""Measures what each choice of a generative model is worth: it is trained again without it.
+"""Measures the effect of each choice in a generative model by training without it.
 
     python -m benchmarks.ablation --output DIR                    6 minutes a variant on two cores
 
 Contract: all variants see the same number of images, under one judge that is trained first, and are
-compared to the held-out images of the train file, which are in no training; the test images are not
-looked at. The floor is the distance of as many train images. Seconds are those of the processor
-over all threads, so that a busy machine does not change them much. The folder gets the table and a
-picture of each variant's first 64 images.
+compared with the held-out images of the train file, which are in no training; the test images are
+not used. The floor is the distance of as many train images. Seconds are processor seconds over all
+threads, so that a busy machine changes them little. The folder gets the table and a grid of each
+variant's first 64 images.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from trainer_modules.gan import train as gan
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What differs from the defaults: settings of the model, and of the diffusion's sampler."""
+    """Settings that differ from the defaults, of the model and of the diffusion's sampler."""
 
     model: str  # diffusion or gan
     settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    etas: tuple[float, ...] = (ETA,)  # each draws from the same trained network
+    etas: tuple[float, ...] = (ETA,)  # each samples from the same trained network
 
 
 _GAN_BEFORE = {"generator_learning_rate": 1e-3, "discriminator_learning_rate": 1e-3}
@@ -66,11 +66,11 @@ _TITLES = ["variant", "sampler", "parameters", "images", "seconds", "FD / floor"
 
 @mistakes_exit("ablation")
 def main(arguments: list[str] | None = None) -> int:
-    """Trains and scores the variants, and prints the table; 2 is the user's mistake."""
+    """Trains and scores the variants, and prints the table; returns 2 after a user's mistake."""
     parser = command.parser(__doc__)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--samples", type=int, default=2500, help="images per set, at most 5,000")
-    parser.add_argument("--output", required=True, help="folder of the table and the pictures")
+    parser.add_argument("--output", required=True, help="folder of the table and the images")
     options = parser.parse_args(arguments)
     folder = Path(options.output)
     config = load_config(options.profile, options.data, options.set)
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
 def measure(
     name: str, config: RunConfig, splits: Splits, judged: Judge, folder: Path
 ) -> list[list[str]]:
-    """Trains the variant ``name``; gives one line of the table for each sampler."""
+    """Trains the variant ``name``; returns one line of the table for each sampler."""
     variant = VARIANTS[name]
     settings = dataclasses.replace(getattr(config, variant.model), **variant.settings)
     begun = time.process_time()

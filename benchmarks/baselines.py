@@ -1,4 +1,4 @@
-"""What a practitioner would copy, written anew: the plain models that ours must beat in their time.
+"""Published example models, reimplemented, that ours must beat in equal training time.
 
 - DCGAN as in TensorFlow's tutorial "Deep Convolutional Generative Adversarial Network": transposed
   convolutions with batch norm, the non-saturating loss (Goodfellow et al. 2014; Radford et al.
@@ -31,12 +31,12 @@ from trainer_modules.gan.model import Side
 _LATENT = 100
 _EMA = 0.999
 _SIGNAL = (0.02, 0.95)  # least and largest share of the signal, as the angles' cosines
-_HELD_OUT = 1000  # images that choose between averaged and last weights
+_HELD_OUT = 1000  # images to choose between averaged and last weights
 _BIG = 1_000_000  # epochs; the clock ends a training
 
 
 class _Clock(keras.callbacks.Callback):
-    """Ends a training after so many seconds, one step at least."""
+    """Ends a training after so many seconds and at least one step."""
 
     def __init__(self, seconds: float):
         super().__init__()
@@ -87,7 +87,7 @@ def build_dcgan() -> tuple[keras.Model, keras.Model]:
 
 
 class _Step(Side):
-    """One side's step: binary cross-entropy of the discriminator on reals (if any) and fakes."""
+    """One network's step: binary cross-entropy of the discriminator on reals (if any) and fakes."""
 
     def call(self, inputs, training=False):
         """(images, latents) -> logits of reals and fakes [2, B]; latents alone -> fakes [1, B]."""
@@ -226,8 +226,8 @@ def draw_ddim(sampler: Ddim, count: int, seed: int) -> np.ndarray:
 def train_ddim(train: Digits, held_out: Digits, seconds: float, seed: int) -> keras.Model:
     """The network after ``seconds`` of training on images padded to 32x32.
 
-    The example draws with averaged weights. In a short training that average is still near the
-    first weights, so the last ones are kept where they predict the noise of ``held_out`` better.
+    The example samples with averaged weights. In a short training that average is still near the
+    initial weights, so the last ones are kept if they predict the noise of ``held_out`` better.
     """
     keras.utils.set_random_seed(seed)
     network = build_ddim()
@@ -248,7 +248,7 @@ def train_ddim(train: Digits, held_out: Digits, seconds: float, seed: int) -> ke
 
 
 def keep_better_weights(network: keras.Model, optimizer, loss: Callable[[], float]) -> None:
-    """Leaves the averaged weights in ``network``, or the last where their ``loss`` is lower."""
+    """Sets ``network`` to the averaged weights, or to the last if their ``loss`` is lower."""
     last, reached = network.get_weights(), loss()
     use_averages(optimizer, network.trainable_variables)
     if loss() > reached:
@@ -268,7 +268,7 @@ def build_denoiser() -> keras.Model:
 
 
 def train_denoiser(train: Digits, sigma: float, seconds: float, seed: int) -> keras.Model:
-    """Fits noisy images, noise drawn once, to clean ones for ``seconds``."""
+    """Fits noisy images, with noise sampled once, to clean ones for ``seconds``."""
     keras.utils.set_random_seed(seed)
     model = build_denoiser()
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")

@@ -1,4 +1,4 @@
-"""What the measurements share on the command line."""
+"""Command-line code shared by the measurements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ P = ParamSpec("P")
 
 
 def parser(doc: str, profile: str = "quick") -> argparse.ArgumentParser:
-    """Takes the options that ``pipeline.config.load_config`` needs; ``doc`` begins with a title."""
+    """Parses the options for ``pipeline.config.load_config``; ``doc`` begins with a title."""
     found = argparse.ArgumentParser(description=doc.partition("\n")[0])
     found.add_argument("--profile", default=profile, choices=profile_names())
     found.add_argument("--data", help="directory of IDX files")
@@ -24,7 +24,7 @@ def parser(doc: str, profile: str = "quick") -> argparse.ArgumentParser:
 
 
 def mistakes_exit(name: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
-    """Of a ``main`` that prints a user's mistake in one sentence and gives 2."""
+    """Wraps ``main`` to print a user's mistake in one sentence and return 2."""
 
     def decorate(main: Callable[P, int]) -> Callable[P, int]:
         @functools.wraps(main)

@@ -1,10 +1,10 @@
-"""What each figure of generated images can see: real digits, corrupted in known ways, are judged.
+"""Measures which corruptions of real digits each metric of generated images detects.
 
     python -m benchmarks.corruptions --judge outputs/quick/pipeline/judge/model/10
 
-Contract: 10,000 corrupted test images stand where generated ones would; the yardstick is the train
-file without its last 5,000 images, which are the held-out ones. A figure that does not move under
-the corruption it is meant for is no evidence. Three minutes on two cores.
+Contract: 10,000 corrupted test images take the place of generated ones; the reference is the train
+file without its last 5,000 images, which are the held-out ones. A metric that does not react to the
+corruption it is meant for is not evidence. Three minutes on two cores.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Digits:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Figures of one set of images."""
+    """Metrics of one set of images."""
 
     name: str
     frechet_distance: float
@@ -65,10 +65,10 @@ class Row:
 
 
 class Yardstick:
-    """What every corrupted set is compared with, computed once."""
+    """The references of every corrupted set, computed once."""
 
     def __init__(self, digits: Digits, judge: Judge, pairs: int = PAIRS):
-        """``pairs`` images of either side are compared each with each."""
+        """Metrics over all pairs use ``pairs`` images of each set."""
         self._judge, self._train, self._count = judge, digits.train, pairs
         features, probabilities = judge(digits.train)
         self._moments: Moments = moments(features)
@@ -80,7 +80,7 @@ class Yardstick:
         self._held_distances = k_nearest(digits.held_out, digits.train, 1)[0][:, 0]
 
     def measure(self, name: str, images: np.ndarray) -> Row:
-        """The figures of ``images``; those that compare all pairs, on a part drawn at random."""
+        """The metrics of ``images``; those over all pairs on a random part."""
         features, probabilities = self._judge(images)
         order = np.random.default_rng([SEED, 2]).permutation(len(images))
         part = features[order[: self._count]] / self._scale
@@ -105,7 +105,7 @@ class Yardstick:
 
 
 def corrupted(digits: Digits) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and images of every corruption, one at a time; the first is none."""
+    """Yields name and images of every corruption; the first is "none"."""
     test, labels = digits.test, digits.labels
     rng = np.random.default_rng([SEED, 3])
     yield "none", test
@@ -125,7 +125,7 @@ def corrupted(digits: Digits) -> Iterator[tuple[str, np.ndarray]]:
     for size in (16, 32, 64, 128):
         basis = vectors[:, -size:]
         flat = (test.reshape(len(test), -1) - mean) @ basis @ basis.T + mean
-        yield f"PCA, {size} numbers", _images(flat)
+        yield f"PCA, {size} dimensions", _images(flat)
     noise = rng.standard_normal((len(test), len(mean)), dtype=np.float32)
     yield "Gaussian of the pixels", _images(mean + noise * np.sqrt(values) @ vectors.T)
     yield (

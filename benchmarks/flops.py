@@ -2,9 +2,9 @@
 
 Contract: a multiplication with its addition is two operations; padding is counted as if it were
 pixels; norms, activations, losses and the optimizer are left out, which in networks such as ours
-come to a few percent. A training step counts what back-propagation needs and no more: a layer's
-output, the gradient of its kernel where it is trained, and the gradient of its input where
-something before it is trained. That is three times the forward pass but for the first layer.
+come to a few percent. A training step counts only what back-propagation needs: a layer's output,
+the gradient of its kernel where it is trained, and the gradient of its input where something before
+it is trained. That is three times the forward pass but for the first layer.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def step_flops(
 
     Args:
         network: A functional model, each of whose layers is called once.
-        trained: Whether all layers are trained, or none; None asks each layer.
-        input_gradient: Whether what gave the network its input is trained too.
+        trained: Whether all layers are trained, or none; None uses each layer's setting.
+        input_gradient: Whether the source of the network's input is trained too.
 
     Raises:
         ValueError: As ``forward_flops``.
@@ -60,7 +60,7 @@ def autoencoder_flops(encoder: keras.Model, decoder: keras.Model, contrastive: b
 
 
 def gan_flops(generator: keras.Model, discriminator: keras.Model) -> int:
-    """Operations of one step of either side, per real image.
+    """Operations of one step of each network, per real image.
 
     The discriminator learns from four images of a pair, real and fake and both shifted; the
     generator through two.
@@ -71,12 +71,12 @@ def gan_flops(generator: keras.Model, discriminator: keras.Model) -> int:
 
 
 def gan_draw_flops(generator: keras.Model, discriminator: keras.Model) -> int:
-    """Operations per image drawn: two candidates, and the discriminator's look at each."""
+    """Operations per sampled image: two candidates and the discriminator's score of each."""
     return 2 * (forward_flops(generator) + forward_flops(discriminator))
 
 
 def _output_flops(operation) -> int:
-    """Operations per image of one layer's output; 0 for what multiplies with no weights."""
+    """Operations per image of one layer's output; 0 for layers without weights."""
     if isinstance(operation, keras.layers.Conv2D | keras.layers.Dense):
         places = math.prod(operation.output.shape[1:-1])  # [B, (height, width,) channels]
         return 2 * places * math.prod(operation.kernel.shape)

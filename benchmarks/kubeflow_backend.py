@@ -1,11 +1,11 @@
 """The contract of KFP 2.16's backend on one machine: a folder for the store, a process per task.
 
-What is imitated, each from the Go source: the driver (parameters and their defaults, artifacts
-looked up in metadata that keep no type and no integer, new URIs, the cache key), the launcher
-(download by bare prefix, ``{{$}}``, strict ExecutorOutput, upload, metadata without nulls) and
-Argo (tasks as soon as they can, retries, no new task after a failure). Every task is a process of
-its own with a root folder of its own, thrown away afterwards, so nothing passes but artifacts.
-Conditions are refused, as the pipeline has none: that a model is not approved is a verdict.
+It imitates, each from the Go source: the driver (parameters and their defaults, artifacts looked up
+in metadata that keep no type and no integer, new URIs, the cache key), the launcher (download by
+bare prefix, ``{{$}}``, strict ExecutorOutput, upload, metadata without nulls) and Argo (tasks as
+soon as they can, retries, no new task after a failure). Every task is a process of its own with a
+root folder of its own, deleted afterwards, so only artifacts pass. Conditions are refused, as the
+pipeline has none: a model that is not approved is a verdict.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LONGEST_ARGUMENT = 128 * 1024  # bytes; MAX_ARG_STRLEN of Linux
 
 @dataclasses.dataclass
 class Task:
-    """What became of a task in one run."""
+    """The state of a task in one run."""
 
     name: str
     state: str = "PENDING"  # SUCCEEDED, CACHED, FAILED, or still PENDING if it never started
@@ -113,7 +113,7 @@ class Backend:
             package: The YAML file.
             arguments: Values of run parameters.
             evict: Called with a task's name and the number of the attempt, from 1; the pod is
-                killed after so many seconds. None lets it be.
+                killed after so many seconds. None never kills it.
 
         Raises:
             ValueError: What the API server would refuse.
@@ -382,7 +382,7 @@ def environment(root: Path, container: dict[str, Any]) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TF_USE_LEGACY_KERAS": "0",
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        # As many threads as this process: sums over more of them round otherwise.
+        # As many threads as this process: sums over more threads round differently.
         **{name: value for name, value in os.environ.items() if name.startswith("TF_NUM_INT")},
         "INKWELL_LAUNCHER_ROOT": str(root),
         **{variable["name"]: variable["value"] for variable in container.get("env", [])},

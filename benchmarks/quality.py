@@ -1,12 +1,12 @@
-"""Ours beside what one would copy, given the same seconds on the same machine, over several seeds.
+"""Compares Inkwell's models with published examples at equal training time.
 
     python -m benchmarks.quality --output DIR                 about 45 minutes a seed on two cores
 
 Contract: each seed trains judge, autoencoder, diffusion model and GAN with the profile's settings,
 then each plain model of ``benchmarks.baselines`` for as many seconds as ours took, and measures all
-on the test images under that seed's judge (``benchmarks.train_models``). Figures of finished seeds
-are kept in ``--output``, and the same command goes on where it stopped. Pictures are the first 64
-images of a seed, none left out.
+on the test images under that seed's judge (``benchmarks.train_models``). Metrics of finished seeds
+are kept in ``--output``, and the same command resumes. Image grids are the first 64 images of a
+seed, none left out.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _STAGES = tuple(stage.settings for stage in STAGES)
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One figure: of which work of ours, what it should reach, and whose it is compared with."""
+    """One metric: its work, its targets, and the plain model that it is compared with."""
 
     model: str
     work: str
     figure: str
-    lower: bool  # is better
+    lower: bool  # whether lower is better
     quick: float | None  # what the profile should reach
     full: float | None
     beside: str | None = None  # the plain model
@@ -81,10 +81,10 @@ _TITLES = ["model", "figure", "target", "ours", "plain", "seconds, ours", "secon
 
 @mistakes_exit("quality")
 def main(arguments: list[str] | None = None) -> int:
-    """Trains what is not trained yet and prints the table; 2 is the user's mistake."""
+    """Trains what is missing and prints the table; returns 2 after a user's mistake."""
     parser = command.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="how many, from the profile's seed on")
-    parser.add_argument("--output", required=True, help="folder of figures, table and pictures")
+    parser.add_argument("--output", required=True, help="folder of metrics, table and images")
     options = parser.parse_args(arguments)
     folder = Path(options.output)
     require(options.seeds >= 1, "--seeds must be at least 1.")
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def of_seed(config: RunConfig, seed: int, splits: Splits, folder: Path) -> list[Work]:
-    """All trainings and drawings of one seed: from ``folder``, or made now.
+    """All trainings and samples of one seed: from ``folder``, or made now.
 
     Raises:
         InputError: ``folder`` holds that seed under other settings.
@@ -113,7 +113,7 @@ def of_seed(config: RunConfig, seed: int, splits: Splits, folder: Path) -> list[
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         same = kept["settings"] == json.loads(json.dumps(settings))
-        require(same, f"{path} is of other settings; name another folder with --output.")
+        require(same, f"{path} has other settings; name another folder with --output.")
         return [Work(**work) for work in kept["works"]]
     path.parent.mkdir(parents=True, exist_ok=True)
     works = []
@@ -126,7 +126,7 @@ def of_seed(config: RunConfig, seed: int, splits: Splits, folder: Path) -> list[
 
 
 def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
-    """Yields the works of ours, then those of the plain models, which get as many seconds."""
+    """Yields our works, then those of the plain models, which get as many seconds."""
     model, work = train_judge(config, splits)
     yield work
     judged = Judge(model, config, splits.train.images, splits.test.images)
@@ -171,7 +171,7 @@ def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
 
 
 def rows(found: Sequence[Sequence[Work]], profile: str) -> list[list[str]]:
-    """The table's lines; figures as mean and deviation over the seeds in ``found``."""
+    """The table's lines; metrics as mean and standard deviation over the seeds in ``found``."""
     lines = [_TITLES]
     for row in ROWS:
         target = {"quick": row.quick, "full": row.full}.get(profile)
@@ -209,7 +209,7 @@ def _figure(found: Sequence[Sequence[Work]], model: str, work: str, figure: str)
 
 
 def _seconds(found: Sequence[Sequence[Work]], model: str) -> str:
-    """Of training, fine-tuning included; drawing apart."""
+    """Seconds of training, fine-tuning included; sampling apart."""
     spent: dict[bool, list[float]] = {True: [], False: []}
     for works in found:
         for drawn in (True, False):

@@ -1,14 +1,13 @@
-"""Measures how far retraining alone moves every gated figure: the ``retrain_spread`` of the gates.
+"""Measures how far retraining alone moves every gated metric: the ``retrain_spread`` of the gates.
 
     python -m benchmarks.retrain_spread --profile quick --seeds 5     2 to 3 hours on two cores
 
 Contract: data and judge are made once, by the pipeline's own nodes; then each model is trained with
 n seeds, fine-tuning included, and evaluated with the same judge, test images and sampling seeds:
-nothing but the training differs. Figures of finished seeds are kept in ``--output``, and the same
-command goes on where it stopped. The tolerance is two standard deviations (n - 1 degrees of
-freedom; five seeds know a deviation to about 35 %), as a share of the mean where the gate is
-relative. Gates need it: retraining moves a Fréchet distance 3.2 times as far as resampling does
-(arXiv 2606.20536).
+only the training differs. Metrics of finished seeds are kept in ``--output``, and the same command
+resumes. The tolerance is two standard deviations (n - 1 degrees of freedom; five seeds give a
+standard deviation to about 35 %), as a share of the mean where the gate is relative. Gates need it:
+retraining moves a Fréchet distance 3.2 times as far as resampling does (arXiv 2606.20536).
 """
 
 from __future__ import annotations
@@ -44,25 +43,25 @@ DATA_NODES = (
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """One gated figure over the seeds."""
+    """One gated metric over the seeds."""
 
     mean: float
     deviation: float
     least: float
     most: float
-    tolerance: float  # two deviations; a share of the mean where the gate is relative
+    tolerance: float  # two standard deviations; a share of the mean if the gate is relative
 
 
 @mistakes_exit("retrain_spread")
 def main(arguments: list[str] | None = None) -> int:
-    """Trains what is not trained yet, and prints the table; 2 is the user's mistake."""
+    """Trains what is missing and prints the table; returns 2 after a user's mistake."""
     parser = command.parser(__doc__)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--seeds", type=int, default=5, help="how many, from the profile's seed on")
-    parser.add_argument("--output", default="outputs/retrain_spread", help="what is kept")
+    parser.add_argument("--output", default="outputs/retrain_spread", help="folder of the results")
     parser.add_argument("--markdown", help="file to write the table to as well")
     options = parser.parse_args(arguments)
-    require(options.seeds >= 2, "A deviation needs at least two seeds.")
+    require(options.seeds >= 2, "A standard deviation needs at least two seeds.")
     folder = Path(options.output).absolute() / options.profile
     config = load_config(options.profile, options.data, options.set)
     config = dataclasses.replace(config, output_dir=str(folder / "data"))
@@ -74,10 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(config: RunConfig, models: Sequence[str], seeds: int, folder: Path) -> list[list[str]]:
-    """Trains and evaluates what ``folder`` does not hold yet; gives the lines of the table.
+    """Trains and evaluates what ``folder`` lacks; returns the lines of the table.
 
     Raises:
-        InputError: ``folder`` holds figures under other settings, or a model has no gate.
+        InputError: ``folder`` holds metrics under other settings, or a model has no gate.
         RuntimeError: A training or an evaluation crashed; the message names its log.
     """
     for model in models:
@@ -118,7 +117,7 @@ def prepare(config: RunConfig) -> tuple[str, str]:
 def figures_of(
     config: RunConfig, model: str, seed: int, uris: tuple[str, str], folder: Path
 ) -> dict[str, float | None]:
-    """Figures by metric, of one seed: from ``folder``, or by training and evaluating it."""
+    """Values by metric of one seed: from ``folder``, or by training and evaluating it."""
     place = folder / model / f"seed-{seed}"
     if not (place / METRICS_FILE).is_file():
         started = time.monotonic()
@@ -171,10 +170,10 @@ def train(config: RunConfig, model: str, seed: int, examples_uri: str, folder: P
 
 
 def spread(gate: Gate, figures: Sequence[Mapping[str, float | None]]) -> Spread:
-    """Mean, deviation and tolerance of one figure over the seeds.
+    """Mean, standard deviation and tolerance of one metric over the seeds.
 
     Raises:
-        InputError: A seed has no such figure.
+        InputError: A seed has no such metric.
     """
     found = [figure.get(gate.metric) for figure in figures]
     require(
@@ -207,7 +206,7 @@ def _data_pipeline(config: RunConfig, root: str, connection: Any) -> Any:
     whole = create_pipeline(config, root, connection)
     kept = [node for node in whole.components if node.id in DATA_NODES]
     for node in kept:
-        node.downstream_nodes.intersection_update(kept)  # TFX refuses nodes that are left out
+        node.downstream_nodes.intersection_update(kept)  # TFX refuses names of missing nodes
     return Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=root,
@@ -219,16 +218,16 @@ def _data_pipeline(config: RunConfig, root: str, connection: Any) -> Any:
 
 
 def _keep_settings(config: RunConfig, folder: Path) -> None:
-    """Writes the settings beside the figures, or checks that those there are the same."""
+    """Writes the settings next to the metrics, or checks that they are the same."""
     settings = dataclasses.asdict(config)
     for key in ("output_dir", "serving_dir"):
         del settings[key]
-    settings["evaluator"].pop("gates")  # thresholds move no figure
+    settings["evaluator"].pop("gates")  # thresholds do not change a metric
     text = json.dumps(settings, indent=1, sort_keys=True)
     path = folder / "settings.json"
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise InputError(
-            f"{folder} holds figures under other settings; name another directory with --output."
+            f"{folder} holds metrics under other settings; name another directory with --output."
         )
     path.write_text(text, encoding="utf-8")
 

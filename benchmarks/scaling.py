@@ -3,10 +3,10 @@
     python -m benchmarks.scaling --markdown scaling.md                     about half an hour
 
 Contract: every node runs as a process of its own, through the simulation of a Kubeflow backend, as
-its pod would; CPU seconds and the largest resident size are those that the kernel counted for it.
-10,000 and 30,000 are the first of MNIST's training file, 60,000 are all of it, 120,000 are all of
-it twice; the test file is the same 10,000. The order is the slope of log(CPU seconds - those of the
-node ``schema``, which does nothing but start) over log(images), with its standard error.
+its pod would; CPU seconds and the largest resident size are the kernel's. 10,000 and 30,000 are the
+first of MNIST's training file, 60,000 are all of it, 120,000 are all of it twice; the test file is
+the same 10,000. The order is the slope of log(CPU seconds - those of the node ``schema``, which
+does nothing but start) over log(images), with its standard error.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from pipeline.profiles import profile_names
 ROOT = Path(__file__).resolve().parents[1]
 MNIST = ROOT / "data" / "mnist"
 SIZES = (10_000, 30_000, 60_000, 120_000)
-SETTINGS = (  # one pass of each training, everything else as in the quick profile
+SETTINGS = (  # one epoch of each training, everything else as in the quick profile
     *("judge.epochs=1", "autoencoder.epochs=1", "diffusion.epochs=1", "gan.epochs=1"),
     *("finetune_autoencoder.epochs=1", "finetune_diffusion.epochs=1"),
 )
 START = "schema"  # its process imports TFX and copies two small files
-_LEAST_GROWTH = 2.0  # CPU seconds from the smallest to the largest size; less is no growth
+_LEAST_GROWTH = 2.0  # CPU seconds from the smallest to the largest size; less is not growth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--profile", default="quick", choices=profile_names())
     parser.add_argument("--set", action="append", default=None, metavar="KEY=VALUE")
-    parser.add_argument("--workers", type=int, default=1, help="nodes that run at one time")
+    parser.add_argument("--workers", type=int, default=1, help="nodes that run at the same time")
     parser.add_argument("--markdown", help="file to write the table to as well")
     options = parser.parse_args(arguments)
     settings = SETTINGS if options.set is None else options.set
@@ -90,7 +90,7 @@ def write_data(folder: Path, size: int) -> Path:
         images = np.concatenate([images, images])
         labels = np.concatenate([labels, labels])
     if size > len(images):
-        raise ValueError(f"There are no more than {len(images)} images, not {size}.")
+        raise ValueError(f"There are only {len(images)} images, not {size}.")
     write_idx(str(folder / "train-images-idx3-ubyte.gz"), images[:size])
     write_idx(str(folder / "train-labels-idx1-ubyte.gz"), labels[:size])
     return folder

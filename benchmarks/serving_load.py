@@ -1,9 +1,9 @@
-"""Closed-loop load on the model server: each client asks again as soon as it is answered.
+"""Closed-loop load on the model server: each client sends the next request after each answer.
 
     python -m benchmarks.serving_load --serving serving_models                    five minutes
     python -m benchmarks.serving_load --serving serving_models --soak-minutes 10  memory over time
 
-Contract: every client sends one image (or asks for one) by the signature of its model in
+Contract: every client sends (or requests) one image by the signature of its model in
 ``SIGNATURES``, over REST or gRPC. The same SavedModel in a plain FastAPI handler, without batching,
 is measured in the same run by the same clients. Clients run in a process of their own, on the same
 cores as the server; bodies are made once. REST is HTTP/1.1 with one connection per client.
@@ -37,12 +37,12 @@ from serving.releases import served_models, write_config
 SIGNATURES = {"autoencoder": "anomaly_score", "diffusion": "denoise", "gan": "serving_default"}
 CLIENTS = (1, 8, 64)
 COMPARED = "diffusion"
-_WARM_SECONDS = 2.0  # at most; a shorter measurement has no longer warm-up than itself
+_WARM_SECONDS = 2.0  # at most, and never longer than the measurement
 
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """What came of one measurement; latencies in milliseconds."""
+    """Result of one measurement; latencies in milliseconds."""
 
     server: str
     model: str
@@ -60,11 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures and prints the table; 1 if a request failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--serving", type=Path, default=Path("serving_models"))
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds per measurement")
     parser.add_argument("--clients", type=int, nargs="+", default=list(CLIENTS))
     parser.add_argument("--models", nargs="+", choices=list(SIGNATURES), default=list(SIGNATURES))
-    parser.add_argument("--soak-minutes", type=float, default=0.0, help="and memory over so long")
-    parser.add_argument("--batching", type=Path, help="parameters of batching to try")
+    parser.add_argument("--soak-minutes", type=float, default=0.0, help="of a memory test")
+    parser.add_argument("--batching", type=Path, help="file of batching parameters")
     options = parser.parse_args(arguments)
     models = [model for model in options.models if model in served_models(options.serving)]
     if not models:
@@ -134,7 +134,7 @@ def measure(
     clients: int,
     seconds: float,
 ) -> Load:
-    """Lets ``clients`` ask for ``seconds``, after a short warm-up that is not counted."""
+    """Lets ``clients`` send requests for ``seconds``, after a short warm-up."""
     path = "/predict" if server == "plain" else f"/v1/models/{model}:predict"
     work = (protocol, port, path, _body(model, protocol), clients, seconds)
     context = multiprocessing.get_context("spawn")
@@ -310,14 +310,14 @@ def _plain_server(serving: Path, model: str) -> Iterator[tuple[psutil.Process, i
         place = str(version.resolve())
         plain = [sys.executable, str(script), place, str(port), SIGNATURES[model]]
         with _running(plain) as process:
-            while is_free(LOCAL, port):  # the line comes before the port opens
+            while is_free(LOCAL, port):  # the line is printed before the port opens
                 time.sleep(0.1)
             yield process, port
 
 
 @contextlib.contextmanager
 def _running(command: Sequence[str]) -> Iterator[psutil.Process]:
-    """A process that has said ``Serving``; ended with the block."""
+    """A process that has printed ``Serving``; ends with the block."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,

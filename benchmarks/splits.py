@@ -1,8 +1,8 @@
-"""MNIST's splits straight from the IDX files, without TensorFlow: the very ones of the pipeline.
+"""MNIST's splits from the IDX files, without TensorFlow: the same as the pipeline's.
 
-Contract: what ExampleGen and Transform would hand to the trainers. The train file is divided by the
-same hash of the pixels (about 55,000 and 5,000), and the pixels' mean and deviation are of the
-train split alone. Reading all 70,000 images takes about a second.
+Contract: the splits that ExampleGen and Transform give to the trainers. The train file is divided
+by the same hash of the pixels (about 55,000 and 5,000), and the pixels' mean and standard deviation
+are of the train split only. Reading all 70,000 images takes about a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.digits import Digits
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """``held_out`` is in no training; ``test`` is for final figures only."""
+    """``held_out`` is in no training; ``test`` is for final metrics only."""
 
     train: Digits
     held_out: Digits
@@ -29,7 +29,7 @@ def read_splits(data_dir: str, max_images: int | None = None) -> Splits:
     """Reads the first ``max_images`` of both files; None takes all.
 
     Raises:
-        InputError: The directory does not hold what it should.
+        InputError: The directory lacks a file, or a file is faulty.
     """
     train, test = (read_idx_pair(data_dir, name) for name in ("train", "test"))
     images, labels = train.images[:max_images], train.labels[:max_images]

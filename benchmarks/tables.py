@@ -1,4 +1,4 @@
-"""Tables of measurements for a terminal and in Markdown, and the machine they are of."""
+"""Tables of measurements for a terminal and in Markdown, and their machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 
 def machine() -> str:
-    """The machine and the day, without which seconds mean nothing."""
+    """The machine and the day of a measurement."""
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, "

@@ -1,10 +1,10 @@
-"""Trains every model and draws from it with Keras alone: no TFX, and no TensorFlow where JAX is.
+"""Trains and samples every model with Keras only: no TFX, and no TensorFlow with JAX.
 
     KERAS_BACKEND=jax python -m benchmarks.train_gpu --output DIR      profile full, meant for a GPU
 
 Contract: see ``benchmarks.train_models``. Seconds are those of a whole training, compilation and
-looks at the held-out loss included; shares are of the float32 matrix product that the backend
-reaches (``benchmarks.train_speed``). The folder gets the table and the pictures.
+held-out losses included; shares are of the float32 matrix product that the backend reaches
+(``benchmarks.train_speed``). The folder gets the table and the images.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _TITLES = ["model", "work", "figures on test images", "seconds", "images / s", "
 
 @mistakes_exit("train_gpu")
 def main(arguments: list[str] | None = None) -> int:
-    """Trains all models and prints the table after the last; 2 is the user's mistake."""
+    """Trains all models and prints the table after the last; returns 2 after a user's mistake."""
     parser = command.parser(__doc__, "full")
-    parser.add_argument("--seconds", type=float, help="fewer epochs, so that no training is longer")
-    parser.add_argument("--output", required=True, help="folder of the table and the pictures")
+    parser.add_argument("--seconds", type=float, help="limit per training; lowers its epochs")
+    parser.add_argument("--output", required=True, help="folder of the table and the images")
     options = parser.parse_args(arguments)
     folder = Path(options.output)
     config = load_config(options.profile, options.data, options.set)
@@ -53,9 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def limited(config: RunConfig, splits: Splits, seconds: float) -> RunConfig:
-    """As many epochs as fit in ``seconds`` at the measured speed, one at least.
+    """As many epochs as fit in ``seconds`` at the measured speed, at least one.
 
-    The learning rate still falls to zero, as it would not if the clock ended a training.
+    The learning rate still falls to zero, unlike in a training that the clock ends.
     """
     changed = {}
     for name in MODELS:

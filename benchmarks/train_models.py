@@ -1,8 +1,8 @@
 """Trains each model and measures it on the test images, on any Keras backend and without TFX.
 
-Contract: settings and training loops are the pipeline's, the figures its Evaluator's. Every figure
-has what it is compared with beside it: PCA of equal size, the noisy input and the linear optimum,
-real images. Test images are read for the figures alone. Pictures are the first 64 images of a seed.
+Contract: settings and training loops are the pipeline's, the metrics its Evaluator's. Every metric
+has its reference: PCA of equal size, the noisy input and the linear optimum, or real images. Test
+images are used for the metrics only. Image grids are the first 64 images of a seed.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ from trainer_modules.gan.config import GanConfig
 from trainer_modules.gan.sampler import Sampler as GanSampler
 from trainer_modules.judge import train as judge
 
-SIGMA = 0.4  # deviation of the noise that is removed, in [0, 1] pixel units
-_GRID = 64  # images in a picture
+SIGMA = 0.4  # standard deviation of the noise that is removed, in [0, 1] pixel units
+_GRID = 64  # images in a grid
 Draw = Callable[[int, int], np.ndarray]  # (count, seed) -> images [count, 28, 28, 1] in [0, 1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """One training or drawing of so many images: what it reached, and at what cost."""
+    """One training or sampling of so many images: its metrics and its cost."""
 
     model: str
     name: str
     figures: dict[str, float]
-    seconds: float  # compilation and looks at the held-out loss included
+    seconds: float  # compilation and held-out losses included
     images: int
     flops: int  # per image
 
 
 def train_all(config: RunConfig, splits: Splits, folder: Path) -> Iterator[Work]:
-    """Yields each training and each sampler once it is done; pictures go to ``folder``."""
+    """Yields each training and each sampler once it is done; image grids go to ``folder``."""
     model, work = train_judge(config, splits)
     yield work
     judged = Judge(model, config, splits.train.images, splits.test.images)
@@ -111,7 +111,7 @@ class Judge:
         }
 
     def draw(self, model: str, work: str, flops: int, draw: Draw, folder: Path) -> Work:
-        """Draws ``samples`` images and looks at them.
+        """Generates ``samples`` images and measures them.
 
         The seconds are those of all calls but the first, which compiles.
         """
@@ -146,7 +146,7 @@ def train_judge(config: RunConfig, splits: Splits) -> tuple[keras.Model, Work]:
 def train_autoencoder(
     config: RunConfig, splits: Splits, statistics: PixelStatistics, folder: Path
 ) -> Iterator[Work]:
-    """First training and fine-tuning: the error beside that of PCA, and K-Means on the code."""
+    """First training and fine-tuning: the error, compared with PCA, and K-Means on the code."""
     test, size = splits.test.images, config.autoencoder.code_size
     linear = float(squared_error(test, pca_reconstruction(test, statistics, size)).mean())
     clusters = (splits.train.num_classes, config.evaluator.kmeans_seeds, config.evaluator.seed)
@@ -225,7 +225,7 @@ def train_diffusion(
 def diffusion_draw(
     network: keras.Model, settings: DiffusionConfig, train: Digits, steps: int, eta: float = ETA
 ) -> tuple[Draw, int]:
-    """How images are drawn from ``network`` in ``steps`` calls, and the operations of each."""
+    """The sampler of ``network`` in ``steps`` calls, and its operations per image."""
     generator = diffusion.generator_of(network, settings, train)
     sampler = Sampler(generator, steps, train.pixel_mean, train.pixel_std, eta)
 
@@ -236,7 +236,7 @@ def diffusion_draw(
 
 
 def train_gan(config: RunConfig, splits: Splits, judged: Judge, folder: Path) -> Iterator[Work]:
-    """Training and drawing; the balance that the two sides end in is the training's figure."""
+    """Training and sampling; the metric of the training is the final balance of the networks."""
     settings = config.gan
     trained, seconds = _timed(gan.train, settings, splits.train, splits.held_out)
     networks, history = trained.served(), trained.history
@@ -251,7 +251,7 @@ def train_gan(config: RunConfig, splits: Splits, judged: Judge, folder: Path) ->
 def gan_draw(
     networks: Mapping[str, keras.Model], settings: GanConfig, train: Digits
 ) -> tuple[Draw, int]:
-    """How images are drawn from the GAN, and the operations of each."""
+    """The sampler of the GAN, and its operations per image."""
     calibration = gan.calibrate_scores(**networks, seed=settings.seed, train=train)
     sampler = GanSampler(**networks, slope=calibration.slope)
 

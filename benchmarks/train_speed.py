@@ -1,14 +1,14 @@
-"""Measures what the training steps and the samplers make of the machine, on any Keras backend.
+"""Measures the speed of training steps and samplers, on any Keras backend.
 
     python -m benchmarks.train_speed --markdown speed.md                         two minutes or so
     KERAS_BACKEND=jax python -m benchmarks.train_speed
 
 Contract: images per second are those of a warm trainer in its own loop, from the end of one step to
 the end of a later one; operations are counted from the layers (``benchmarks.flops``), and their
-share is of the float32 matrix product that the same backend reaches in the same run. "data /
-fixed" is the speed with real digits, through the trainer's own input path, over that with one
-batch that is in memory already: below 0.95, data starves the training. Real and fixed take turns,
-and each figure is a median over the turns, so that other work on the machine does little harm.
+share is of the float32 matrix product that the same backend reaches in the same run. "data / fixed"
+is the speed with real digits, through the trainer's own input path, over that with one batch that
+is already in memory: below 0.95, the training waits for data. Real and fixed alternate, and each
+value is a median over the turns, so that other work on the machine has little effect.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ MODELS = ("judge", "autoencoder", "diffusion", "gan")
 SAMPLE_STEPS = 20  # network calls per image of the diffusion model
 _SAMPLES = 256  # images per call of a sampler
 _TURNS = 5
-_WARM_STEPS = 41  # of the GAN too, which tells of every 20th step
-_SIDE = 2048  # of the square matrices
+_WARM_STEPS = 41  # enough for the GAN too, which reports every 20th step
+_SIDE = 2048  # rows and columns of the matrices
 _TITLES = ["model", "work", "batch", "MFLOP / image", "images / s", "GFLOP / s", "share of product"]
 
 
@@ -79,7 +79,7 @@ class Speed:
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """A warm trainer: both functions take a number of steps and give the seconds per step."""
+    """A warm trainer: both functions take a number of steps and return the seconds per step."""
 
     batch: int
     flops: int  # per image
@@ -89,10 +89,10 @@ class Loop:
 
 @mistakes_exit("train_speed")
 def main(arguments: list[str] | None = None) -> int:
-    """Measures the chosen models and prints the table; 2 is the user's mistake."""
+    """Measures the chosen models and prints the table; returns 2 after a user's mistake."""
     parser = command.parser(__doc__)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each line of the table")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds per line of the table")
     parser.add_argument("--markdown", help="file to write the table to as well")
     options = parser.parse_args(arguments)
     config = load_config(options.profile, options.data, options.set)
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(name: str, config: RunConfig, splits: Splits, seconds: float) -> list[Speed]:
-    """The training step of one model, and its sampler if it draws images."""
+    """The training step of one model, and its sampler if it generates images."""
     training, network = start(name, config, splits)
     found = [train_speed(name, training, splits.train, seconds)]
     if name == "diffusion":
@@ -136,7 +136,7 @@ def train_speed(name: str, loop: Loop, train: Digits, seconds: float) -> Speed:
     require(
         most >= _WARM_STEPS,
         f"The train split holds {len(train.images)} images, but {_WARM_STEPS} batches of "
-        f"{loop.batch} are the least to time the {name} with; give more, or lower batch_size.",
+        f"{loop.batch} are needed to time the {name}; give more images, or lower batch_size.",
     )
     guess, _ = loop.real(_WARM_STEPS), loop.fixed(_WARM_STEPS)
     steps = min(most, max(_WARM_STEPS, round(seconds / (2 * _TURNS * guess))))
@@ -147,7 +147,7 @@ def train_speed(name: str, loop: Loop, train: Digits, seconds: float) -> Speed:
 
 
 def start(name: str, config: RunConfig, splits: Splits) -> tuple[Loop, keras.Model]:
-    """Trains the model ``name`` for a few steps; gives its warm loop, and what draws its images."""
+    """Trains the model ``name`` for a few steps; returns its warm loop and its sampler."""
     settings, train = dataclasses.replace(getattr(config, name), epochs=1), splits.train
     if name == "gan":
         return _start_gan(settings, train)
@@ -168,7 +168,7 @@ def product_gflops(side: int = _SIDE, seconds: float = 0.5) -> float:
     """The best rate of a chain of float32 products of square matrices on this backend."""
     rng = np.random.default_rng(0)
     a, b = (keras.ops.convert_to_tensor(m) for m in rng.standard_normal((2, side, side), "float32"))
-    b = b / side**0.5  # keeps the deviation of the chain's product at 1
+    b = b / side**0.5  # keeps the standard deviation of the product at 1
 
     def chain(products: int) -> float:
         begun, x = time.perf_counter(), a
@@ -194,7 +194,7 @@ def call_seconds(call: Callable[[int], Any], seconds: float) -> float:
 
 
 def caption(peak: float) -> str:
-    """Machine, backend and the matrix product that shares are of."""
+    """Machine, backend and the matrix product behind the shares."""
     return (
         f"{tables.machine()}, load {os.getloadavg()[0]:.1f}; Keras {keras.__version__} on "
         f"{keras.config.backend()}, {device()}; {_SIDE} x {_SIDE} float32 product: "
@@ -203,7 +203,7 @@ def caption(peak: float) -> str:
 
 
 def device() -> str:
-    """What the backend computes on."""
+    """The device of the backend."""
     if keras.config.backend() == "jax":
         import jax
 
@@ -305,10 +305,7 @@ def _start_gan(settings, train: Digits) -> tuple[Loop, keras.Model]:
 
 
 class _OneBatch:
-    """Looks like an image array to the GAN's loop, but any index returns the same batch.
-
-    That batch is already on the device.
-    """
+    """Like an image array to the GAN's loop, but any index returns one batch on the device."""
 
     def __init__(self, images: np.ndarray):
         self.images = images

@@ -51,7 +51,7 @@ def _column(rows, figure, *names):
     [
         ("none", "noise 0.05", "noise 0.1", "noise 0.2", "noise 0.3", "noise 0.5"),
         ("none", "blur 0.5 px", "blur 0.75 px", "blur 1 px"),
-        ("none", "PCA, 128 numbers", "PCA, 64 numbers", "PCA, 32 numbers", "PCA, 16 numbers"),
+        ("none", *(f"PCA, {size} dimensions" for size in (128, 64, 32, 16))),
         ("none", "without class 5", "without class 1 and 5"),
         ("none", "without class 1", "without class 1 and 5"),
         ("none", "a tenth, ten times each", "Gaussian of the pixels"),
