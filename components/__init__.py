@@ -1,1 +1,1 @@
-"""Pipeline components beyond TFX's own: each folder is one node, its logic in plain functions."""
+"""Pipeline components beyond TFX's own: one folder per node, with its logic in plain functions."""

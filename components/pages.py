@@ -1,6 +1,6 @@
-"""How HTML pages are written: by Jinja2 templates that escape whatever they are given.
+"""HTML pages from Jinja2 templates, which escape all values.
 
-Contract: a name that a template uses and nobody gave it is an error.
+Contract: a name that a template uses but does not get is an error.
 """
 
 from __future__ import annotations
@@ -25,6 +25,6 @@ def page_environment(folder: Path) -> jinja2.Environment:
 
 
 def data_uri(content: bytes | str, kind: str = "image/png") -> str:
-    """An address that holds the content itself."""
+    """A data URI of the content."""
     raw = content.encode() if isinstance(content, str) else content
     return f"data:{kind};base64," + base64.b64encode(raw).decode("ascii")

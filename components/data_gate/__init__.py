@@ -1,1 +1,1 @@
-"""Schema and data gate: stops a run whose data is not what it should be, in plain words."""
+"""Schema and data gate: stops a run with faulty data, in plain words."""

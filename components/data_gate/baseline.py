@@ -1,8 +1,8 @@
 """Baseline statistics of a data directory: known good data, against which drift is measured.
 
 Contract: a data directory may hold ``baseline.pbtxt``, statistics of its splits train and test;
-without it there is no drift to measure. ``write_baseline`` makes it, and the schema where there is
-none, for a customer's own data; 70,000 images take about 2 s.
+without it drift is not measured. ``write_baseline`` writes it, and a schema if there is none, for a
+customer's own data; 70,000 images take about 2 s.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def read_baseline(data_dir: str) -> dict[str, Statistics] | None:
-    """Reads the baseline's statistics by split, or None where the directory holds none.
+    """Reads the baseline's statistics by split, or None if the directory has none.
 
     Raises:
-        InputError: The file is not such statistics, or a split is missing from it.
+        InputError: The file does not hold such statistics, or a split is missing.
     """
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
@@ -72,8 +72,8 @@ def write_baseline(data_dir: str) -> list[str]:
         The paths written.
 
     Raises:
-        InputError: The IDX files are not what they should be, or their statistics do not fit the
-            schema, in which case nothing is written.
+        InputError: The IDX files are faulty, or their statistics do not fit the schema; nothing is
+            written then.
     """
     from tensorflow_metadata.proto.v0 import statistics_pb2
 

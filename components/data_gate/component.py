@@ -1,7 +1,7 @@
 """The nodes ``schema`` and ``data-gate``.
 
-Contract: ``schema`` emits what the data directory says of itself (Schema, and ExampleStatistics of
-its baseline with the splits train and test, none where it has no baseline). ``data-gate`` raises
+Contract: ``schema`` emits the files of the data directory (Schema, and ExampleStatistics of its
+baseline with the splits train and test, none without a baseline). ``data-gate`` raises
 ``DataGateError``, which ends the run, or emits its findings as anomalies.json in an
 ExampleAnomalies artifact. No later node may run without it: Transform is made to wait for it.
 """
@@ -64,7 +64,7 @@ def EmitSchema(
     schema: OutputArtifact[standard_artifacts.Schema],
     baseline: OutputArtifact[standard_artifacts.ExampleStatistics],
 ) -> None:
-    """Copies schema and baseline of ``data_dir``; ``content`` is there for the cache alone."""
+    """Copies schema and baseline of ``data_dir``; ``content`` is used by the cache only."""
     from components.data_gate.baseline import BASELINE_FILE, read_baseline
     from components.data_gate.schema import SCHEMA_FILE, read_schema
 
@@ -77,7 +77,7 @@ def EmitSchema(
         io_utils.write_bytes_file(f"{uri}/{_STATISTICS_FILE}", statistics.SerializeToString())
     if not known:
         _LOG.warning(
-            "%s has no %s: drift cannot be measured. Once the data is known to be good, write one "
+            "%s has no %s, so drift is not measured. When the data is known to be good, write one "
             "with: inkwell baseline --data %s",
             data_dir,
             BASELINE_FILE,

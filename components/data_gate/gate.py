@@ -1,9 +1,9 @@
 """The data gate's judgement: statistics, schema and baseline in, checks in plain words out.
 
 Contract: ``inspect`` makes every check and fails none of them; each ``Check`` carries its value and
-limit, and a sentence where it failed. ``require_clean`` raises ``DataGateError`` with the
-sentences. Divergences are measured by TFDV with the comparators of the schema; the sentences put
-them beside means and counts, since nobody can picture a divergence of 0.61. Takes milliseconds.
+limit, and a sentence if it failed. ``require_clean`` raises ``DataGateError`` with the sentences.
+TFDV measures divergences with the comparators of the schema; the sentences add means and counts, as
+a divergence alone is hard to interpret. Takes milliseconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Statistics = statistics_pb2.DatasetFeatureStatisticsList
 
-# TFDV's text ends some numbers so.
+# TFDV's text has this after some numbers.
 _PRECISION = re.compile(r" ?\(up ?to six significant digits\)")
 
 
@@ -41,7 +41,7 @@ class Check:
 
 
 class DataGateError(InputError):
-    """The data is not what it should be; ``sentences`` says how, one anomaly each."""
+    """The data is faulty; each of ``sentences`` describes one anomaly."""
 
     def __init__(self, sentences: Sequence[str]):
         self.sentences = list(sentences)
@@ -91,8 +91,8 @@ def inspect(
 def require_clean(checks: Sequence[Check]) -> None:
     """Raises ``DataGateError`` if any check failed.
 
-    A fault of the images shows in many scalars and splits: the sentences are one per scalar, for
-    the split where it is worst, those with a hint at the cause first.
+    A fault of the images shows in many scalars and splits: there is one sentence per scalar, for
+    its worst split; those with a hint at the cause come first.
     """
     failed: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
@@ -116,9 +116,9 @@ def class_counts(statistics: Statistics) -> dict[int, int]:
 
 
 def _check_filled(split: str, is_filled: bool) -> Check:
-    """Whether there is anything to look at.
+    """Whether the split holds any image.
 
-    Identical images leave a split empty, as the choice of the eval images depends on their pixels.
+    Identical images leave a split empty, as the pixels decide which images go to eval.
     """
     sentence = f"{split} holds no image: are all images of its file the same, blank for instance?"
     return _check("images", split, "filled", 0 if is_filled else 1, 0, is_filled, sentence)
@@ -131,7 +131,7 @@ def _check_count(
     schema: schema_pb2.Schema,
     max_images: int | None,
 ) -> Check:
-    """Whether as many images came as the baseline holds, or as ``max_images`` lets through."""
+    """Whether there are as many images as the baseline holds, or as ``max_images`` allows."""
     expected = float(known.datasets[0].num_examples)
     if max_images is not None:
         # The limit is per file; of the training file a part goes to eval.

@@ -1,4 +1,4 @@
-"""What a moved distribution probably means, as the question a colleague would ask.
+"""Probable causes of a moved distribution, as questions.
 
 Contract: ``explain`` returns "" or a clause such as "are the images inverted?". Hints are guesses
 from the means alone and never decide whether a check passes.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_PIXELS = 0.5  # a shift of the mean by less is no shift worth a hint
-_RATIO = 1.1  # so is a change by less than a tenth
+_PIXELS = 0.5  # a smaller shift of the mean gets no hint
+_RATIO = 1.1  # neither does a change by less than a tenth
 
 
 def explain(name: str, means: Mapping[str, float], known: Mapping[str, float]) -> str:
@@ -21,7 +21,7 @@ def explain(name: str, means: Mapping[str, float], known: Mapping[str, float]) -
         known: Mean of each scalar in the data compared with.
     """
     intensity, was = means["mean_intensity"], known["mean_intensity"]
-    # A fault of brightness moves every other scalar too: it is named once, where it is plain.
+    # A fault of brightness moves every other scalar too; only the brightness gets the hint.
     if intensity == 0:
         return "is every image blank?" if name == "mean_intensity" else ""
     if abs(intensity - (1 - was)) < abs(intensity - was):

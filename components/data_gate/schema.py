@@ -48,7 +48,7 @@ def label_domain(schema: schema_pb2.Schema) -> schema_pb2.IntDomain:
 
 
 def without_image(schema: schema_pb2.Schema) -> schema_pb2.Schema:
-    """A copy of ``schema`` for statistics of ``compute_statistics``, which leave the pixels out."""
+    """A copy of ``schema`` for statistics of ``compute_statistics``, which omit the pixels."""
     copy = type(schema)()
     copy.CopyFrom(schema)
     copy.feature.remove(next(f for f in copy.feature if f.name == "image"))

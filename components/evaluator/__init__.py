@@ -1,1 +1,1 @@
-"""Evaluator: judges each model beside floor and champion, and blesses it or not."""
+"""Evaluator: compares each model with references and champion, and blesses it or not."""

@@ -1,9 +1,9 @@
-"""Names and words of every metric, by measurement.
+"""Names and descriptions of every metric, by measurement.
 
-Contract: ``catalogue(model, noise_levels)`` maps a metric's name to its words, for the measurements
-that the table of models names, in their order. Gates may only name what stands here, so a slip in
-a profile is told before the training, and a metric that could not be measured is still shown, as
-missing. Imports nothing heavy.
+Contract: ``catalogue(model, noise_levels)`` maps a metric's name to its description, for the
+measurements that the table of models names, in their order. Gates may only name these metrics, so a
+typo in a profile is reported before the training, and a metric that could not be measured is shown
+as missing. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 
 from core.models import MODELS
 
-LABEL_SHARES = (1, 5, 10)  # percent of the train labels in the augmentation figures
+LABEL_SHARES = (1, 5, 10)  # percent of the train labels in the augmentation metrics
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """Words of one figure; ``better`` is lower, higher, or None where neither is.
+    """Description of one metric; ``better`` is lower, higher, or None if neither is.
 
-    ``floor_title`` names the reference value: a floor where lower is better, a ceiling for real
-    data where higher is.
+    ``floor_title`` names the reference value: a floor if lower is better, the ceiling of real data
+    if higher is.
     """
 
     name: str
@@ -52,17 +52,17 @@ GENERATION = (
         "fd_infinity",
         "FD extrapolated to infinitely many generated images",
         "lower",
-        "A straight line through the FD of ever more images, over one by their number, read where "
-        "that is zero: without the part that only the number of images adds. Noise can take it "
-        "below zero near the floor.",
+        "A straight line through the FD of growing numbers n of images, over 1/n, extrapolated to "
+        "1/n = 0: this removes the bias of a limited number of images. Noise can make it "
+        "negative near the floor.",
         "real train images, as many, against the same test images",
     ),
     Metric(
         "kid",
         "KID on the judge's features: squared MMD, cubic kernel",
         "lower",
-        "How far the two sets differ under a kernel, with no bias in their number, so it may fall "
-        "below zero. Features are divided by the root mean square of the test images' features; "
+        "How far the two sets differ under a kernel. It is not biased by their size, so it may be "
+        "negative. Features are divided by the root mean square of the test images' features; "
         "compare with the floor, and only under the same judge.",
         "real train images, as many, against the same test images",
     ),
@@ -71,7 +71,7 @@ GENERATION = (
         "Inception Score under the judge",
         "higher",
         "exp of the mean KL divergence between the judge's verdict on one image and its mean "
-        "verdict; from 1 to the number of classes. It sees lost classes and noise, hardly blur.",
+        "verdict; from 1 to the number of classes. It detects lost classes and noise, hardly blur.",
         "real test images",
     ),
     Metric(
@@ -97,8 +97,8 @@ DIVERSITY = (
         "Precision: share of generated images among the real ones",
         "higher",
         "Share of the generated images within a ball around some real test image that reaches to "
-        "its third neighbour: how realistic they are. Blur and mild noise escape it, as vague "
-        "digits lie amid the others; recall and FD see them. Interval: other generated images.",
+        "its third neighbour: how realistic they are. It misses blur and mild noise, as vague "
+        "digits lie amid the others; recall and FD detect them. Interval: other generated images.",
         "real train images, as many",
     ),
     Metric(
@@ -167,8 +167,8 @@ TWO_SAMPLE = (
         "classifier_accuracy",
         "Two-sample test: accuracy of a freshly trained network",
         "lower",
-        "A small network learns real from generated on one half of the images and is asked on the "
-        "other. 50 %: it sees no difference; 100 %: every image gives itself away.",
+        "A small network learns real from generated on one half of the images and is tested on the "
+        "other. 50 %: it finds no difference; 100 %: every image gives itself away.",
         "real train images against the same test images",
     ),
 )
@@ -178,8 +178,8 @@ SYNTHETIC = (
         "synthetic_accuracy",
         "Train on synthetic, test on real: accuracy",
         "higher",
-        "A small network learns digits from generated images alone and is asked about the real "
-        "test images. The judge labelled the generated images, as the model knows no classes: that "
+        "A small network learns digits from generated images only and is tested on the real test "
+        "images. The judge labelled the generated images, as the model knows no classes: that "
         "is weaker evidence than a model that draws a digit on demand.",
         "as many real train images, labelled by the judge too",
     ),
@@ -191,7 +191,7 @@ AUGMENTATION = tuple(
         f"Augmentation: accuracy with {share} % of the labels and generated images",
         "higher",
         "A small network learns from a few labelled train images; it labels the generated "
-        "images itself, no judge involved, and learns again from both. Mean of three draws.",
+        "images itself, without the judge, and learns again from both. Mean of three choices.",
         "the same network without generated images",
     )
     for share in LABEL_SHARES
@@ -227,8 +227,8 @@ RECONSTRUCTION = (
         "reconstruction_bce",
         "Reconstruction: binary cross-entropy (nats per pixel)",
         "lower",
-        "Grey pixels have an entropy of their own, which no model can go below: judge the "
-        "difference to it.",
+        "Grey pixels have an entropy of their own, which is a lower bound for any model: look at "
+        "the difference from it.",
         "entropy of the test images",
     ),
     Metric(
@@ -250,15 +250,15 @@ RECONSTRUCTION = (
         "reconstruction_accuracy",
         "Judge's accuracy on the reconstructions",
         "higher",
-        "Share of the reconstructed test images that the judge still classifies right.",
+        "Share of the reconstructed test images that the judge still classifies correctly.",
         "the judge on the originals",
     ),
     Metric(
         "reconstruction_compression",
         "Compression ratio of the code",
         "higher",
-        "Bytes of an image's pixels, one each, over those of its code at four per number, as it "
-        "is served. The reference loses nothing, the code does: compare the errors too.",
+        "Bytes of an image's pixels, one each, over those of its code, four per dimension, as it "
+        "is served. The reference is lossless, the code is not: compare the errors too.",
         "zlib on single images, lossless",
     ),
 )
@@ -406,9 +406,9 @@ DISCRIMINATOR = (
         "discriminator_accuracy",
         "Discriminator: accuracy on held-out reals and fakes",
         None,
-        "Mean of the two figures below. Near 50 % can mean that fakes are as good as reals, but "
-        "equally that the discriminator is dead or was never strong: it is no proof of quality "
-        "without a low FD. Far above 50 % means it still sees a difference.",
+        "Mean of the two metrics below. Near 50 % can mean that fakes are as good as reals, but "
+        "also that the discriminator is dead or was never strong: it does not prove quality "
+        "without a low FD. Far above 50 % means that it still finds a difference.",
         "guessing",
     ),
     Metric(
@@ -429,7 +429,7 @@ DISCRIMINATOR = (
         "discriminator_pairwise",
         "Discriminator: real above fake in a random pair",
         None,
-        "The loss compares pairs, so this needs no cut-off: 50 % means it cannot order a pair.",
+        "The loss compares pairs, so this needs no cut-off: 50 % means that it is guessing.",
         "guessing",
     ),
 )
@@ -439,8 +439,8 @@ JUDGE = (
         "judge_accuracy",
         "Judge: accuracy on real test images",
         "higher",
-        "Share of the test images that the judge classifies right. Its features and labels stand "
-        "behind the figures below, which mean nothing if it is poor.",
+        "Share of the test images that the judge classifies correctly. The metrics below use its "
+        "features and labels, so they mean nothing if it is poor.",
     ),
 )
 
@@ -460,8 +460,8 @@ def denoising(noise_levels: Sequence[float]) -> tuple[Metric, ...]:
                 f"denoising_psnr_{name}",
                 f"Denoising at noise {sigma:g}: PSNR (dB)",
                 "higher",
-                f"Test images plus Gaussian noise of deviation {sigma:g}, clipped to 0..1; mean "
-                "over the images.",
+                f"Test images plus Gaussian noise of standard deviation {sigma:g}, clipped to "
+                "0..1; mean over the images.",
                 "noisy input",
             ),
             Metric(

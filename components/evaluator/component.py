@@ -1,8 +1,8 @@
 """Evaluator: the TFX node that measures one model and blesses it or not.
 
 Contract: one class, three nodes. Inputs ``model``, ``judge`` (Model) and ``examples`` (from
-Transform); outputs ``evaluation`` (metrics.json and figures) and ``blessing`` (a file, and the
-custom properties ``blessed``, ``current_model``, ``reason``). Standard artifact types and string
+Transform); outputs ``evaluation`` (metrics.json and plots) and ``blessing`` (a file, and the custom
+properties ``blessed``, ``current_model``, ``reason``). Standard artifact types and string
 parameters only, so the same node runs on both runners.
 """
 
@@ -17,7 +17,7 @@ from components.evaluator.executor import Executor
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
-    """What the node takes and gives."""
+    """Parameters, inputs and outputs of the node."""
 
     PARAMETERS = {
         "model_name": component_spec.ExecutionParameter(type=str),  # of the table of models
@@ -39,7 +39,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 
 
 class Evaluator(base_component.BaseComponent):
-    """Node that judges one model; see the module's docstring."""
+    """Node that evaluates one model; see the module's docstring."""
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)

@@ -1,11 +1,11 @@
 """Gates: a value threshold, and whether a candidate is significantly worse than the champion.
 
-Contract: ``check_gate`` never drops a gate. A figure that is missing or not a number fails, and
-every verdict comes with a sentence that names value, threshold, champion, limit and outcome. Worse
-than the champion is what neither the choice of images nor a retraining with another seed explains:
-a loss above half the 95 % interval of the paired difference plus the spread over retrained seeds.
-No gate compares with a champion that fails a threshold itself, or whose figure of some gate is
-missing or not a number: it would not be approved today.
+Contract: ``check_gate`` never drops a gate. A value that is missing or not finite fails, and every
+verdict has a sentence that names value, threshold, champion, limit and outcome. Significantly worse
+means a loss above half the 95 % interval of the paired difference plus the spread over retrained
+seeds, so that neither the choice of images nor a retraining explains it. No gate compares with a
+champion that fails a threshold itself, or that lacks a finite value for some gate: it would not be
+approved today.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ def check_gate(
     has_champion: bool = False,
     champion_fails: str = "",
 ) -> GateResult:
-    """Judges one figure.
+    """Checks one metric.
 
     Args:
         gate: The condition.
-        title: Words of the metric.
-        value: The candidate's figure; None if it was not measured.
-        champion: The champion's figure; None if it was not measured.
+        title: Title of the metric.
+        value: The candidate's value; None if it was not measured.
+        champion: The champion's value; None if it was not measured.
         interval: 95 % interval of ``value``, for the sentence.
         difference_interval: 95 % interval of ``value - champion``, both measured on the same
-            resampled images; without it the spread over retrained seeds alone is allowed.
+            resampled images; without it only the spread over retrained seeds is allowed.
         why_missing: Why ``value`` is missing, for the sentence.
-        has_champion: Whether a champion exists, so that a missing figure of it is told.
-        champion_fails: As ``failed_threshold``: the gate of this model, this one or another, that
-            the champion fails; empty if it fails none.
+        has_champion: Whether a champion exists, so that its missing value is reported.
+        champion_fails: As ``failed_threshold``: a gate of this model that the champion fails;
+            empty if it fails none.
     """
     bound = _bound(gate)
     passed, limit, parts = False, None, []
@@ -85,10 +85,9 @@ def failed_threshold(gate: Gate, title: str, champion: float | None, why_missing
 
     Args:
         gate: The condition.
-        title: Words of the metric.
-        champion: The champion's figure; None if it was not measured.
-        why_missing: Why it could not be measured; empty if it was left out on purpose, which
-            shows nothing.
+        title: Title of the metric.
+        champion: The champion's value; None if it was not measured.
+        why_missing: Why it could not be measured; empty if it was left out on purpose.
     """
     if champion is None:
         return f"{title} could not be measured: {why_missing}" if why_missing else ""
@@ -107,7 +106,7 @@ def _limit(
 ) -> tuple[float | None, str]:
     """The worst value that is not significantly worse than the champion's, and why, in words.
 
-    A champion without such a value sets none, nor does one that would not be approved today.
+    None if the champion has no such value or would not be approved today.
     """
     is_measured = champion is not None and math.isfinite(champion)
     own = _number(champion) if is_measured else "no such figure"

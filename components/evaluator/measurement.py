@@ -1,9 +1,8 @@
 """Runs the parts of an evaluation for candidate and champion, and judges the gates.
 
-Contract: a part measures one thing of one model and returns rows, pictures and tables. The
-champion goes only through the parts that gates need, on the same images and seeds, and only where
-a gate compares with it.
-What a part cannot measure is a missing figure with its reason, and a failed gate.
+Contract: a part measures one aspect of one model and returns rows, plots and tables. The champion
+is measured only by parts whose gates compare with it, on the same images and seeds. A metric that
+cannot be measured is missing, with its reason, and fails its gate.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ class Row:
     metric: str  # its name in the catalogue
     value: float | None
     reference: float | None = None  # real against real, or what the simple method reaches
-    # Bootstrap replicates [B], drawn with the same resampled images for candidate and champion, so
-    # that their difference can be judged in pairs.
+    # Bootstrap replicates [B] on the same resampled images for candidate and champion, so that
+    # their difference is paired.
     replicates: np.ndarray | None = dataclasses.field(default=None, repr=False)
     missing: str = ""  # why ``value`` is None
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What one part has found. One that measures nothing raises ``NotRun`` or ``NotFinite``."""
+    """Result of one part; a part that measures nothing raises ``NotRun`` or ``NotFinite``."""
 
     rows: Sequence[Row] = ()
     plots: Sequence[Plot] = ()
@@ -54,7 +53,7 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One measurement; ``draw`` asks for pictures and tables, which the champion does not need.
+    """One measurement; ``draw`` requests plots and tables, which the champion does not need.
 
     ``measure(model, references, stage, draw)``: ``stage`` is for progress reports.
     """
@@ -83,7 +82,7 @@ def run_parts(
     rival: dict[str, Row] = {}
     asked = config.gates_of(model.name)
     if champion is not None and any(gate.retrain_spread is not None for gate in asked):
-        # All gates, as a champion that fails one of them is compared with by none.
+        # All gates, as none compares with a champion that fails one of them.
         gated = {gate.metric for gate in asked}
         needed = [part for part in parts if any(m.name in gated for m in part.metrics)]
         rival = _measure_champion(needed, champion, references)
@@ -128,9 +127,9 @@ def run_parts(
 def mean_row(
     metric: str, values: np.ndarray, config: EvaluatorConfig, reference: float | np.ndarray
 ) -> Row:
-    """A row whose value is the mean of ``values`` [N], one of each image, with replicates.
+    """A row whose value is the mean of ``values`` [N], one per image, with replicates.
 
-    ``reference`` is a number, or one of each image too.
+    ``reference`` is a number, or one per image.
     """
     return Row(
         metric,
@@ -176,7 +175,7 @@ def _nothing(part: Part, why: Exception) -> Measured:
 def _measure_champion(
     parts: Sequence[Part], champion: LoadedModel, references: References
 ) -> dict[str, Row]:
-    """Rows by metric; what was left out on purpose has none."""
+    """Rows by metric; metrics left out on purpose have none."""
     try:
         found, notes = _measure(parts, champion, references, draw=False)
     except InputError as error:
@@ -190,9 +189,9 @@ def _measure_champion(
 
 
 def champion_error(error: InputError) -> InputError:
-    """What is wrong with the champion, and how to go on: it must not be passed over in silence."""
+    """The error for a champion that cannot be measured; it must not be skipped silently."""
     return InputError(
-        f"The champion cannot be compared with: {error} Restore that version, or remove it from "
+        f"The champion cannot be evaluated: {error} Restore that version, or remove it from "
         "the serving directory."
     )
 
@@ -243,7 +242,7 @@ def _interval(value: float | None, replicates: np.ndarray | None) -> tuple[float
 
 
 def _samples(model: LoadedModel, references: References) -> int:
-    """Images that the primary figures rest on: generated ones, or all test images."""
+    """Number of images behind the primary metrics: generated ones, or all test images."""
     return references.samples if references.generates(model) else len(references.data.test_images)
 
 

@@ -1,8 +1,8 @@
-"""The images that a model is judged by, and what depends on them and the judge alone.
+"""The images of an evaluation, and the reference values that depend on them and the judge only.
 
-Contract: ``EvalData`` holds Transform's three splits; ``References`` computes each
-yardstick once, when it is first asked for, and serves candidate and champion alike. Judging 10,000
-images takes about three seconds on two cores.
+Contract: ``EvalData`` holds Transform's three splits; ``References`` computes each reference value
+once, on first use, for both candidate and champion. Judging 10,000 images takes about three seconds
+on two cores.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def read_eval_data(examples_uri: str) -> EvalData:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """What the judge says of a set of images."""
+    """Features and probabilities of a set of images, by the judge."""
 
     features: np.ndarray  # [N, D]
     probabilities: np.ndarray  # [N, K]
@@ -83,7 +83,7 @@ class Judged:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Generated images [N, 28, 28, 1] in [0, 1] and what the judge says of them."""
+    """Generated images [N, 28, 28, 1] in [0, 1] and the judge's output for them."""
 
     images: np.ndarray
     judged: Judged
@@ -91,27 +91,27 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class GenerationScores:
-    """Figures of one set of images beside the test images."""
+    """Metrics of one set of images compared with the test images."""
 
     frechet_distance: float
     fd_infinity: float
     kid: float
     inception_score: float
-    inception_deviation: float  # over the splits
+    inception_deviation: float  # standard deviation over the splits
     class_tv: float
     missing_modes: int
     histogram: np.ndarray  # [K] shares
 
 
 class References:
-    """Yardsticks that depend on data, judge and config alone, and the images that each model
-    generates: all computed once.
+    """Reference values that depend on data, judge and config only, and the images that each
+    model generates: all computed once.
     """
 
     def __init__(self, data: EvalData, judge: LoadedModel, config: EvaluatorConfig):
         self.data, self.config, self._judge = data, config, judge
         rng = np.random.default_rng([config.seed, 0])
-        # The floor must be drawn from as many images as are generated, or the bias would differ.
+        # The floor must use as many images as are generated, or the bias would differ.
         self.samples = min(config.samples, len(data.train_images))
         # In random order, so that its first images are a random part of it.
         self._train_part = rng.permutation(len(data.train_images))[: self.samples]
@@ -150,7 +150,7 @@ class References:
         return found
 
     def generates(self, model: LoadedModel) -> bool:
-        """Whether a part has asked for the ``sample`` of ``model``."""
+        """Whether a part has used the ``sample`` of ``model``."""
         return ("sample", model.path) in self._kept
 
     def _generate(self, model: LoadedModel, stage: str) -> Sample | NotFinite:
@@ -190,20 +190,20 @@ class References:
 
     @functools.cached_property
     def train(self) -> Judged:
-        """The judge's verdict on ``floor_images``."""
+        """The judge's output for ``floor_images``."""
         return self.judge(self.floor_images, "judge: real train images")
 
     def paired(self, features: np.ndarray) -> np.ndarray:
-        """The first of ``features`` [N, D], for figures that compare all pairs, in float64.
+        """The first of ``features`` [N, D], for metrics that compare all pairs, in float64.
 
         Divided by the root mean square of the test features: a kernel of their products would
-        otherwise depend on how large this judge's numbers are.
+        otherwise depend on the scale of this judge's features.
         """
         return features[: self.config.pair_images].astype(np.float64) / self._feature_scale
 
     @functools.cached_property
     def paired_test(self) -> np.ndarray:
-        """As many test images, drawn at random, likewise."""
+        """The same of as many test images, chosen at random."""
         return self.paired(self.test.features[self.test_part(self.config.pair_images)])
 
     @functools.cached_property
@@ -251,9 +251,9 @@ class References:
         return self.config.clusters or self.data.num_classes
 
     def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
-        """What ``compute`` gives, computed at the first call with ``key``.
+        """The result of ``compute``, computed at the first call with ``key``.
 
-        For the yardsticks of a single part, which stand beside it.
+        For the references of a single part, which are defined next to it.
         """
         if key not in self._kept:
             self._kept[key] = compute()

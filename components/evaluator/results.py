@@ -1,7 +1,7 @@
-"""What an evaluation holds, and how it is written: metrics.json and figures/*.png.
+"""The content of an evaluation and its files: metrics.json and figures/*.png.
 
-Contract: metrics.json is valid JSON; a figure that is not a finite number is null. Its layout is
-what report, pusher and command line read.
+Contract: metrics.json is valid JSON; a value that is not a finite number is null. Report, pusher
+and command line read its layout.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from core.files import write_whole
 
 @dataclasses.dataclass(frozen=True)
 class MetricResult:
-    """One measured number with its words, its floor and the champion's number."""
+    """One measured metric with its description, its floor and the champion's value."""
 
     name: str
     title: str
     value: float | None
-    better: str | None  # lower, higher, or None where neither is
+    better: str | None  # lower, higher, or None if neither is
     description: str
-    floor: float | None = None  # real against real, or what the simple method reaches
+    floor: float | None = None  # real against real, or of the simple method
     floor_title: str = ""
     champion: float | None = None
     interval: tuple[float, float] | None = None  # 95 % bootstrap interval of ``value``
     missing: str = ""  # why ``value`` is None
-    topic: str = ""  # section of the report, as of its part; of plots and tables likewise
+    topic: str = ""  # section of the report, from its part; the same for plots and tables
 
 
 @dataclasses.dataclass(frozen=True)
 class GateResult:
-    """One gate with its verdict; ``sentence`` says all of it in words."""
+    """One gate with its verdict; ``sentence`` is all of it in words."""
 
     metric: str
     title: str
@@ -47,10 +47,10 @@ class GateResult:
     champion: float | None
     difference: float | None  # value - champion
     difference_interval: tuple[float, float] | None  # 95 %, in pairs
-    retrain_spread: float | None  # what retraining alone moves the figure by
-    relative: bool  # whether that is a share of the champion's figure
-    # The worst value that the champion allows; None: no comparison, as without a champion, or with
-    # one that fails a gate itself.
+    retrain_spread: float | None  # change of the metric by retraining alone
+    relative: bool  # whether that is a share of the champion's value
+    # The worst value that the champion allows; None without a comparison: no champion, or one that
+    # fails a gate itself.
     limit: float | None
     passed: bool
     sentence: str
@@ -92,14 +92,14 @@ class Evaluation:
 
     model: str
     seed: int
-    samples: int  # images that the primary figures rest on
+    samples: int  # images behind the primary metrics
     seconds: float
     figures: Sequence[MetricResult]
     gates: Sequence[GateResult]
     plots: Sequence[Plot]
     tables: Sequence[Table]
     champion: Champion | None = None
-    notes: Sequence[str] = ()  # what could not be measured, and why
+    notes: Sequence[str] = ()  # measurements that failed, and why
     documents: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON by file name
 
     @property
@@ -146,7 +146,7 @@ class Evaluation:
 
 
 def write_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
-    """Writes metrics.json, documents and pictures into ``folder``, which is made."""
+    """Writes metrics.json, documents and plots into ``folder``, which is created."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for picture in evaluation.plots:

@@ -33,7 +33,7 @@ def make_example_gen(data_dir: str, config: DataConfig) -> component.FileBasedEx
     output_split = example_gen_pb2.SplitConfig.Split
     return component.FileBasedExampleGen(
         input_base=data_dir,
-        # The patterns match a file both plain and as gzip; labels.txt is matched by neither.
+        # The patterns match plain and gzip files, but not labels.txt.
         input_config=example_gen_pb2.Input(
             splits=[
                 split(name=source, pattern=f"{prefix}-*-ubyte*")

@@ -1,9 +1,9 @@
 """Beam executor of ExampleGen: IDX files in, tf.Examples of splits train, eval and test out.
 
-Contract: gzip TFRecords, one file per split, records in the order of the IDX files, the same
-bytes in every run. The files are read and checked before the Beam graph is built, so a user's
-mistake reaches the command line as the ``InputError`` it is. A Beam element is a block of images:
-with one element per image Beam itself cost more than the work (2,000 images/s).
+Contract: gzip TFRecords, one file per split, records in the order of the IDX files, the same bytes
+in every run. The files are read and checked before the Beam graph is built, so a user's mistake
+reaches the command line as an ``InputError``. A Beam element is a block of images: with one element
+per image Beam itself cost more than the work (2,000 images/s).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         """Writes the splits and sets the properties that TFX's other components read.
 
         Raises:
-            InputError: The data directory does not hold what it should.
+            InputError: The data directory lacks a file, or a file is faulty.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         data_dir = exec_properties[standard_component_specs.INPUT_BASE_KEY]

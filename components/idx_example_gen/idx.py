@@ -1,8 +1,8 @@
-"""Reads and writes IDX files, the format of MNIST: gzip or plain, told apart by their content.
+"""Reads and writes IDX files, the format of MNIST: gzip or plain, detected by their content.
 
-Contract: images are uint8 [N, 28, 28], labels uint8 [N]. Whatever is wrong with a file is an
-``InputError`` of one sentence that names the file and the mend. All 70,000 images of MNIST take
-about 0.4 s, so ``describe`` reads them whole for a check before a pipeline starts.
+Contract: images are uint8 [N, 28, 28], labels uint8 [N]. Any fault of a file is an ``InputError``
+of one sentence that names the file and the fix. All 70,000 images of MNIST take about 0.4 s, so
+``describe`` reads them whole for a check before a pipeline starts.
 Format: http://yann.lecun.com/exdb/mnist (two zero bytes, element type, number of dimensions, the
 dimensions as big-endian int32, the elements).
 """
@@ -43,7 +43,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 @dataclasses.dataclass(frozen=True)
 class IdxPair:
-    """One split as it lies in its two files: images [N, 28, 28] uint8 and labels [N] uint8."""
+    """The content of a split's two files: images [N, 28, 28] uint8 and labels [N] uint8."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -51,7 +51,7 @@ class IdxPair:
 
 @dataclasses.dataclass(frozen=True)
 class DataSummary:
-    """What a data directory holds."""
+    """Content of a data directory."""
 
     train_images: int
     test_images: int
@@ -89,7 +89,7 @@ def read_idx_pair(data_dir: str, split: str) -> IdxPair:
     names = read_label_names(data_dir)
     if names is not None and int(labels.max()) >= len(names):
         raise InputError(
-            f"{label_path} holds label {labels.max()} but {LABEL_NAMES_FILE} beside it names only "
+            f"{label_path} holds label {labels.max()} but {LABEL_NAMES_FILE} next to it names only "
             f"{len(names)} classes; give one name per line, in the order of the labels."
         )
     return IdxPair(images, labels)
@@ -99,7 +99,7 @@ def find_files(data_dir: str, split: str) -> tuple[str, str]:
     """Returns the paths of the images and the labels file of ``split``.
 
     Raises:
-        InputError: The directory or a file is missing, or a file is there both plain and as gzip.
+        InputError: The directory or a file is missing, or a file exists both plain and as gzip.
     """
     if not storage.is_dir(data_dir):
         raise InputError(
@@ -127,7 +127,7 @@ def read_label_names(data_dir: str) -> tuple[str, ...] | None:
     """Reads the optional ``labels.txt``: one class name per line, in the order of the labels.
 
     Raises:
-        InputError: The file is there but empty, holds a blank line, or is not UTF-8 text.
+        InputError: The file is empty, holds a blank line, or is not UTF-8 text.
     """
     path = storage.join(data_dir, LABEL_NAMES_FILE)
     if not storage.exists(path):
@@ -136,7 +136,7 @@ def read_label_names(data_dir: str) -> tuple[str, ...] | None:
         try:
             names = tuple(line.strip() for line in file.read().decode("utf-8").splitlines())
         except UnicodeDecodeError:
-            raise InputError(f"{path} is not UTF-8 text; save it as such.") from None
+            raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
     if len(names) < 2 or not all(names):
         raise InputError(f"{path} must hold one class name per line, at least two, none blank.")
     return names
@@ -145,9 +145,9 @@ def read_label_names(data_dir: str) -> tuple[str, ...] | None:
 def digest(data_dir: str, *more_files: str) -> str:
     """SHA-256 over the IDX files, the label names and ``more_files`` of a data directory.
 
-    Part of a node's settings, it breaks that node's cache when a content changes. It is "" where
-    the directory cannot be read now: a pipeline compiled for a cluster that has the data, or a
-    mistake, which the node itself reports.
+    As part of a node's settings, the digest breaks that node's cache when a file changes. It is ""
+    if the directory cannot be read now: the data is on a cluster, or the path is wrong, which the
+    node itself reports.
     """
     total = hashlib.sha256()
     try:
@@ -178,8 +178,8 @@ def _read_array(path: str, kind: str) -> np.ndarray:
         try:
             shape = _read_header(file, path, kind)
             expected = math.prod(shape)
-            # One byte more than announced shows a file that is too long, and reaching the end of
-            # a gzip stream checks its CRC.
+            # One byte more than announced detects a file that is too long; reading a gzip stream
+            # to its end checks its CRC.
             payload = file.read(expected + 1)
         except EOFError:
             raise InputError(

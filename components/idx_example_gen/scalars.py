@@ -1,8 +1,8 @@
-"""One number per image for what a data gate must notice: brightness, ink, place, stroke and size.
+"""Scalars per image for the data gate: brightness, ink, position, stroke and size.
 
-TFDV knows nothing of pixels, but drift in these scalars shows inverted, blank, shifted, thickened
-or rescaled pictures; ``saturation`` alone tells clipped values, which hardly move the mean of a
-picture that is black or white in most places. Vectorised NumPy: 1,000 images take about 7 ms.
+TFDV does not read pixels, but drift in these scalars shows inverted, blank, shifted, thickened or
+rescaled images; only ``saturation`` shows clipped values, which hardly move the mean of an image
+that is mostly black or white. Vectorised NumPy: 1,000 images take about 7 ms.
 """
 
 from __future__ import annotations

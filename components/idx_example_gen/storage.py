@@ -1,4 +1,4 @@
-"""Files of a data directory, which lies on a disk or, on a cluster, in a bucket (gs://...).
+"""Files of a data directory, which is on a disk or, on a cluster, in a bucket (gs://...).
 
 Local paths are read by Python itself, so that checks before a run need not import TensorFlow.
 """
@@ -28,7 +28,7 @@ def is_dir(path: str) -> bool:
 
 
 def open_file(path: str) -> BinaryIO:
-    """Opens ``path`` for reading bytes; raises ``InputError`` where that is not allowed."""
+    """Opens ``path`` for reading bytes; raises ``InputError`` if that is not allowed."""
     if _is_remote(path):
         return _gfile().GFile(path, "rb")
     try:

@@ -1,1 +1,1 @@
-"""Model cards: what every pushed version says about itself, after Mitchell et al. 2019."""
+"""Model cards of the pushed versions, after Mitchell et al. 2019."""

@@ -1,9 +1,8 @@
 """Content of a model card (Mitchell et al. 2019, "Model Cards for Model Reporting", section 4).
 
-Contract: ``build_card`` is pure and makes no fact up. It knows the version's metrics.json, lineage,
-trainings, statistics and serving check; what these do not hold is said to be not known, and a
-figure without a value is shown as missing with its reason. Both formats are written from the same
-content.
+Contract: ``build_card`` is pure and adds no facts. Its sources are the version's metrics.json,
+lineage, trainings, statistics and serving check; other facts are shown as not known, and a metric
+without a value as missing, with its reason. Both formats are written from the same content.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def build_card(facts: Facts) -> Card:
             Section(
                 "Intended use",
                 [
-                    "Uses it was made and measured for:",
+                    "Uses that the model was made and measured for:",
                     tuple(words.uses),
                     f"Users: {USERS}",
                     "Out of scope:",
@@ -85,7 +84,7 @@ def _details(facts: Facts) -> Iterator[str | Grid]:
 
 
 def _public(path: str | None, parts: int = 3) -> str:
-    """``path`` without the folders of the machine above its last ``parts``; addresses stay."""
+    """The last ``parts`` of ``path``, without the machine's folders; URLs are unchanged."""
     if not path:
         return UNKNOWN
     return "/".join(PurePosixPath(path).parts[-parts:]) if path.startswith("/") else path
@@ -121,20 +120,20 @@ def _setting(column: Mapping[str, Any], name: str) -> str:
 
 
 def _factors(facts: Facts) -> Iterator[str | tuple[str, ...]]:
-    yield "What the evaluation varies:"
+    yield "Factors that the evaluation varies:"
     yield tuple(words_of(facts.model).factors)
     yield (
-        "What matters too and was not varied: the writer, the pen, the scanner, and digits that "
-        "touch or are cropped. The data says nothing of these."
+        "Relevant factors that were not varied: the writer, the pen, the scanner, and digits that "
+        "touch or are cropped. The data does not describe these."
     )
 
 
 def _metrics(facts: Facts) -> Iterator[str | Grid]:
     yield (
-        "Every figure is measured on images that were not trained on, and has a reference value: "
-        "what real images or the best simple method reach under the same protocol. Intervals hold "
-        "95 % and come from bootstrap resamples of the images; they cover the chance in the choice "
-        "of images, not that of another training."
+        "Every metric is measured on images that were not trained on. Its reference value is what "
+        "real images or the best simple method reach under the same protocol. Intervals are 95 % "
+        "bootstrap intervals over the images; they cover the choice of images, not the spread of "
+        "retraining."
     )
     seen: dict[str, list[str]] = {}
     for figure in facts.metrics.get("figures") or []:
@@ -151,9 +150,9 @@ def _evaluation_data(facts: Facts) -> Iterator[str | Grid]:
     yield (
         f"The test split of {_data(facts) or 'a data directory that is ' + UNKNOWN}: "
         f"{number(test[0].examples) + ' images' if test else 'its size is ' + UNKNOWN}. No model "
-        "was trained on it. The gates are judged on it, so the figures of a version that passed "
-        "them are slightly too good. "
-        f"The first figures rest on {_known(facts.metrics.get('samples'))} images and seed "
+        "was trained on it. The gates use it, so the metrics of a version that passed them "
+        "are slightly too good. "
+        f"The first metrics use {_known(facts.metrics.get('samples'))} images and seed "
         f"{_known(facts.metrics.get('seed'))}."
     )
     yield from _shares(test)
@@ -186,10 +185,10 @@ def _shares(splits: Sequence[SplitStatistics]) -> Iterator[Grid]:
 def _caveats(facts: Facts) -> Iterator[str]:
     yield from words_of(facts.model).caveats
     yield (
-        "Distances on the judge's features compare only under the same judge; use their multiple "
-        "of the floor across runs."
+        "Distances on the judge's features are comparable only under the same judge; across runs, "
+        "compare their multiples of the floor."
     )
-    yield "Measure again on data of your own before you rely on any of these figures."
+    yield "Measure again on your own data before you rely on any of these metrics."
     yield from facts.metrics.get("notes") or []
 
 

@@ -1,6 +1,6 @@
-"""What a model card is made of, and the facts that it is made from.
+"""The content of a model card, and the facts that it is made from.
 
-Contract: plain data, without a word of any model.
+Contract: plain data, without text about any model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ UNKNOWN = "not known"
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What the run has written about one version."""
+    """The files of a run about one version."""
 
     model: str
     metrics: Mapping[str, Any]  # metrics.json
@@ -50,7 +50,7 @@ class Section:
 class Card:
     """The whole card."""
 
-    header: Mapping[str, Any]  # for model hubs; in the Markdown alone
+    header: Mapping[str, Any]  # for model hubs; in the Markdown only
     title: str
     summary: str
     overview: Sequence[str | Grid]  # verdict, date and gated numbers, before the sections

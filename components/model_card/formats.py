@@ -1,7 +1,7 @@
 """Writes a model card as Markdown and as one HTML file that needs no network.
 
-Contract: pure; both formats hold the same words in the same order. Everything from outside is
-escaped. The HTML alone has pictures, of ``_PICTURE_BYTES`` at most, the Markdown alone a header.
+Contract: pure; both formats hold the same text in the same order. All input is escaped. Only the
+HTML has images, of ``_PICTURE_BYTES`` at most, and only the Markdown has a header.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from components.pages import page_environment
 from core.artifacts import Picture
 
 _HERE = Path(__file__).parent
-_PICTURES, _PICTURE_BYTES = 2, 200_000  # at most so many, and so many bytes in all
+_PICTURES, _PICTURE_BYTES = 2, 200_000  # limits of their number and total bytes
 _NUMBER = r"-?[\d.,]+(e-?\d+)?"
 _NUMBERS = re.compile(rf"(at most |at least )?{_NUMBER}( to {_NUMBER})?")  # never broken
 
@@ -28,7 +28,7 @@ def to_markdown(card: Card) -> str:
     lines = ["---", f"{header}---", ""]
     lines += [f"# {_markdown(card.title)}", "", _markdown(card.summary), ""]
     if card.pictures:
-        lines += ["Pictures are in `model_card.html`, which says the same.", ""]
+        lines += ["The plots are in `model_card.html`, which has the same text.", ""]
     for block in card.overview:
         lines += [*_markdown_block(block), ""]
     for section in card.sections:
@@ -50,12 +50,12 @@ def _markdown_block(block: str | tuple[str, ...] | Grid) -> list[str]:
 
 
 def _markdown(words: str) -> str:
-    """The words with everything escaped that Markdown or HTML in it would read as markup."""
+    """The text with all characters escaped that Markdown or HTML would read as markup."""
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(words).split()))
 
 
 def to_html(card: Card) -> str:
-    """The card as a page without script, with the first small pictures."""
+    """The card as a page without script, with the first small plots."""
     environment = page_environment(_HERE)
     environment.tests["numeric"] = _is_numeric
     return environment.get_template("card.html.jinja").render(
@@ -66,7 +66,7 @@ def to_html(card: Card) -> str:
 
 
 def _small(pictures: Sequence[Picture]) -> Iterator[Picture]:
-    """The first pictures that fit in."""
+    """The first plots within the limits."""
     shown, left = 0, _PICTURE_BYTES
     for picture in pictures:
         if picture.png and shown < _PICTURES and len(picture.png) <= left:

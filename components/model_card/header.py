@@ -1,8 +1,8 @@
 """The header by which a model hub files a card: tags, and the gated metrics as a ``model-index``.
 
 Contract: pure; plain data for YAML at the top of the Markdown card. Every number is one of
-metrics.json. There is no ``license``, as it is not known, and no ``datasets``, which would have to
-name a data set of the hub. Source: ``modelcard.md`` of github.com/huggingface/hub-docs.
+metrics.json. ``license`` is not known, and ``datasets`` would have to name a data set of the hub,
+so both are left out. Source: ``modelcard.md`` of github.com/huggingface/hub-docs.
 """
 
 from __future__ import annotations

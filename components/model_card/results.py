@@ -1,6 +1,6 @@
-"""The results on a model card: verdict and gates at its top, comparison and figures further down.
+"""The results on a model card: verdict and gates at its top, comparison and metrics further down.
 
-Contract: pure; every number is one of metrics.json or of the serving check. A figure without a
+Contract: pure; every number is from metrics.json or from the serving check. A metric without a
 value is shown as missing, with its reason.
 """
 
@@ -45,13 +45,13 @@ def overview(facts: Facts) -> Iterator[str | Grid]:
 
 
 def analyses(facts: Facts) -> Iterator[str | tuple[str, ...] | Grid]:
-    """The comparison with the champion, every figure and table, and the times of the answers."""
+    """The comparison with the champion, every metric and table, and the latencies."""
     metrics = facts.metrics
     champion = metrics.get("champion")
     yield (
-        f"Compared with the version then in serving, {champion.get('version')} (the champion)."
+        f"Compared with the version served then, {champion.get('version')} (the champion)."
         if champion
-        else "There was no version in serving to compare with."
+        else "No version was served, so there is no comparison."
     )
     gates = metrics.get("gates") or []
     if any(gate.get("champion") is not None for gate in gates):
@@ -104,12 +104,12 @@ def analyses(facts: Facts) -> Iterator[str | tuple[str, ...] | Grid]:
             (name, number(found.get("batch")), number(found.get("p50")), number(found.get("p95")))
             for name, found in check["latency_ms"].items()
         ]
-        title = f"Answers of {check.get('server') or 'a model server'}, milliseconds"
+        title = f"Latency of {check.get('server') or 'a model server'}, milliseconds"
         yield Grid(("signature", "images per call", "p50", "p95"), rows, title)
 
 
 def not_measured(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Titles of the figures without a value, by the reason why."""
+    """Titles of the metrics without a value, by reason."""
     reasons: dict[str, list[str]] = {}
     for figure in metrics.get("figures") or []:
         if number(figure.get("value")) == MISSING:
@@ -119,7 +119,7 @@ def not_measured(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def title_of(row: Mapping[str, Any]) -> str:
-    """Title of a figure or gate of metrics.json."""
+    """Title of a metric or gate of metrics.json."""
     return row.get("title") or row.get("name") or row.get("metric") or UNKNOWN
 
 

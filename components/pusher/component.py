@@ -3,8 +3,8 @@
 TFX's Pusher copies into the numbered directory, where a server may pick up half a model, skips a
 second push in one second, and takes no evaluation or model card to ship with the model.
 
-Contract: pushes only if both verdicts are there and say ``blessed``; otherwise the destination is
-not touched and ``pushed`` is 0. Output ``pushed_model`` has the custom properties of TFX's Pusher
+Contract: pushes only if both verdicts exist and say ``blessed``; otherwise the destination is
+unchanged and ``pushed`` is 0. Output ``pushed_model`` has the custom properties of TFX's Pusher
 (``pushed``, ``pushed_destination``, ``pushed_version``), ``reason``, and pushed.json.
 """
 
@@ -42,10 +42,10 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class PusherSpec(component_spec.ComponentSpec):
-    """The model, both verdicts on it, its evaluation, and what its card tells besides."""
+    """The model, both verdicts on it, its evaluation, and further sources of its card."""
 
     PARAMETERS = {
-        "model_name": component_spec.ExecutionParameter(type=str),  # it is served under
+        "model_name": component_spec.ExecutionParameter(type=str),  # under which it is served
         # A path on a mounted file system; versions go to ``<serving_dir>/<model_name>``.
         "serving_dir": component_spec.ExecutionParameter(type=str),
         "keep_versions": component_spec.ExecutionParameter(type=int),  # the newest that stay
@@ -67,7 +67,7 @@ class PusherSpec(component_spec.ComponentSpec):
 
 
 class Executor(base_executor.BaseExecutor):
-    """Reads the verdicts, pushes or not, records which."""
+    """Reads the verdicts, pushes if both approve, and records the result."""
 
     def Do(self, input_dict, output_dict, exec_properties) -> None:
         artifacts = {name: found[0] for name, found in input_dict.items() if found}
@@ -106,7 +106,7 @@ class Pusher(base_component.BaseComponent):
 
 
 def refusal(model_blessing: Any | None, infra_blessing: Any | None) -> str:
-    """Why a model may not be pushed, in words; empty if it may."""
+    """Why a model must not be pushed, in words; empty if it may."""
     reasons = []
     verdicts = (("evaluation", model_blessing), ("serving check", infra_blessing))
     for title, blessing in verdicts:
@@ -126,8 +126,8 @@ def extra_files(
     Args:
         model_name: Name it is served under.
         artifacts: By the names of ``PusherSpec.INPUTS``.
-        run_id: Of the pipeline, if known.
-        data_dir: Where the images came from.
+        run_id: Of the pipeline run, if known.
+        data_dir: Directory of the images.
     """
     now = datetime.datetime.now(datetime.UTC)
     lineage: dict[str, Any] = {"model": model_name}

@@ -2,9 +2,9 @@
 
 Contract: the version is staged under a name that servers skip, on the same file system, written
 through to disk, and appears by one rename. Version numbers are unix seconds and only grow. A crash
-at any moment leaves the versions that were there; the next push clears what it left behind. A
-model that is the newest version already is not pushed again, so that a step that is tried once
-more, or runs where nothing is cached, changes nothing.
+at any moment leaves the existing versions intact; the next push removes its remains. A model that
+is already the newest version is not pushed again, so a retry, or a run without a cache, changes
+nothing.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from serving.versions import EXTRA_DIR, extra_file, list_versions, newest_versio
 KEEP_VERSIONS = 5
 
 _STAGING = re.compile(r"\.staging-(?P<host>.+)-(?P<pid>\d+)-(?P<seconds>\d+)-[0-9a-f]{8}")
-_STALE_SECONDS = 3600.0  # of a process on another machine, whose life cannot be asked for
+_STALE_SECONDS = 3600.0  # of a process on another machine, which cannot be checked
 
 
 @dataclasses.dataclass(frozen=True)
 class Pushed:
-    """Where a model went: the version as a decimal string, and its directory."""
+    """A pushed version: its number as a decimal string, and its directory."""
 
     version: str
     destination: str
@@ -48,14 +48,14 @@ def push(
 ) -> Pushed:
     """Makes the SavedModel in ``model_dir`` the newest version under ``destination``.
 
-    If it is that already, the version that there is comes back.
+    If the model is already the newest version, returns that version.
 
     Args:
         model_dir: Directory with ``saved_model.pb``; it is copied.
         destination: Directory of one model's versions, on a mounted file system.
         extra: Contents of files to add to ``assets.extra``, by name.
-        keep_versions: The newest versions that stay, this one included; older ones are removed,
-            but never one with a label, nor the one that a roll-back leads to.
+        keep_versions: Number of newest versions to keep, this one included; older ones are removed,
+            except labelled ones and the target of a rollback.
         clock: Seconds since 1970.
 
     Raises:
@@ -75,7 +75,7 @@ def push(
     _remove_stale_staging(base)
     newest = newest_version(base)
     if newest and _is_copy(newest.path, model_dir):
-        _prune(base, keep_versions)  # a push that crashed after its rename has not
+        _prune(base, keep_versions)  # not done by a push that crashed after its rename
         return Pushed(version=str(newest.number), destination=str(newest.path))
 
     staging = _staging_path(base)
@@ -96,7 +96,7 @@ def push(
 
 
 def _is_copy(version: Path, model_dir: Path) -> bool:
-    """Whether both directories hold the same files, but for what pushing adds."""
+    """Whether both directories hold the same files, except those that pushing adds."""
 
     def files(root: Path) -> list[Path]:
         found = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
@@ -109,7 +109,7 @@ def _is_copy(version: Path, model_dir: Path) -> bool:
 
 
 def _staging_path(base: Path) -> Path:
-    """A name that no model server takes for a version and that tells whose it is, since when."""
+    """A name that model servers skip and that holds process and time."""
     owner = f"{socket.gethostname()}-{os.getpid()}"
     return base / f".staging-{owner}-{int(time.time())}-{secrets.token_hex(4)}"
 
@@ -123,13 +123,13 @@ def _rename_to_next_version(staging: Path, base: Path, clock: Callable[[], float
             os.rename(staging, base / str(version))
             return version
         except OSError as error:
-            # Another push took the number between the look and the rename; take the next one.
+            # Another push took the number between the check and the rename; take the next one.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
 
 
 def _prune(base: Path, keep_versions: int) -> None:
-    """Removes old versions; each leaves by a rename, so that no server reads half of one."""
+    """Removes old versions; each by a rename first, so that no server reads half of one."""
     kept = kept_versions(base.parent, base.name)
     for version in list_versions(base)[:-keep_versions]:
         if version.number in kept:
@@ -143,12 +143,12 @@ def _prune(base: Path, keep_versions: int) -> None:
 
 
 def _remove_stale_staging(base: Path) -> None:
-    """Removes what crashed pushes left: their process is gone, or they are an hour old."""
+    """Removes the remains of crashed pushes: their process is gone, or they are an hour old."""
     for path in base.glob(".staging-*"):
         found = _STAGING.fullmatch(path.name)
         if found is None:
             continue
-        # Not by the directory's own time: a copied directory takes over that of its source.
+        # Not by the directory's own time: a copied directory has that of its source.
         is_old = time.time() - int(found["seconds"]) > _STALE_SECONDS
         is_local = found["host"] == socket.gethostname()
         if is_old or (is_local and not _is_alive(int(found["pid"]))):

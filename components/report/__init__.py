@@ -1,1 +1,1 @@
-"""The report of a run: one self-contained HTML page with every figure, gate, picture and URI."""
+"""The report of a run: one self-contained HTML page with every metric, gate, plot and URI."""

@@ -1,7 +1,7 @@
 """Line and bar charts as inline SVG: sharp on any screen, a few kilobytes, no library, no script.
 
 Contract: pure functions from numbers to an SVG string that is safe to embed. Colours are CSS
-classes of the page (``c0`` to ``c5``), so light and dark themes need no second picture. Every axis
+classes of the page (``c0`` to ``c5``), so light and dark themes need no second image. Every axis
 says what it shows and in which unit. Values that are missing or not finite leave a gap.
 """
 
@@ -13,8 +13,8 @@ from html import escape
 
 _WIDTH, _HEIGHT = 400, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 32, 44
-_MAX_POINTS = 240  # per line: more cannot be seen at this width
-_STRIP, _FAR = 160.0, 30.0  # width of a gate's strip; how many times a value is out of sight
+_MAX_POINTS = 240  # per line: more are not visible at this width
+_STRIP, _FAR = 160.0, 30.0  # width of a gate's strip; multiple beyond which a value is not drawn
 _COLOURS = 6
 _LOG_FROM = 50.0  # a range this many times its smallest value is drawn on a logarithmic axis
 
@@ -30,10 +30,10 @@ def line_chart(
     """Draws one line per entry of ``series``; an empty string if nothing can be drawn.
 
     Args:
-        series: Name to positions (ascending) and values, as many; None, NaN and infinities
-            leave a gap.
-        x_title: Words under the x axis, with the unit.
-        y_title: Words above the y axis, with the unit.
+        series: Name to positions (ascending) and as many values; None, NaN and infinities leave
+            a gap.
+        x_title: Title of the x axis, with the unit.
+        y_title: Title of the y axis, with the unit.
         title: What the chart shows, for readers who cannot see it.
     """
     lines = {
@@ -62,7 +62,7 @@ def line_chart(
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_title, "middle"))
     for i, line in enumerate(lines.values()):
         parts.append(f'<path class="line c{i % _COLOURS}" d="{_path(line, to_x, to_y)}"/>')
-        if len(line) == 1 and line[0]:  # a path of one point would not be seen
+        if len(line) == 1 and line[0]:  # a path of one point is not visible
             x, y = to_x(line[0][0]), to_y(line[0][1])
             parts.append(f'<circle class="bar c{i % _COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
     return "".join(parts) + "</svg>" + _legend(list(lines))
@@ -108,11 +108,11 @@ def gate_strip(
     limit: Number = None,
     title: str = "",
 ) -> str:
-    """Draws where a figure lies on one line: shaded is where the gate passes.
+    """Draws a metric on one line; the shaded range passes the gate.
 
     A dot is the value, a bar its interval, the tall line the threshold, the dashed line the limit
-    beside the champion, the open diamond the champion. Empty where there is no value, or where the
-    threshold is so far away that the rest would fall on one spot.
+    set by the champion, the open diamond the champion. Empty if there is no value, or if the
+    threshold is so far away that all else would coincide.
     """
     near = [v for v in (value, *(interval or ()), champion, limit) if _is_finite(v)]
     if not _is_finite(value) or not _is_finite(threshold):
@@ -180,7 +180,7 @@ def _ends(values: list[float]) -> list[float]:
 
 
 def _thin(line: list[tuple[float, float] | None]) -> list[tuple[float, float] | None]:
-    """Means of neighbouring points where there are more than can be seen."""
+    """Means of neighbouring points if there are more than are visible."""
     stride = math.ceil(len(line) / _MAX_POINTS)
     if stride <= 1:
         return line

@@ -1,4 +1,4 @@
-"""Report: the TFX node that writes index.html from whatever the run has produced.
+"""Report: the TFX node that writes index.html from the artifacts of the run.
 
 Contract: every input is optional and named ``<model>_<role>``, so the same node runs on both
 runners and a rejected model still yields a report. Output ``report`` is a ``ModelEvaluation``
@@ -28,8 +28,8 @@ from core.statistics import read_statistics
 PAGE = "index.html"
 
 _ROLES = {
-    "model": standard_artifacts.Model,  # the one that is evaluated and pushed
-    "base_model": standard_artifacts.Model,  # what it was fine-tuned from
+    "model": standard_artifacts.Model,  # the evaluated and pushed model
+    "base_model": standard_artifacts.Model,  # the model before fine-tuning
     "evaluation": standard_artifacts.ModelEvaluation,
     "blessing": standard_artifacts.ModelBlessing,
     "infra_blessing": standard_artifacts.InfraBlessing,
@@ -86,7 +86,7 @@ class Report(base_component.BaseComponent):
 def collect(
     artifacts: dict[str, Any], run_id: str, created: str, config: dict[str, Any], page_dir: str
 ) -> ReportData:
-    """Reads everything the artifacts hold, by the names of ``ReportSpec.INPUTS``."""
+    """Reads the artifacts, by the names of ``ReportSpec.INPUTS``."""
 
     def uri(name: str) -> str | None:
         return artifacts[name].uri if name in artifacts else None

@@ -1,7 +1,7 @@
-"""What the report shows, and how it is read from the artifacts of a run.
+"""The content of the report, read from the artifacts of a run.
 
 Contract: ``ReportData`` is plain data; ``read_*`` functions turn artifact directories into it
-without TFX. Whatever an artifact lacks is None or empty and is shown as missing.
+without TFX. Content that an artifact lacks is None or empty and is shown as missing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class EmbeddingMap:
 
 @dataclasses.dataclass(frozen=True)
 class Push:
-    """Whether and where a model was pushed; the other files lie beside the pushed model."""
+    """Whether and where a model was pushed; the other files are next to the pushed model."""
 
     pushed: bool
     destination: str = ""
@@ -36,12 +36,12 @@ class Push:
     lineage: Mapping[str, Any] | None = None
     card_markdown: str = ""
     card_html: str = ""
-    card_address: str = ""  # of the HTML card, as seen from the page
+    card_address: str = ""  # of the HTML card, relative to the page
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelReport:
-    """Everything about one model; None marks what the run did not get to."""
+    """Everything about one model; None marks steps that did not run."""
 
     name: str
     title: str

@@ -1,8 +1,8 @@
 """Turns ``ReportData`` into one HTML page that needs no network, and reads well without script.
 
-Contract: ``render_report(data) -> str`` is pure; the same data gives the same page. Pictures are
+Contract: ``render_report(data) -> str`` is pure; the same data gives the same page. Images are
 embedded as base64 PNG, curves as inline SVG, style and script inline, and a policy in the page
-forbids the network. Missing figures are shown as missing, with the reason. Rendering takes well
+forbids the network. Missing metrics are shown as missing, with the reason. Rendering takes well
 under a second.
 """
 
@@ -64,7 +64,7 @@ def render_report(data: ReportData) -> str:
 
 
 def verdict(model: ModelReport) -> Verdict:
-    """What became of the model, and why."""
+    """The verdict on the model, and the reasons."""
     if model.push and model.push.pushed:
         return Verdict("good", f"Approved and pushed as version {model.push.version}", [])
     if model.evaluation is None:
@@ -80,7 +80,7 @@ def verdict(model: ModelReport) -> Verdict:
 
 
 def key_figures(model: ModelReport) -> list[Mapping[str, Any]]:
-    """The figures that are gated, in the order of the gates, else the first ones; at most four."""
+    """The gated metrics, in the order of the gates, else the first ones; at most four."""
     figures = (model.evaluation or {}).get("figures", [])
     by_name = {figure.get("name"): figure for figure in figures}
     gates = (model.evaluation or {}).get("gates", [])
@@ -89,7 +89,7 @@ def key_figures(model: ModelReport) -> list[Mapping[str, Any]]:
 
 
 def outcome(data: ReportData) -> str:
-    """What became of the models, in one sentence."""
+    """The outcome for all models, in one sentence."""
     pushed = [model.title for model in data.models if model.push and model.push.pushed]
     others = [model.title for model in data.models if model.title not in pushed]
     if not others:
@@ -99,7 +99,7 @@ def outcome(data: ReportData) -> str:
 
 
 def comparisons(evaluation: Mapping[str, Any]) -> Comparisons:
-    """What the tables of this evaluation have columns for."""
+    """The optional columns of the tables of this evaluation."""
     rows = [*(evaluation.get("figures") or []), *(evaluation.get("gates") or [])]
     return Comparisons(
         champion=any(row.get("champion") is not None for row in rows),
@@ -108,7 +108,7 @@ def comparisons(evaluation: Mapping[str, Any]) -> Comparisons:
 
 
 def strip(gate: Mapping[str, Any]) -> Markup:
-    """Where the figure of a gate lies beside its threshold."""
+    """The metric of a gate and its threshold on a line."""
     return Markup(
         gate_strip(
             gate.get("value"),
@@ -123,7 +123,7 @@ def strip(gate: Mapping[str, Any]) -> Markup:
 
 
 def curve_charts(stage: Stage, of: str) -> list[tuple[str, Markup]]:
-    """Captions and charts of the curves of a training: curves whose names end alike share a chart.
+    """Captions and charts of the curves of a training: names with equal endings share a chart.
 
     Curves have one value per ``step``, or per ``epoch_end_step`` where they are that long.
 
@@ -152,7 +152,7 @@ def curve_charts(stage: Stage, of: str) -> list[tuple[str, Markup]]:
 
 
 def _caption(group: str, names: Sequence[str]) -> str:
-    """What a chart of curves shows, in a sentence."""
+    """The caption of a chart of curves."""
     is_game = any("discriminator" in name for name in names)
     words = {
         ("loss", False): "Loss during training",
@@ -187,7 +187,7 @@ def label_chart(splits: Sequence[SplitStatistics]) -> Markup:
 
 
 def column_rows(splits: Sequence[SplitStatistics]) -> list[tuple[str, list[str]]]:
-    """Mean and deviation of every numeric column in every split."""
+    """Mean and standard deviation of every numeric column in every split."""
     columns = [{column.name: column for column in split.columns} for split in splits]
     names = dict.fromkeys(c.name for split in splits for c in split.columns if not c.counts)
 
@@ -198,7 +198,7 @@ def column_rows(splits: Sequence[SplitStatistics]) -> list[tuple[str, list[str]]
 
 
 def map_json(found: EmbeddingMap) -> Markup:
-    """The points of a map as JSON that may stand in a script element."""
+    """The points of a map as JSON that is safe in a script element."""
     content = {"points": [[round(v, 3) for v in p] for p in found.points], "labels": found.labels}
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
     return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
@@ -220,7 +220,7 @@ def flatten(config: Mapping[str, Any], where: str = "") -> list[tuple[str, str]]
 
 
 def number_pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names in words with their numbers, for a table."""
+    """Readable names with their numbers, for a table."""
     return [(name.replace("_", " "), number(value)) for name, value in values.items()]
 
 

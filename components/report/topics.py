@@ -1,8 +1,8 @@
-"""Which figures, pictures and tables of an evaluation belong together, and in which order.
+"""Metrics, plots and tables of an evaluation, grouped and ordered by topic.
 
-Contract: ``by_topic`` deals everything out exactly once, by the topic that the evaluator gave it;
-what has none, as in evaluations of earlier versions, comes last under "Other measurements". A
-figure is first hand if a gate asks for it or its topic has few of them.
+Contract: ``by_topic`` assigns every item exactly once, by the topic from the evaluator; items
+without one, as in evaluations of earlier versions, come last under "Other measurements". A metric
+is shown at first if a gate uses it or its topic has few metrics.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 from components.report.data import EmbeddingMap, ModelReport
 from core.artifacts import Picture
 
-_FIRST = 3  # figures of a topic that are shown without a click
+_FIRST = 3  # metrics of a topic that are shown without a click
 
-# In the order of a reader's questions: what does the model make, how well, and what does it know.
+# In the order of a reader's questions: the output, its quality, and what the model has learned.
 TITLES = {
     "samples": "Generated images",
     "process": "Forward and reverse process",
@@ -35,19 +35,19 @@ TITLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Topic:
-    """What an evaluation says on one subject."""
+    """One topic of an evaluation."""
 
     key: str
     title: str
     figures: Sequence[Mapping[str, Any]] = ()
-    more_figures: Sequence[Mapping[str, Any]] = ()  # second hand: behind a click
+    more_figures: Sequence[Mapping[str, Any]] = ()  # shown after a click
     pictures: Sequence[Picture] = ()
     tables: Sequence[Mapping[str, Any]] = ()
     map: EmbeddingMap | None = None
 
 
 def by_topic(model: ModelReport) -> list[Topic]:
-    """Deals figures, pictures, tables and map of ``model`` out to the topics they belong to."""
+    """Groups metrics, plots, tables and map of ``model`` by topic."""
     evaluation = model.evaluation or {}
     gated = {gate.get("metric") for gate in evaluation.get("gates") or []}
     topics = []

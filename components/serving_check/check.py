@@ -1,10 +1,10 @@
-"""The serving check: would this SavedModel answer clients rightly on a model server?
+"""The serving check: whether this SavedModel answers clients correctly on a model server.
 
 Contract: starts a server process on the candidate, sends real images to every signature, one at a
 time and in a batch, over gRPC and over REST, and compares the answers with the same SavedModel in
-this process. Whatever is wrong becomes the reason of a refusal; nothing about the candidate raises.
-Takes 10 to 30 s. The server is ours and listens on 127.0.0.1 alone; the setting
-``tensorflow_serving`` takes upstream's, which listens on every address while the check runs.
+this process. Every fault of the candidate is the reason of a refusal and never raises. Takes 10 to
+30 s. The server is ours and listens on 127.0.0.1 only; the setting ``tensorflow_serving`` runs
+upstream's, which listens on every address while the check runs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from serving.model_server.process import ServerProcess, StartError
 from serving.model_server.servable import load_saved_model
 
 _RANGES = {"image": (0.0, 1.0), "score": (0.0, 1.0), "probabilities": (0.0, 1.0)}
-_PNG_LEVEL = 1 / 255  # a value on the border of two grey levels may fall to either side
+_PNG_LEVEL = 1 / 255  # a value between two grey levels may be rounded either way
 _RANGE_SLACK = 1e-6
 _MIN_TIMED = 3
 _TIMING_BUDGET_SECONDS = 3.0
@@ -48,7 +48,7 @@ _TIMING_BUDGET_SECONDS = 3.0
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Milliseconds of single requests, as a client on the same machine sees them."""
+    """Milliseconds of single requests, measured by a client on the same machine."""
 
     batch: int
     requests: int
@@ -58,17 +58,17 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class CheckResult:
-    """The verdict, its reason in words, and what was measured on the way."""
+    """The verdict, its reason in words, and the measurements."""
 
     model: str
     passed: bool
     reason: str
     server: str
     load_seconds: float | None = None
-    memory_mib: float | None = None  # most that the server process held
+    memory_mib: float | None = None  # peak of the server process
     latency_ms: Mapping[str, Latency] = dataclasses.field(default_factory=dict)
     max_difference: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    # By signature: the smallest request that was answered rightly, to warm a server up with.
+    # By signature: the smallest request that was answered correctly, to warm a server up.
     warmup: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(
         default_factory=dict, repr=False
     )
@@ -96,10 +96,10 @@ def check_model(
         model_dir: Directory of the SavedModel.
         model_name: Name it is served under.
         images: [N, 28, 28, 1] float32 in [0, 1]; the first ``config.images`` are sent.
-        config: What is asked and what must hold.
+        config: Requests to send and bounds to check.
 
     Raises:
-        InputError: TensorFlow Serving is asked for and is not installed, or no port is free.
+        InputError: TensorFlow Serving is requested and not installed, or no port is free.
     """
     with tempfile.TemporaryDirectory(prefix="serving-check-") as base:
         # A server wants numbered versions; a link spares copying the model.
@@ -113,7 +113,7 @@ def check_model(
         checker = _Checker(model_name, images[: config.images], config)
         try:
             server.start()
-            model = _load(model_dir)  # here while the server starts: it imports for seconds
+            model = _load(model_dir)  # while the server spends seconds on imports
             server.wait_available()
             with (
                 GrpcClient(server.endpoint, model_name) as client,
@@ -138,7 +138,7 @@ def check_model(
             problems = [f"The SavedModel does not load: {error}"]
         except Refusal as error:
             problems = [str(error)]
-        except ServingError as error:  # nothing about the candidate
+        except ServingError as error:  # not a fault of the candidate
             setting = "serving_check.tensorflow_serving: " if config.tensorflow_serving else ""
             raise InputError(f"{setting}{error}") from None
         finally:
@@ -165,7 +165,7 @@ def _load(model_dir: str | Path) -> Any:
 
 
 class _Checker:
-    """Walks over the signatures and gathers problems and figures."""
+    """Calls the signatures and collects problems and measurements."""
 
     def __init__(self, model_name: str, images: np.ndarray, config: ServingCheckConfig):
         self._stage = f"serving check {model_name}"
@@ -179,7 +179,7 @@ class _Checker:
         self._rest: Client
 
     def check(self, client: GrpcClient, rest: Client, model: Any) -> list[str]:
-        """One sentence per signature that is not right; empty if all are."""
+        """One sentence per faulty signature; empty if there is none."""
         self._rest = rest
         self._model = model  # owns the variables: its signatures alone do not keep them alive
         problems = []

@@ -77,7 +77,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 class ServingCheck(base_component.BaseComponent):
-    """Node that asks a real model server about a candidate; see the module's docstring."""
+    """Node that checks a candidate on a real model server; see the module's docstring."""
 
     SPEC_CLASS = ServingCheckSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -95,7 +95,7 @@ class ServingCheck(base_component.BaseComponent):
             model: Model with ``Format-Serving/``.
             examples: Transform's examples with a split ``eval``.
             model_name: autoencoder, diffusion or gan; the name it is served under.
-            config: What is asked and what must hold.
+            config: Requests to send and bounds to check.
         """
         spec = ServingCheckSpec(
             model=model,

@@ -1,4 +1,4 @@
-"""What to send to a signature, made from the names of its inputs and real images.
+"""Requests for a signature, made from the names of its inputs and real images.
 
 Contract: the names are the project's fixed ones; each has one element type and one shape, and all
 but the scalars have a dynamic batch. Anything else is a ``Refusal``: a client could not call it.
@@ -57,7 +57,7 @@ def check_specs(specs: Mapping[str, InputSpec]) -> None:
     """Checks names, types and shapes of the inputs of one signature.
 
     Raises:
-        Refusal: A name that is not known, or a type or shape that is not the fixed one.
+        Refusal: An unknown name, or another type or shape than the fixed one.
     """
     for name, spec in specs.items():
         if name not in _SPECS:
@@ -82,7 +82,7 @@ def make_inputs(
     encode: Callable[[np.ndarray], np.ndarray],
     count: int,
 ) -> dict[str, np.ndarray]:
-    """One value per input, for a batch of ``len(images)`` or, where asked, ``count`` samples.
+    """One value per input, for a batch of ``len(images)`` or, if generated, ``count`` samples.
 
     Args:
         specs: Inputs that ``check_specs`` accepts.
@@ -98,7 +98,7 @@ def make_inputs(
         "image_bytes": lambda: encode_png(images),
         "latent": lambda: rng.standard_normal((batch, specs["latent"].shape[1])).astype("float32"),
         "code": lambda: encode(images),
-        # Both ends of their ranges are there once the batch has two images.
+        # A batch of two images has both ends of their ranges.
         "noise_level": lambda: np.linspace(0.0, 1.0, batch, dtype="float32"),
         "step": lambda: np.linspace(0, 1000, batch).astype("int32"),
         "seed": lambda: np.int32(_SEED),

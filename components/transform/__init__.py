@@ -1,1 +1,1 @@
-"""What Transform does with each image: normalise, reshape, and the pixels' mean and deviation."""
+"""Transform: normalises and reshapes images; mean and standard deviation of the pixels."""

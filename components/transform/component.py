@@ -1,6 +1,6 @@
 """The node ``transform``: TFX's Transform with our preprocessing_fn.
 
-Contract: analyses the train split alone and transforms train, eval and test.
+Contract: analyses only the train split and transforms train, eval and test.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ def make_transform(examples: types.BaseChannel, schema: types.BaseChannel) -> co
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=list(SPLITS)),
         force_tf_compat_v1=False,
         disable_statistics=True,
-        # The pipeline hands no cache of an earlier span in, so writing one would be for nothing.
+        # The pipeline passes no cache of an earlier span, so writing one would be useless.
         disable_analyzer_cache=True,
     ).with_id(NODE_ID)

@@ -17,8 +17,8 @@ _BITS = 8
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Normalises a batch; the full-pass figures come from the analysed split alone."""
-    # decode_raw's own fixed_length would pad or cut a picture of another size without a word.
+    """Normalises a batch; the full-pass statistics come from the analysed split only."""
+    # decode_raw's own fixed_length would silently pad or cut an image of another size.
     raw = tf.ensure_shape(tf.io.decode_raw(inputs["image"], tf.uint8), [None, PIXELS])
     pixels = tf.cast(tf.reshape(raw, [-1, *IMAGE_SHAPE]), tf.float32) / (2**_BITS - 1)
     label = tf.reshape(inputs["label"], [-1])

@@ -50,7 +50,7 @@ def agreement_replicates(
 ) -> dict[str, np.ndarray]:
     """Bootstrap replicates [B] of accuracy, nmi and ari, each the mean over ``partitions`` [N].
 
-    Images are resampled, the partitions stand: what varies is the sample they are scored on.
+    Images are resampled, partitions are not: only the scored sample varies.
     """
     weights = resample_counts(len(classes), replicates, seed)
     total = {name: np.zeros(replicates) for name in ("accuracy", "nmi", "ari")}

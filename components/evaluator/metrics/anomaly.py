@@ -1,7 +1,7 @@
-"""Corrupted digits as anomalies, and how well a score tells them from intact ones.
+"""Corrupted digits as anomalies, and how well a score separates them from intact ones.
 
 Intact test digits are the normal class; every corruption is one kind of anomaly, applied to the
-same digits, so the two classes differ in nothing else. AUROC after Hanley & McNeil 1982: the
+same digits, so nothing else differs between the classes. AUROC after Hanley & McNeil 1982: the
 chance that an anomaly scores above a normal image; average precision after Davis & Goadrich 2006.
 Pure NumPy; 2,000 images take 0.2 s.
 """
@@ -52,7 +52,7 @@ def inverted(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def noise_only(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """No digit at all: a blank image with Gaussian noise of deviation 0.3, clipped to [0, 1]."""
+    """A blank image with Gaussian noise of standard deviation 0.3, clipped to [0, 1]."""
     noise = 0.3 * rng.standard_normal(images.shape, dtype=np.float32)
     return np.clip(noise, 0.0, 1.0)
 
@@ -94,7 +94,7 @@ def ranking(
     Args:
         normal: Scores of normal images.
         anomalous: Scores of anomalies, which should be higher.
-        weights: [B, N] and [B, M], such as how often each image was drawn; None: 1 each, B = 1.
+        weights: [B, N] and [B, M], such as how often each image was resampled; None: 1 each, B = 1.
 
     Returns:
         Both [B]; NaN where a score is not finite.
@@ -132,8 +132,8 @@ def ranking_replicates(
         normal: Scores [N].
         anomalous: Scores [M].
         replicates: B.
-        seeds: For the draws of either set; the same one twice where the anomalies are the normal
-            images under a corruption, which are then drawn together.
+        seeds: For resampling each set; twice the same if the anomalies are the normal images under
+            a corruption, which are then resampled together.
     """
     weights = [
         resample_counts(len(scores), replicates, seed)

@@ -1,8 +1,8 @@
-"""Bootstrap intervals: how far a figure would move with other images of the same kind.
+"""Bootstrap intervals: how far a metric would move with other images of the same kind.
 
 Efron & Tibshirani 1993, chapter 13. Contract: resampled indices depend on the seed, the count and
 the number of replicates alone, so two models measured on the same images are resampled alike, and
-the replicates of their difference are differences in pairs. Pure NumPy.
+the replicates of their difference are paired. Pure NumPy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LEVEL = 0.95
 
 
 def resamples(count: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """Yields ``replicates`` arrays of ``count`` indices, drawn with replacement."""
+    """Yields ``replicates`` arrays of ``count`` indices, sampled with replacement."""
     rng = np.random.default_rng([seed, count, replicates])
     for _ in range(replicates):
         yield rng.integers(count, size=count)

@@ -1,9 +1,9 @@
 """A small network that learns from a few thousand images within seconds, always in the same way.
 
-Two convolutions with stride and one hidden layer, 105,000 weights, Adam with a cosine decay. It
-stands behind "train on synthetic, test on real" and the two-sample test: what it learns is a
-property of the images it is given, so its size and training never change. Contract: seeds are
-explicit, Keras' global one is left alone; 10,000 images take about six seconds on two cores.
+Two convolutions with stride and one hidden layer, 105,000 weights, Adam with a cosine decay. Used
+by "train on synthetic, test on real" and the two-sample test, which measure its training images, so
+its size and training never change. Contract: seeds are explicit, Keras' global one is left alone;
+10,000 images take about six seconds on two cores.
 """
 
 from __future__ import annotations
@@ -59,5 +59,5 @@ def predict(network: Any, images: np.ndarray) -> np.ndarray:
 
 
 def accuracy(network: Any, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether each image is classified right: [N] truth values, whose mean is the accuracy."""
+    """Whether each image is classified correctly: bool [N], whose mean is the accuracy."""
     return predict(network, images).argmax(axis=1) == labels

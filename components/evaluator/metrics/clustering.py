@@ -1,9 +1,9 @@
 """K-Means on images, codes or a neighbour graph of them, over several seeds.
 
 K-Means ends in a local optimum that depends on its start (Lloyd 1982; Arthur & Vassilvitskii 2007),
-so every figure is the mean of runs over seeds, one k-means++ start each, and no run is picked by
-its figure; pictures show the run of least inertia, which needs no label. The neighbour graph is
-that of Ng, Jordan & Weiss 2001. 10,000 x 784 pixels take 0.7 s a run on one core.
+so every metric is the mean of runs over seeds, one k-means++ start each, and no run is selected by
+its metric; plots show the run of least inertia, which needs no label. The neighbour graph is that
+of Ng, Jordan & Weiss 2001. 10,000 x 784 pixels take 0.7 s a run on one core.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Noisy digits and the best linear denoiser, which any other denoiser has to beat.
 
-The noisy input is x + sigma n, clipped to [0, 1] as a stored picture would be. The yardstick is the
-linear estimator of least mean squared error (Kay 1993, "Estimation Theory", section 12.3) of the
-clean image from that clipped input, which is what the models get too. It follows from the moments
-of the train images and of a clipped normal variable: no noise is sampled and nothing is tuned.
+The noisy input is x + sigma n, clipped to [0, 1] as a stored image is. The reference is the linear
+estimator of least mean squared error (Kay 1993, "Estimation Theory", section 12.3) of the clean
+image from that clipped input, which is what the models get too. It follows from the moments of the
+train images and of a clipped normal variable: no noise is sampled and nothing is tuned.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtr
 
 _CHUNK = 1000  # train images per step
-_GREYS = np.arange(256) / 255  # what a pixel of an IDX file can be
+_GREYS = np.arange(256) / 255  # all values of a pixel in an IDX file
 
 
 def add_noise(images: np.ndarray, sigma: float, seed: int) -> np.ndarray:

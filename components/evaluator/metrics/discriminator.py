@@ -1,8 +1,8 @@
-"""What a GAN's own discriminator says of held-out reals and of fresh fakes.
+"""Accuracy of a GAN's own discriminator on held-out reals and on fresh fakes.
 
-50 % does not mean good fakes by itself: a dead discriminator and a collapsed pair give it too. So
-it is a figure to read beside the Fréchet distance, and no gate. A relativistic loss compares pairs
-(Jolicoeur-Martineau 2018), hence also the pairwise figure, which needs no cut-off.
+50 % alone does not mean good fakes: a dead discriminator and a collapsed pair have it too, so this
+metric complements the Fréchet distance and is not a gate. A relativistic loss compares pairs
+(Jolicoeur-Martineau 2018), hence also the pairwise metric, which needs no cut-off.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Verdicts:
 
 
 def verdicts(real_scores: np.ndarray, fake_scores: np.ndarray) -> Verdicts:
-    """Judges by scores [N] and [M], each the probability that an image is real."""
+    """Computes the shares from scores [N] and [M], each the probability that an image is real."""
     pairwise = auroc(fake_scores, real_scores)
     if np.isnan(pairwise):
         return Verdicts(pairwise, pairwise, pairwise, pairwise)

@@ -1,4 +1,4 @@
-"""A map of the code in two dimensions by t-SNE, and how far it can be believed.
+"""A map of the code in two dimensions by t-SNE, and how far it can be trusted.
 
 t-SNE after van der Maaten & Hinton 2008 with the interpolation of Linderman et al. 2019 (openTSNE)
 and PCA start (Kobak & Berens 2019), which keeps the large-scale order. Trustworthiness and
@@ -23,7 +23,7 @@ def tsne(
     seed: int,
     on_progress: Callable[[int, int], None] = lambda step, total: None,
 ) -> np.ndarray:
-    """Maps ``points`` [N, D] to [N, 2]; ``on_progress`` hears (iterations done, of how many)."""
+    """Maps ``points`` [N, D] to [N, 2]; ``on_progress`` gets (iterations done, total)."""
     import openTSNE
     from threadpoolctl import threadpool_limits
 
@@ -50,7 +50,7 @@ def tsne(
 
 
 def trustworthiness(points: np.ndarray, embedded: np.ndarray, neighbours: int = 12) -> np.ndarray:
-    """How far the neighbours of every point on the map can be believed: [N], mean at most 1.
+    """How far the neighbours of every point on the map can be trusted: [N], mean at most 1.
 
     The mean over the points is eq. 1 of Venna & Kaski 2001: it falls below 1 by the ranks, in
     ``points`` [N, D], of those that are neighbours in ``embedded`` [N, 2] without being so before.

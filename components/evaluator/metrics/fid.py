@@ -1,11 +1,11 @@
 """FID: the Fréchet distance on Inception-v3's pool3 features, 2,048 per image. Off by default.
 
-Heusel et al. 2017 (arXiv 1706.08500). Images are enlarged from the 256 grey values of a file to
-299 x 299 by bilinear interpolation at half-pixel centres, which is what Pillow's antialiased filter
+Heusel et al. 2017 (arXiv 1706.08500). Images are enlarged from the 256 grey values of a file to 299
+x 299 by bilinear interpolation at half-pixel centres, which is what Pillow's antialiased filter
 does when it enlarges (Parmar et al. 2022, arXiv 2104.11222, "clean-fid"), not rounded again,
 repeated over three channels, and given in [-1, 1]. The weights are Keras' ImageNet weights, not the
-2015 graph that the reference implementations share: figures compare under the same file alone.
-About 20 minutes per 10,000 images on two cores.
+2015 graph of the reference implementations: values are comparable only with the same file. About 20
+minutes per 10,000 images on two cores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def load_inception(weights: str) -> Any:
         weights: A file of Keras' InceptionV3 without its top (.weights.h5 or .h5), or "imagenet".
 
     Raises:
-        InputError: The file cannot be read or holds another network; or there is no download.
+        InputError: The file cannot be read or holds another network; or the download fails.
     """
     import keras
 

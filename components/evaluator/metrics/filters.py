@@ -2,8 +2,8 @@
 
 Non-local means after Buades, Coll & Morel 2005 (CVPR), eq. 1 to 3: what scikit-image gives with
 fast_mode=False, up to its approximate exponential. A whole batch goes through one shift at a time:
-1,000 images take 0.6 s. Both see the noise clipped to [0, 1], as a stored picture is; the mean that
-clipping gives to black noise stays in what they return.
+1,000 images take 0.6 s. Both get noise clipped to [0, 1], as a stored image has; the mean that
+clipping gives to noise on black remains in their output.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STRENGTHS = (0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5)  # multiples of the noise, trie
 class Filters:
     """Settings of both filters, as ``choose_filters`` finds them."""
 
-    width: float  # deviation of the Gaussian in pixels
+    width: float  # standard deviation of the Gaussian in pixels
     strength: float  # h of non-local means, in [0, 1] pixel units
 
 
@@ -34,7 +34,7 @@ def choose_filters(clean: np.ndarray, noisy: np.ndarray, sigma: float) -> Filter
     Args:
         clean: Images.
         noisy: The same with noise.
-        sigma: Deviation of that noise.
+        sigma: Standard deviation of that noise.
     """
 
     def error(images: np.ndarray) -> float:
@@ -48,7 +48,7 @@ def choose_filters(clean: np.ndarray, noisy: np.ndarray, sigma: float) -> Filter
 
 
 def gaussian(images: np.ndarray, width: float) -> np.ndarray:
-    """Blurs images [N, H, W, 1] with a Gaussian of deviation ``width`` pixels; same shape."""
+    """Blurs images [N, H, W, 1] with a Gaussian of standard deviation ``width``, in pixels."""
     # A separable filter on images this small is two products with a band matrix.
     rows, columns = (
         gaussian_filter1d(np.eye(n), width, axis=0).astype(images.dtype) for n in images.shape[1:3]
@@ -64,7 +64,7 @@ def non_local_means(
     Args:
         images: [N, H, W, 1] noisy images.
         strength: h: two patches at a mean squared distance of h^2 get weight 1/e.
-        patch: Side of the patches, odd; compared under a Gaussian of deviation (patch - 1) / 4.
+        patch: Side of the patches, odd; weighted by a Gaussian of sigma (patch - 1) / 4.
         reach: How many rows and columns away a pixel may be.
 
     Returns:

@@ -49,7 +49,7 @@ def frechet_distance(
 def frechet_distance_of(features_a: np.ndarray, features_b: np.ndarray) -> float:
     """The same, of two sets of features [N, D] and [M, D].
 
-    The estimate is biased upwards by about 1/N, so compare only equal N, beside a floor.
+    The estimate is biased upwards by about 1/N, so compare only equal N, and with a floor.
     """
     return frechet_distance(*moments(features_a), *moments(features_b))
 
@@ -61,8 +61,8 @@ def frechet_infinity(
 
     Chong & Forsyth 2020 (arXiv 1911.07023), section 3: FD on random subsets of n = N / points,
     2 N / points, ..., N images, least squares in 1/n. Here each n is the mean over all disjoint
-    subsets of that size, which steadies the line at no cost. The reference stays as it is, so its
-    own bias remains; noise can take the figure below 0.
+    subsets of that size, which steadies the line at no cost. The bias of the reference remains;
+    noise can make the result negative.
     """
     target, total = moments(reference), len(features)
     sizes = sorted({max(2, total * i // points) for i in range(1, points + 1)})

@@ -12,7 +12,7 @@ from components.evaluator.metrics.bootstrap import bootstrap, resamples
 
 
 def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float, float]:
-    """Mean and deviation over ``splits`` consecutive parts of ``probabilities`` [N, K].
+    """Mean and standard deviation over ``splits`` consecutive parts of ``probabilities`` [N, K].
 
     Lies between 1 (all verdicts alike) and K (sure verdicts, all classes alike). Fewer than ten
     images per split would bias it low, so there are then fewer splits.

@@ -1,8 +1,8 @@
 """Kernel Inception Distance: the squared maximum mean discrepancy of two sets of features.
 
 Bińkowski et al. 2018 (arXiv 1801.01401), section 3.1: the unbiased estimate of MMD^2 under the
-cubic kernel k(x, y) = (x . y / D + 1)^3; Gretton et al. 2012, eq. 3. It has no bias in the number
-of images, so it may fall below 0. Pure NumPy in float64; kernels are made in blocks of 500 rows, so
+cubic kernel k(x, y) = (x . y / D + 1)^3; Gretton et al. 2012, eq. 3. It is not biased by the number
+of images, so it may be negative. Pure NumPy in float64; kernels are made in blocks of 500 rows, so
 5,000 images a side with 100 replicates take 40 MB and two seconds.
 """
 
@@ -23,7 +23,7 @@ def kid(x: np.ndarray, y: np.ndarray) -> float:
 def kid_replicates(x: np.ndarray, y: np.ndarray, replicates: int, seed: int) -> np.ndarray:
     """Bootstrap replicates [B] of ``kid``, both sets resampled.
 
-    An image drawn twice is not paired with itself, so the replicates stay all but unbiased.
+    An image sampled twice is not paired with itself, so the replicates stay all but unbiased.
     """
     a = resample_counts(len(x), replicates, seed).T.astype(np.float64)
     b = resample_counts(len(y), replicates, seed + 1).T.astype(np.float64)

@@ -1,10 +1,10 @@
-"""Whether a generator hands out its training images: distances to the nearest of them.
+"""Whether a generator reproduces its training images: distances to the nearest of them.
 
-The yardstick is real images that were held out of training and come from the same source as the
-training images: a copier's images lie closer to the train images than those do. Compared class by
-class, as a 1 has closer neighbours than any other digit. The rank test is the data-copying test of
-Meehan et al. 2020 (arXiv 2004.05675) with classes as its cells, combined after van Elteren 1960.
-Smooth images lie close to everything, so a low distance alone convicts nobody: look at the pairs.
+The reference is held-out real images from the same source as the training images: a copier's images
+lie closer to the train images than those do. Classes are compared separately, as a 1 has closer
+neighbours than any other digit. The rank test is the data-copying test of Meehan et al. 2020 (arXiv
+2004.05675) with classes as its cells, combined after van Elteren 1960. Smooth images lie close to
+everything, so a low distance alone does not prove copying: look at the pairs.
 """
 
 from __future__ import annotations

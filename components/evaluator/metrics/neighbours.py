@@ -21,7 +21,7 @@ def k_nearest(
         queries: Images or features.
         base: The same of the set to search.
         k: Number of neighbours, below M where ``same``.
-        same: Whether the two are the same set; a row is then no neighbour of itself.
+        same: Whether the two are the same set; a row is then not its own neighbour.
 
     Returns:
         Distances [N, k] in float64, ascending, and indices into ``base`` [N, k].

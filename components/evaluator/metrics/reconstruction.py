@@ -1,4 +1,4 @@
-"""Errors between images and their reconstructions, and PCA as the linear yardstick.
+"""Errors between images and their reconstructions, and PCA as the linear reference.
 
 Images are [N, 28, 28, 1] (or [N, 28, 28]) in [0, 1]; the data range is 1. SSIM after Wang et al.
 2004, eq. 13, with their Gaussian window (sigma 1.5). All of 10,000 images take about a second.

@@ -2,8 +2,8 @@
 
 Nearest neighbour with leave-one-out (Xu et al. 2018, arXiv 1806.07755, section 2), and a freshly
 trained network on held-out halves (C2ST; Lopez-Paz & Oquab 2017, arXiv 1610.06545). Unlike a GAN's
-own discriminator these have not been trained together with the generator, so 50 % does mean that
-they see no difference. Contract: one truth value per image, so that intervals are those of a mean.
+own discriminator these were not trained together with the generator, so 50 % does mean that they
+find no difference. Contract: one truth value per image, so that intervals are those of a mean.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from components.evaluator.metrics.neighbours import k_nearest
 def neighbour_verdicts(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
     """Whether the nearest other image is of the same kind, of features [N, D] and [N, D]: [2 N].
 
-    Above 50 % the two sets keep apart; far below, generated images sit upon single real ones.
+    Above 50 % the two sets are separate; far below, generated images are copies of real ones.
     """
     n = min(len(generated), len(real))  # chance is one half only for equal numbers
     both = np.concatenate([generated[:n], real[:n]])
@@ -30,7 +30,7 @@ def classifier_verdicts(generated: np.ndarray, real: np.ndarray, seed: int) -> n
     """Whether a network trained on one half judges the other right, of images [N, 28, 28, 1] each.
 
     Pixels are rounded to the 256 grey values of a file first: real images have no others, and a
-    network that counts decimals would tell nothing of the digits. Returns [N] truth values.
+    network that detects decimals would not measure the digits. Returns [N] truth values.
     """
     n = min(len(generated), len(real)) // 2
     images = np.concatenate([generated[:n], real[:n], generated[n : 2 * n], real[n : 2 * n]])

@@ -1,6 +1,6 @@
-"""How well the anomaly score tells test digits from corrupted digits and from other data.
+"""How well the anomaly score separates test digits from corrupted digits and from other data.
 
-The yardstick is the squared error of PCA with a code of the same size, on the same images. A dozen
+The reference is the squared error of PCA with a code of the same size, on the same images. A dozen
 seconds on two cores with 2,000 images of each kind.
 """
 
@@ -63,7 +63,7 @@ def measure_corruptions(
 
 
 def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
-    """Against the images of other data sets, by name; left out where there is none."""
+    """Against the images of other data sets, by name; left out if there is none."""
 
     def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
         if not sets:
@@ -81,7 +81,7 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
         picture = Plot(
             "figures/anomalies_other.png",
             "Images of other data sets",
-            "Test images of the data sets that the anomaly score is asked to tell from digits.",
+            "Test images of the data sets that the anomaly score should separate from digits.",
             plots.image_rows([images[:_MEMBERS] for images in kinds.values()], list(kinds)),
         )
         title = (

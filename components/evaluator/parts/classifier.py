@@ -1,7 +1,7 @@
 """Parts that train a classifier: two-sample tests, train on synthetic, and augmentation.
 
 Each network is small and seeded (``classifier``). 15 s in all for 10,000 images on two cores, half
-of them for the floors; augmentation trains 18 networks and is measured on demand only.
+of them for the floors; augmentation trains 18 networks and is measured on request only.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measure_two_sample(
     ]
     table = Table(
         f"Two-sample tests on {len(neighbour) // 2:,} images each of generated and test images; "
-        f"the network is asked about {len(network):,} that it has not seen",
+        f"the network is tested on {len(network):,} that it has not seen",
         ("accuracy of", "real against generated (%)", "real test against real train (%)"),
         [
             [words, *(round(100 * float(right.mean()), 2) for right in pair)]
@@ -60,7 +60,7 @@ def measure_two_sample(
 def measure_synthetic(
     model: LoadedModel, references: References, stage: str, draw: bool
 ) -> Measured:
-    """Accuracy on real test images of a network that has seen generated images alone."""
+    """Accuracy on real test images of a network trained on generated images only."""
     sample = references.sample(model, stage)
     found = _right(sample.images, sample.judged, references)
     real = references.once(
@@ -83,7 +83,7 @@ def measure_augmentation(
     ]
     table = Table(
         f"A network on a few labelled train images and {len(images):,} generated ones that it "
-        f"labels itself: accuracy on the test images, mean of {_DRAWS} draws",
+        f"labels itself: accuracy on the test images, mean of {_DRAWS} choices",
         ("labels", "images", "without generated (%)", "with generated (%)"),
         [
             [f"{share} %", count, round(100 * plain, 2), round(100 * augmented, 2)]
@@ -94,7 +94,7 @@ def measure_augmentation(
 
 
 def _verdicts(images: np.ndarray, judged: Judged, references: References) -> list[np.ndarray]:
-    """What the nearest neighbour and a fresh network get right, image by image."""
+    """Whether the nearest neighbour and a fresh network are right, per image."""
     config = references.config
     real = references.data.test_images[references.test_part(config.pair_images)]
     return [
@@ -104,7 +104,7 @@ def _verdicts(images: np.ndarray, judged: Judged, references: References) -> lis
 
 
 def _right(images: np.ndarray, judged: Judged, references: References) -> np.ndarray:
-    """Labels are the judge's on both sides, so that the images alone make the difference."""
+    """Both networks get the judge's labels, so that only the images differ."""
     data = references.data
     network = fit_classifier(
         images, judged.classes, judged.probabilities.shape[1], references.config.seed
@@ -129,7 +129,7 @@ def _with_and_without(
         alone = fit_classifier(images, labels, data.num_classes, seed + draw)
         plain.append(accuracy(alone, data.test_images, data.test_labels).mean())
         guessed = predict(alone, generated).argmax(axis=1)
-        # As many labelled as generated images, so that guesses do not drown what is known.
+        # As many labelled as generated images, so that guessed labels do not outweigh true ones.
         repeated = np.resize(np.arange(count), max(count, len(generated)))
         both = fit_classifier(
             np.concatenate([images[repeated], generated]),

@@ -1,7 +1,7 @@
 """K-Means on pixels, PCA, the code and their neighbour graphs, and what the clusters look like.
 
-Figures are means over the seeds of the config, none picked by its figure; pictures and
-clusters.json show the run of least inertia. About fifteen seconds on two cores for 10,000 images.
+Metrics are means over the seeds of the config, none selected by its metric; plots and clusters.json
+show the run of least inertia. About fifteen seconds on two cores for 10,000 images.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-    """K-Means on the code of the test images and on its neighbour graph, beside the pixels'."""
+    """K-Means on the code of the test images and on its neighbour graph, and on the pixels."""
     data = references.data
     codes = model.run("encode", stage, image=data.test_images)["code"]
     runs, graph = _runs(references, codes), _graph_runs(references, codes)
@@ -66,8 +66,8 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     table = _table(
         {
             "pixels": pixels,
-            f"PCA, {size} numbers": linear,
-            f"code, {size} numbers": runs,
+            f"PCA, {size} dimensions": linear,
+            f"code, {size} dimensions": runs,
             "neighbour graph of the pixels": pixel_graph,
             "neighbour graph of the code": graph,
         },
@@ -79,7 +79,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
 
 
 def cluster_document(found: Clusters, score: Agreement, decoded: np.ndarray) -> dict[str, Any]:
-    """What travels with the model, so that a client can tell the nearest cluster of a code.
+    """Content of clusters.json, with which a client finds the nearest cluster of a code.
 
     Args:
         found: K-Means on the code.
@@ -129,7 +129,7 @@ def _picture(
         "figures/clusters.png",
         "Clusters: their centres decoded, and the images nearest to them",
         f"K-Means with {len(order)} clusters on the code, the run of least inertia. Each row is a "
-        "cluster: its centre as the decoder draws it, then the test images nearest to that, with "
+        "cluster: its centre as decoded, then the test images nearest to that, with "
         "the cluster's most frequent class and its share.",
         plots.image_rows(rows, names),
     )
@@ -149,8 +149,8 @@ def _table(runs: dict[str, Runs], references: References) -> Table:
         rows.append([*row, round(found.scores[found.best].accuracy, 4)])
     return Table(
         f"K-Means, {references.clusters} clusters, {len(references.data.test_images):,} test "
-        f"images: mean and deviation over {config.kmeans_seeds} seeds, one start each; graphs of "
-        f"{GRAPH_NEIGHBOURS} neighbours",
+        f"images: mean and standard deviation over {config.kmeans_seeds} seeds, one start each; "
+        f"graphs of {GRAPH_NEIGHBOURS} neighbours",
         columns,
         rows,
     )

@@ -1,8 +1,8 @@
-"""Denoising beside the noisy input, two filters and the linear optimum, for every model that can.
+"""Denoising compared with the noisy input, two filters and the linear optimum.
 
 The same test images at every noise level, and the same for each method. The filters' settings are
 chosen on train images. 2,000 images at six levels take some forty seconds on two cores; the
-yardsticks are computed once for candidate and champion.
+references are computed once for candidate and champion.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from components.evaluator.saved_model import LoadedModel
 
 NOISY, LINEAR = "noisy input", "linear optimum (LMMSE)"
 GAUSSIAN, NON_LOCAL = "Gaussian filter", "non-local means"
-_STRIP = 10  # digits in the picture
+_STRIP = 10  # digits in the plot
 _TUNING_IMAGES = 100  # train images on which the filters are set
 _SCORES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "accuracy": "judge's accuracy"}
 _DIGITS = {"psnr": 2, "ssim": 3, "accuracy": 4}
@@ -32,7 +32,7 @@ _DIGITS = {"psnr": 2, "ssim": 3, "accuracy": 4}
 
 @dataclasses.dataclass(frozen=True)
 class Denoised:
-    """What one method makes of the noisy test images, image by image: [N] each."""
+    """Scores of one method on the noisy test images: [N] each."""
 
     psnr: np.ndarray  # dB
     ssim: np.ndarray
@@ -55,7 +55,7 @@ def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-    """The denoised test images beside the clean ones, and what other methods make of them."""
+    """The denoised test images compared with the clean ones, and with other methods."""
     config, noise_levels = references.config, references.config.noise_levels
     rows, strips, found = [], [], []
     for sigma in noise_levels:
@@ -85,14 +85,14 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
 
 
 def _denoise(model: LoadedModel, noisy: np.ndarray, sigma: float, stage: str) -> np.ndarray:
-    """Denoised images; a model that takes the noise level is given it."""
+    """Denoised images; passes the noise level to a model that takes it."""
     takes_level = "noise_level" in model.inputs("denoise")
     level = {"noise_level": np.full(len(noisy), sigma, np.float32)} if takes_level else {}
     return model.run("denoise", stage, image=noisy, **level)["image"]
 
 
 def noisy_digits(references: References, sigma: float) -> Noisy:
-    """Test images with noise of deviation ``sigma``, and what the methods make of them; kept."""
+    """Test images with noise of standard deviation ``sigma``, and each method's result; cached."""
 
     def compute() -> Noisy:
         config, data = references.config, references.data
@@ -131,8 +131,8 @@ def _strip_picture(
     return Plot(
         "figures/denoising.png",
         "Denoising",
-        "Original test digits, then for each noise level (deviation, pixels in 0..1) the noisy "
-        "input and what the model makes of it. The digits were drawn at random.",
+        "Original test digits, then for each noise level (standard deviation, pixels in 0..1) the "
+        "noisy input and the model's output. The digits were chosen at random.",
         plots.image_rows([clean, *strips], labels),
     )
 
@@ -151,8 +151,8 @@ def _curves(
         "figures/denoising_curves.png",
         "Denoising over the noise level",
         f"Means over {count:,} test images; higher is better. Noise is clipped to 0..1 as in a "
-        "stored picture. The linear optimum and the filters were fitted to train images.",
-        plots.lines(list(noise_levels), panels, "noise (deviation, pixels in 0..1)"),
+        "stored image. The linear optimum and the filters were fitted to train images.",
+        plots.lines(list(noise_levels), panels, "noise (standard deviation, pixels in 0..1)"),
     )
 
 

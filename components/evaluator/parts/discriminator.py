@@ -1,4 +1,4 @@
-"""What a GAN's own discriminator says of held-out reals and of fresh fakes."""
+"""Accuracy of a GAN's own discriminator on held-out reals and fresh fakes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
     """Accuracy of the discriminator on the test images and on as many fresh fakes."""
     reals = references.data.test_images
-    # Other seeds than those of the samples: these fakes have been used for nothing else.
+    # Other seeds than those of the samples: these fakes are used for nothing else.
     fakes = model.generate(len(reals), references.config.seed + 1)
     real_scores = model.run("discriminate", stage, image=reals)["score"]
     fake_scores = model.run("discriminate", f"{stage}, fakes", image=fakes)["score"]
@@ -52,7 +52,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         "figures/discriminator.png",
         "Scores of the discriminator",
         "On test images, which it has never seen, and on fresh fakes. The more the two overlap, "
-        "the less it can tell them apart; that is no proof of good fakes, as a dead discriminator "
+        "the less it separates them; this does not prove good fakes, as a dead discriminator "
         "overlaps too.",
         plots.score_histogram(real_scores, fake_scores),
     )

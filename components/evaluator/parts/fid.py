@@ -1,4 +1,4 @@
-"""FID of the generated images, beside that of as many real train images; only with weights."""
+"""FID of the generated images, and of as many real train images; only with weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Generated images against real ones, for diffusion and GAN alike: the primary figures.
+"""Generated images against real ones, for diffusion and GAN alike: the primary metrics.
 
-As many images as there are real test images, drawn from consecutive seeds; no image is picked. The
-floor, real train images in the same number, stands beside every figure.
+As many images as there are real test images, generated from consecutive seeds, none selected. The
+floor of every metric is that of as many real train images.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-    """The generated images beside the test images, and as many real train images."""
+    """Compares the generated images, and as many real train images, with the test images."""
     sample = references.sample(model, stage)
     scores = references.score(sample.judged)
     rows = _rows(scores, sample.judged, references)
@@ -44,7 +44,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         "figures/samples.png",
         "Generated images",
         f"The first {min(_GRID, count)} of {count:,} images, seed {references.config.seed}; "
-        "none was picked.",
+        "none was selected.",
         plots.sample_grid(sample.images[:_GRID]),
     )
     histogram = Plot(

@@ -1,4 +1,4 @@
-"""How good the judge is: the same for every model, and gated like any other figure."""
+"""Accuracy of the judge: the same for every model, and gated like any other metric."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-    """Asks nothing of ``model``."""
+    """Does not use ``model``."""
     return Measured([Row("judge_accuracy", references.judge_accuracy)])

@@ -1,4 +1,4 @@
-"""Pictures of the way from one random latent to another, and no figure. Seeded; a second."""
+"""Plots of walks from one random latent to another, without metrics. Seeded; a second."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         "figures/latent_walk.png",
         "Between two latents",
         "Each row walks from one random latent to another in equal steps. Digits that change "
-        "gradually, without smudges on the way, speak for a generator that has not learned "
-        "its training images by heart.",
+        "gradually, without smudges in between, suggest a generator that has not memorised "
+        "its training images.",
         plots.image_rows(list(images.reshape(_WALKS, _FRAMES, *images.shape[1:]))),
     )
     return Measured(plots=[picture])
@@ -43,7 +43,7 @@ def latent_walk(start: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
     """``count`` latents from ``start`` [N, D] to ``stop`` [N, D], on great circles: [N, count, D].
 
     White 2016 (arXiv 1609.04468): straight lines pass nearer to the origin than any latent that the
-    generator has seen. Norms go from one to the other in equal steps too.
+    generator has seen. Norms change in equal steps too.
     """
     norms = [np.linalg.norm(each, axis=1)[:, None, None] for each in (start, stop)]
     a, b = (each[:, None] / norm for each, norm in zip((start, stop), norms, strict=True))

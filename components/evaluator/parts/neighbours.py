@@ -1,7 +1,7 @@
 """Parts that look for neighbours: how varied generated images are, and whether they are copies.
 
 Precision, recall, density and coverage in the judge's features; memorisation in pixels and in
-features. 15 s for 10,000 images on two cores, of which the judge's look at every train image is 5.
+features. 15 s for 10,000 images on two cores, 5 s of them for the features of all train images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from components.evaluator.references import References, Sample
 from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel
 
-_PAIRS = 12  # of the picture of the closest pairs
+_PAIRS = 12  # of the plot of the closest pairs
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
@@ -64,7 +64,7 @@ def measure_diversity(
 def measure_memorisation(
     model: LoadedModel, references: References, stage: str, draw: bool
 ) -> Measured:
-    """Nearest train images of generated and of held-out images, and the closest pairs to see."""
+    """Nearest train images of generated and of held-out images, and a plot of the closest pairs."""
     config, data = references.config, references.data
     count = config.memorisation_images
     sample = references.sample(model, stage)
@@ -106,8 +106,8 @@ def _pairs(sample: Sample, nearest: np.ndarray, found: Copying) -> Plot:
         "figures/memorisation.png",
         "Closest to the training images",
         f"Of {len(nearest):,} generated images the {len(order)} that lie closest to a train image "
-        "for their class, in pixels, and that train image below each. Alike is not the same: a "
-        "copy shows the very pixels.",
+        "for their class, in pixels, and that train image below each. Similar is not the same: a "
+        "copy has identical pixels.",
         plots.image_rows([sample.images[order], nearest[order]], ["generated", "nearest train"]),
     )
 
@@ -127,7 +127,7 @@ def _table(
 
     return Table(
         f"Nearest of {len(references.data.train_images):,} train images: {len(by_pixels):,} "
-        f"generated beside {len(held_pixels):,} held-out real images; too close is closer than "
+        f"generated and {len(held_pixels):,} held-out real images; too close is closer than "
         f"percentile {PERCENTILE} of held-out images of the same class",
         ("distance in", "median, generated", "median, held-out", "too close (%)")
         + ("z of the rank test", "p-value"),

@@ -1,10 +1,10 @@
 """Anomaly detection by a class that the model has never seen, as the literature measures it.
 
 Two protocols (Ruff et al. 2018, ICML, section 4; Ahmed & Courville 2020, AAAI): train on one class
-and find all others, or train on all but one and find that. Each asks for one small network per
-class, trained here as the trainer trains, so this is a property of the architecture at this code
-size, not of the candidate's weights. Beside it PCA on the same images. Some five minutes on two
-cores for ten classes, so it is only measured when asked for.
+and find all others, or train on all but one and find that. Each needs one small network per class,
+trained here as the trainer does, so this measures the architecture at this code size, not the
+candidate's weights. The reference is PCA on the same images. It takes some five minutes on two
+cores for ten classes, so it is measured on request only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CodeAndError = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
-    """Anomaly detection by class; only where the config asks for what is deep."""
+    """Anomaly detection by class; only if the config is deep."""
     return (Part("one-class anomalies", "anomalies", ONE_CLASS, measure),)
 
 
@@ -45,7 +45,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     found = references.once(("one class", size), lambda: one_class_areas(data, size, seed, stage))
     means = found.mean(axis=1)  # [2 protocols, 2 methods]
     table = Table(
-        f"Anomaly detection by class, AUROC: a small autoencoder ({size} numbers) and PCA, "
+        f"Anomaly detection by class, AUROC: a small autoencoder ({size} dimensions) and PCA, "
         f"trained on up to {_TRAIN_IMAGES:,} images",
         (
             "class",
@@ -70,7 +70,7 @@ def one_class_areas(data: EvalData, size: int, seed: int, stage: str = "") -> np
     """AUROC on the test images: [2 protocols, K classes, 2 methods].
 
     Protocols are "this class alone is normal" and "this class was left out of the training";
-    methods are the autoencoder and PCA, both with ``size`` numbers in the code.
+    methods are the autoencoder and PCA, both with ``size`` dimensions in the code.
     """
     areas = np.zeros((2, data.num_classes, 2))
     for k in range(data.num_classes):
@@ -126,17 +126,17 @@ def fit_pca(images: np.ndarray, size: int, seed: int) -> Score:
 
 
 def _distance(code_and_error: CodeAndError, images: np.ndarray) -> Score:
-    """How far an image is from ``images`` [N, 28, 28, 1], along what the code can tell and across.
+    """Distance of an image from ``images`` [N, 28, 28, 1], within and outside the code.
 
     The squared Mahalanobis distance of the code plus the squared error, each in multiples of its
     mean over ``images`` (the two are added as in Denouden et al. 2018, "Improving reconstruction
     autoencoder out-of-distribution detection with Mahalanobis distance"). The error alone misses
-    what is drawn well from a code that no image of the training has.
+    images that are reconstructed well from a code unlike that of any training image.
     """
     codes, errors = code_and_error(images)
     center, usual = codes.mean(axis=0), errors.mean()
     covariance = np.cov(codes, rowvar=False).reshape(codes.shape[1], -1)
-    inverse = np.linalg.pinv(covariance, hermitian=True)  # some numbers of a code may never vary
+    inverse = np.linalg.pinv(covariance, hermitian=True)  # some dimensions of a code may never vary
 
     def score(x: np.ndarray) -> np.ndarray:
         code, error = code_and_error(x)

@@ -1,7 +1,7 @@
-"""Pictures of an evaluation as PNG bytes: grids, strips, maps and curves.
+"""Plots of an evaluation as PNG bytes: grids, strips, maps and curves.
 
-Contract: pure functions of arrays; same input, same bytes. Every PNG is below 250 kB. Matplotlib
-is used without pyplot, so there is no global state and no display. Colours are told apart with any
+Contract: pure functions of arrays; same input, same bytes. Every PNG is below 250 kB. Matplotlib is
+used without pyplot, so there is no global state and no display. Colours are distinct with any
 colour vision, and classes on the map also carry their number.
 """
 
@@ -24,7 +24,7 @@ _FONT = 9  # points
 _CLASSES = ("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE")
 _CLASSES += ("#882255", "#44AA99", "#999933", "#AA4499", "#000000")
 _MODEL, _REFERENCE = "#332288", "#BBBBBB"  # dark against light: also apart in grey
-# Apart by dash and marker too: the model's line first, then those it is compared with.
+# Distinct by dash and marker too: the model's line first, then the others.
 _LINES = ((_MODEL, "-", "o"), ("#CC6677", "--", "s"), ("#44AA99", "-.", "D"))
 _LINES += (("#999933", (0, (1, 1)), "v"), ("#777777", ":", "^"))
 _ERROR_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -49,7 +49,7 @@ def sample_grid(images: np.ndarray, columns: int = 8) -> bytes:
 def image_rows(rows: Sequence[np.ndarray], labels: Sequence[str] = ()) -> bytes:
     """One line of images [N, 28, 28, 1] per row, with its label to the left where given.
 
-    Rows may have different lengths; what is left over stays white.
+    Rows may have different lengths; the rest stays white.
     """
     height, width = rows[0].shape[1:3]
     columns = max(len(row) for row in rows)
@@ -119,7 +119,7 @@ def score_histogram(real: np.ndarray, fake: np.ndarray) -> bytes:
     """Scores of the discriminator on reals [N] and fakes [M], as shares of each."""
     figure = Figure(figsize=(7.2, 3.0), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    # Scores may crowd within a few hundredths of the cut-off: show where they are, and 0.5.
+    # Scores may lie within a few hundredths of the cut-off: show their range, and 0.5.
     low, high = np.quantile(np.concatenate([real, fake, [0.5]]), [0.001, 0.999])
     low, high = max(min(low, 0.5) - 0.02, 0.0), min(max(high, 0.5) + 0.02, 1.0)
     bins = np.linspace(low, high, 41)
@@ -145,9 +145,9 @@ def lines(x: Sequence[float], panels: dict[str, dict[str, Sequence[float]]], x_l
     """Curves over ``x``, one panel for each y axis; at most five curves, the model's first.
 
     Args:
-        x: Places [N], each with a tick.
-        panels: Curves [N] by name, by the words of their y axis; the same names in each.
-        x_label: Words of the x axis.
+        x: Positions [N], each with a tick.
+        panels: Curves [N] by name, by label of their y axis; the same names in each.
+        x_label: Label of the x axis.
     """
     count = len(panels)
     figure = Figure(figsize=(0.6 + 3.4 * count, 3.7), dpi=_DPI, layout="constrained")
@@ -187,7 +187,7 @@ def size_curve(sizes: Sequence[int], errors: Sequence[float], model: tuple[int, 
     ticks = [t for t in _ERROR_TICKS if low / 1.4 <= t <= high * 1.4]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
-    axes.set_xlabel("numbers in the code")
+    axes.set_xlabel("dimensions of the code")
     axes.set_ylabel("mean squared error per pixel")
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.legend(frameon=False)
@@ -196,7 +196,7 @@ def size_curve(sizes: Sequence[int], errors: Sequence[float], model: tuple[int, 
 
 
 def _legend_above(axes: Axes) -> None:
-    """Outside the plot, where it can hide nothing."""
+    """A legend outside the plot, where it hides nothing."""
     axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.0))
 
 
@@ -207,7 +207,7 @@ def _plain(axes: Axes) -> None:
 
 
 def _png(figure: Figure) -> bytes:
-    """Renders with a palette of 128 colours: a third of the size, and no difference to the eye."""
+    """Renders with a palette of 128 colours: a third of the size, without a visible difference."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

@@ -1,6 +1,6 @@
-"""Reconstruction of the test images, beside PCA at several code sizes.
+"""Reconstruction of the test images, compared with PCA at several code sizes.
 
-Every figure is a mean over the test images, so its interval comes from resampling those. About ten
+Every metric is a mean over the test images, so its interval comes from resampling those. About ten
 seconds on two cores for 10,000 images.
 """
 
@@ -19,8 +19,8 @@ from components.evaluator.references import References
 from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel
 
-_PCA_SIZES = (8, 16, 32, 64)  # numbers in the code
-_SHOWN = 12  # digits of a picture's row
+_PCA_SIZES = (8, 16, 32, 64)  # dimensions of the code
+_SHOWN = 12  # digits per row of a plot
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
@@ -29,7 +29,7 @@ def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-    """Errors of the reconstructed test images, beside PCA with a code of the same size."""
+    """Errors of the reconstructed test images, and of PCA with a code of the same size."""
     images, config = references.data.test_images, references.config
     output = model.run("serving_default", stage, image=images)["image"]
     size = model.size_of("encode", "code")
@@ -86,7 +86,7 @@ def _pairs(references: References, output: np.ndarray, size: int) -> Plot:
     return Plot(
         "figures/reconstruction.png",
         "Reconstructions",
-        f"Test digits drawn at random, each above its reconstruction from {size} numbers.",
+        f"Test digits chosen at random, each above its reconstruction from {size} dimensions.",
         plots.image_rows(rows, ["original", "model"] * (len(rows) // 2)),
     )
 
@@ -106,11 +106,11 @@ def _curve(pca: dict[int, Errors], found: Errors, size: int, count: int) -> Plot
 
 
 def _table(pca: dict[int, Errors], found: Errors, size: int, count: int, pixels: int) -> Table:
-    rows = [(f"PCA, {s} numbers", s, errors) for s, errors in pca.items()]
-    rows.append((f"autoencoder, {size} numbers", size, found))
+    rows = [(f"PCA, {s} dimensions", s, errors) for s, errors in pca.items()]
+    rows.append((f"autoencoder, {size} dimensions", size, found))
     return Table(
         f"Reconstruction of {count:,} test images; compression is {pixels} bytes of pixels over "
-        "four bytes per number of the code",
+        "four bytes per dimension of the code",
         ("code", "compression", "MSE", "PSNR (dB)", "SSIM"),
         [
             [

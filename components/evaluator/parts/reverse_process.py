@@ -1,4 +1,4 @@
-"""A picture of the reverse process step by step, and no figure. Seeded; a second."""
+"""A plot of the reverse process step by step, without metrics. Seeded; a second."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     picture = Plot(
         "figures/reverse_process.png",
         "Reverse process",
-        f"Each row is one digit: pure noise on the left, then what {steps} steps of the "
-        f"deterministic reverse process (DDIM) make of it, shown after {_listed(shown)} steps. "
-        "They ask the served denoiser. The generated images come from the model's own sampler "
+        f"Each row is one digit: pure noise on the left, then the images after {_listed(shown)} of "
+        f"{steps} steps of the deterministic reverse process (DDIM), which calls the served "
+        "denoiser. The generated images come from the model's own sampler "
         "and, where the denoiser was fine-tuned, from the network before that.",
         plots.image_rows(list(np.swapaxes(frames, 0, 1))),
     )
@@ -46,8 +46,8 @@ def reverse_process(
 
     DDIM (Song et al. 2021, eq. 12) in the coordinates y = x_t / sqrt(alpha_bar_t) of their eq. 13,
     where it reads y_s = x_0 + sigma_s / sigma_t (y_t - x_0) with x_0 the signature's estimate.
-    Images are shown as the process has them, at the variance of the train images: the deviation
-    of y from their mean over sqrt(1 + sigma^2).
+    Images are shown at the variance of the train images: the difference of y from their mean over
+    sqrt(1 + sigma^2).
     """
     from keras import ops
 

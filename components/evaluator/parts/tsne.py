@@ -1,4 +1,4 @@
-"""t-SNE of the code: the map as picture and document, and how far it can be believed.
+"""t-SNE of the code: the map as plot and document, and how far it can be trusted.
 
 ``tsne.json`` holds ``points`` [N, 2] and ``labels`` [N] of the map, figures/tsne_sprite.png their
 images in the same order, 64 to a row of 28 x 28 pixels in 16 greys: 0.4 MB for 4,000 digits. With
@@ -25,7 +25,7 @@ from core.artifacts import MAP_FILE, MAP_SPRITE
 from core.progress import report
 
 _COLUMNS = 64  # images in a row of the sprite
-_GREYS = 16  # half a byte per pixel: half the size, and no difference to the eye at 28 pixels
+_GREYS = 16  # half a byte per pixel: half the size, without a visible difference
 _DOCUMENT_POINTS = 4000  # the first ones, in random order: what a page can load and draw
 
 
@@ -35,7 +35,7 @@ def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-    """t-SNE of the code of some test images, and three figures of the map."""
+    """t-SNE of the code of some test images, and three metrics of the map."""
     config, data = references.config, references.data
     part = references.test_part(config.tsne_samples)
     images, labels = data.test_images[part], data.test_labels[part]
@@ -55,8 +55,8 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     picture = Plot(
         "figures/tsne.png",
         "Map of the code (t-SNE)",
-        f"{len(part):,} test images, coloured by their true class, which the map has not seen. "
-        "Neighbours can be believed; distances between groups and sizes of groups cannot.",
+        f"{len(part):,} test images, coloured by their true class, which the map does not use. "
+        "Neighbours can be trusted; distances between groups and sizes of groups cannot.",
         plots.scatter_map(points, labels, data.num_classes),
     )
     shown = min(len(points), _DOCUMENT_POINTS)

@@ -1,7 +1,7 @@
-"""What can be said of each model in advance: one file per model, named in ``core.models``.
+"""Descriptions of each model: one file per model, named in ``core.models``.
 
-Contract: a description holds what follows from the code alone and is true of every version. What
-depends on data, settings or results is never written here; the card takes it from the run's files.
+Contract: a description holds only what follows from the code and is true of every version. What
+depends on data, settings or results comes from the run's files.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ class ModelWords:
     caveats: Sequence[str]
 
 
-SETTINGS = (
-    "Default settings were chosen by trials that a judge scored, and the judge learns from labels."
-)
-SEEDS = "Equal seeds give equal images; a seed is no secret and no watermark."
+SETTINGS = "Default settings were chosen in trials scored by a judge, which is trained on labels."
+SEEDS = "Equal seeds give equal images; a seed is neither a secret nor a watermark."
 
 USERS = "Engineers who need a small generative model of 28x28 grey images with measured quality."
 OUT_OF_SCOPE = (
@@ -40,11 +38,11 @@ OUT_OF_SCOPE = (
     "Passing generated images off as collected data.",
 )
 ETHICS = (
-    "What is known of the people who wrote the training images, and of their consent, is in the "
-    "documentation of the data and not in the files: the images carry a class and nothing about a "
-    "person. Whether the model serves all writers alike can therefore not be measured here.",
-    "A generative model can give a training image back. The figures on memorisation above say how "
-    "far that was looked for; where they are missing, it was not.",
+    "Information on the people who wrote the training images, and on their consent, is in the "
+    "documentation of the data, not in the files: images carry a class and nothing about a person. "
+    "Whether the model serves all writers equally can therefore not be measured here.",
+    "A generative model can reproduce a training image. The memorisation metrics above measure "
+    "this; if they are missing, it was not measured.",
     "Generated digits could be taken for real handwriting. Mark them as generated.",
 )
 

@@ -1,14 +1,14 @@
-"""What can be said of the autoencoder in advance."""
+"""Description of the autoencoder."""
 
 from components.model_card.words import ModelWords
 
 WORDS = ModelWords(
     title="Autoencoder",
-    summary="Compresses a digit to a short code and draws it again; the code serves for "
+    summary="Compresses a digit to a short code and reconstructs it; the code serves for "
     "clustering, maps, denoising and anomaly scores.",
     method="Convolutional encoder, a bottleneck without skip connections, and a decoder that "
     "mirrors it. Trained with binary cross-entropy on clean and on noisy images towards the "
-    "clean ones, and with a contrastive loss that draws the codes of an image and of its "
+    "clean ones, and with a contrastive loss that pulls the codes of an image and of its "
     "warped copy together; then fine-tuned on the final layers of the decoder. No label "
     "is read in training.",
     loss="cross-entropy of pixels plus weighted contrastive loss (nats)",
@@ -41,8 +41,8 @@ WORDS = ModelWords(
     caveats=(
         "The bottleneck caps the quality of any reconstruction, so at low noise a denoiser "
         "without a bottleneck does better.",
-        "The anomaly score is measured on artificial corruptions of test digits. Nothing is "
-        "known of other anomalies; set a threshold on data of your own.",
+        "The anomaly score is measured on artificial corruptions of test digits. Other "
+        "anomalies were not measured; choose a threshold on your own data.",
         "Clusters follow shape, not meaning: a cluster need not be a class.",
         "The default weight of the contrastive loss was chosen by the accuracy of K-Means "
         "against the labels of held-out digits, so the clusters are not free of labels.",

@@ -1,4 +1,4 @@
-"""What can be said of the diffusion model in advance."""
+"""Description of the diffusion model."""
 
 from components.model_card.words import SEEDS, SETTINGS, ModelWords
 
@@ -6,7 +6,7 @@ WORDS = ModelWords(
     title="Diffusion model",
     summary="Turns noise into digits step by step, and removes noise from digits in one step.",
     method="U-Net that predicts the velocity of a variance-preserving diffusion with a shifted "
-    "cosine schedule; images are drawn with SDE-DPM-Solver++(2M), guided away from the best "
+    "cosine schedule; images are sampled with SDE-DPM-Solver++(2M), guided away from the best "
     "linear denoiser. What is served is the "
     "exponential moving average of the weights. A copy is fine-tuned on its last layers for "
     "denoising and serves denoise alone; generate uses the network before that. No "
@@ -32,13 +32,13 @@ WORDS = ModelWords(
     ),
     factors=(
         "noise level of the input (denoising)",
-        "class of what is generated, as the judge sees it",
+        "class of the generated image, as labelled by the judge",
     ),
     caveats=(
         SEEDS,
-        "Quality depends on the number of steps; the figures hold for the number they were "
+        "Quality depends on the number of steps; the metrics hold for the number they were "
         "measured with.",
         SETTINGS,
-        "Nobody chooses the class of what is generated.",
+        "The class of a generated image cannot be chosen.",
     ),
 )

@@ -1,10 +1,10 @@
-"""What can be said of the GAN in advance."""
+"""Description of the GAN."""
 
 from components.model_card.words import SEEDS, SETTINGS, ModelWords
 
 WORDS = ModelWords(
     title="GAN",
-    summary="Draws digits in one pass from a random latent; its discriminator scores images.",
+    summary="Generates digits in one pass from a random latent; its discriminator scores images.",
     method="Generator and discriminator trained against each other with the relativistic "
     "pairing loss and zero-centred gradient penalties on real and generated images, without "
     "normalisation layers. What is served is the exponential moving average of the generator. "
@@ -25,14 +25,14 @@ WORDS = ModelWords(
         ("generate", "seed and count to images, each the discriminator's pick of two"),
         ("discriminate", "image to the discriminator's probability that it is real"),
     ),
-    factors=("class of what is generated, as the judge sees it",),
+    factors=("class of the generated image, as labelled by the judge",),
     caveats=(
         SEEDS,
-        "A GAN may leave parts of the data out: look at the classes and at recall before you "
+        "A GAN may omit parts of the data: check the classes and the recall before you "
         "use its images as a sample of the data.",
-        "The discriminator is no detector of forgeries; it knows this generator alone.",
-        f"{SETTINGS} Two of them, epochs and latent_size, were decided by figures of MNIST's "
-        "test images, so those figures are slightly too good.",
-        "Nobody chooses the class of what is generated.",
+        "The discriminator is not a detector of forgeries; it knows only this generator.",
+        f"{SETTINGS} Two of them, epochs and latent_size, were chosen by metrics on MNIST's "
+        "test images, so those metrics are slightly too good.",
+        "The class of a generated image cannot be chosen.",
     ),
 )

@@ -122,7 +122,7 @@ def test_data_without_baseline_passes_and_says_so(tmp_path: Path, small_mnist_di
     root = tmp_path / "root"
     with caplog.at_level("WARNING"):
         run(root, small_mnist_dir)
-    assert "has no baseline.pbtxt: drift cannot be measured" in caplog.text
+    assert "has no baseline.pbtxt, so drift is not measured" in caplog.text
     found = findings(root)
     assert found["passed"] and not found["baseline"]
     assert {check["kind"] for check in found["checks"]} == {"filled", "classes", "skew", "schema"}

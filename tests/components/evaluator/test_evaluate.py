@@ -185,16 +185,18 @@ def test_figures_of_the_autoencoder_lie_within_their_intervals(evaluations):
 def test_the_code_is_compared_with_pca_and_the_pixels(evaluations):
     found = evaluations["autoencoder"]
     rows = {row[0]: row for t in found.tables if t.title.startswith("Recon") for row in t.rows}
-    assert list(rows) == [f"PCA, {k} numbers" for k in (8, 16, 32, 64)] + [
-        "autoencoder, 16 numbers"
+    assert list(rows) == [f"PCA, {k} dimensions" for k in (8, 16, 32, 64)] + [
+        "autoencoder, 16 dimensions"
     ]
-    assert rows["autoencoder, 16 numbers"][1:] == pytest.approx(rows["PCA, 16 numbers"][1:], 1e-3)
+    pca, autoencoder = rows["PCA, 16 dimensions"], rows["autoencoder, 16 dimensions"]
+    assert autoencoder[1:] == pytest.approx(pca[1:], 1e-3)
     errors = [row[2] for row in rows.values()]
     assert errors[:4] == sorted(errors[:4], reverse=True)
     table = next(t for t in found.tables if t.title.startswith("K-Means"))
     clustered = {row[0]: row[1:] for row in table.rows}
-    assert clustered["PCA, 16 numbers"] == pytest.approx(clustered["code, 16 numbers"], abs=0.05)
-    assert found.figure("kmeans_nmi").value == pytest.approx(clustered["code, 16 numbers"][2], 1e-3)
+    code = clustered["code, 16 dimensions"]
+    assert clustered["PCA, 16 dimensions"] == pytest.approx(code, abs=0.05)
+    assert found.figure("kmeans_nmi").value == pytest.approx(code[2], 1e-3)
 
 
 def test_the_map_comes_with_the_image_of_every_point(evaluations, config, data):
@@ -356,5 +358,5 @@ def test_a_champion_of_another_kind_is_told_and_not_passed_over(
     load, judge, data, config, gan_uri, judge_uri
 ):
     champion = load("gan", judge_uri)
-    with pytest.raises(InputError, match="champion cannot be compared .* no signature generate"):
+    with pytest.raises(InputError, match="champion cannot be evaluated: .* no signature generate"):
         evaluate_model(load("gan", gan_uri("real")), judge, data, config, champion)

@@ -113,7 +113,7 @@ def test_figures_that_are_not_numbers_are_shown_as_missing_with_the_reason(repor
     assert (
         "Recall Higher is better. Missing: Not run; inkwell evaluate --deep measures it." in words
     )
-    assert "2 of 3 figures were not measured" in words
+    assert "2 of 3 metrics were not measured" in words
     assert "Not run; inkwell evaluate --deep measures it. Recall." in words
     assert "Why is not known. Inception Score." in words
     assert not re.search(r"\bnan\b", words, re.I)
@@ -302,7 +302,7 @@ def test_the_champion_has_a_column_where_something_was_compared(report_data):
 
     assert "champion</th>" in render_report(report_data)
     assert "champion</th>" not in page({"version": "17"}) + page(None)
-    assert "no gate asks for a comparison with the champion, version 17" in page({"version": "17"})
+    assert "no gate compares with the champion, version 17" in page({"version": "17"})
     assert "no champion was in serving" in page(None)
 
 
