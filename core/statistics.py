@@ -1,7 +1,7 @@
 """Statistics of the data as written by StatisticsGen, read without TFX.
 
-Contract: ``read_statistics`` turns FeatureStats.pb of each split into plain data; a
-missing split is left out.
+Contract: ``read_statistics`` turns FeatureStats.pb of each split into plain data; a missing split
+is left out.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The pipeline itself: configuration, assembly, runners and command line."""
+"""The pipeline: configuration, assembly, runners and command line."""

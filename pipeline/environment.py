@@ -8,14 +8,14 @@ import sys
 
 def set_environment() -> None:
     """Sets what TensorFlow, Keras and absl read; call it before anything imports them."""
-    sys.argv = sys.argv[:1]  # TFX hands the rest to absl, which has flags of its own
+    sys.argv = sys.argv[:1]  # TFX passes the rest to absl, which has flags of its own
     os.environ["TF_USE_LEGACY_KERAS"] = "0"  # tensorflow_transform would set it to 1
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors reach the log
-    # oneDNN's convolutions, which TensorFlow takes by itself only where there is AVX512; on a CPU
-    # with AVX2 alone they train these models up to 1.7 times as fast.
+    # TensorFlow uses oneDNN's convolutions by itself only with AVX512; on a CPU with only AVX2
+    # they train these models up to 1.7 times as fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    # Keras' settings and Matplotlib's list of fonts, which takes seconds to make, stay with the
-    # virtual environment. Where that cannot be written, as in the images, they go to the home.
+    # Keras' settings and Matplotlib's list of fonts, which takes seconds to make, are kept in the
+    # virtual environment or, if that is read-only, as in the images, in the home directory.
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):
         for variable, name in (("KERAS_HOME", "keras"), ("MPLCONFIGDIR", "matplotlib")):
             os.environ.setdefault(variable, os.path.join(sys.prefix, "cache", name))

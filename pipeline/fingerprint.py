@@ -1,8 +1,8 @@
 """Fingerprint of source code, so that a cached result never outlives the code that made it.
 
 TFX's cache key covers inputs, parameters and the executor's spec, but not the code behind a
-``run_fn`` or an executor; whoever edits ``model.py`` and runs again would be handed the old model.
-On Kubeflow the container image is part of the key and does the same service.
+``run_fn`` or an executor: without a fingerprint, a run after an edit of ``model.py`` would reuse
+the old model. On Kubeflow the container image is part of the key and has the same effect.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ OURS = ("components", "core", "serving", "trainer_modules")
 def stamp_code(component: Any, *modules: str) -> Any:
     """Makes the code of a component part of its cache key; returns the component.
 
-    The code is that of its executor and of ``modules``, with all of ours that they import. The
-    fingerprint travels as a flag of the executor, which TFX hashes and no executor reads, so stock
-    components take it as well as our own. A stock component without ``modules`` stays as it is.
+    The code is that of its executor and of ``modules``, with all our modules that they import. The
+    fingerprint is a flag of the executor, which TFX hashes and no executor reads, so it works for
+    stock components too. A stock component without ``modules`` is unchanged.
 
     Args:
         component: A TFX component.
-        modules: What the executor's own imports do not lead to: the module of a ``run_fn``, or
-            one that is started as a process.
+        modules: Modules that the executor does not import: that of a ``run_fn``, or one that is
+            started as a process.
     """
     own = component.executor_spec.executor_class.__module__
     roots = [*modules, own] if own.split(".")[0] in OURS else modules
@@ -38,10 +38,10 @@ def stamp_code(component: Any, *modules: str) -> Any:
 
 
 def code_fingerprint(*modules: str) -> str:
-    """Hash of ``modules`` and all of ours that they import, directly or not.
+    """Hash of ``modules`` and all our modules that they import, directly or not.
 
-    Python files count by their syntax tree, so comments and layout change nothing; other files
-    beside them, such as a template or a schema, count byte for byte.
+    Python files count by their syntax tree, so comments and layout change nothing; other files next
+    to them, such as a template or a schema, count byte for byte.
 
     Raises:
         FileNotFoundError: A module does not exist.
@@ -61,7 +61,7 @@ def code_fingerprint(*modules: str) -> str:
 
 
 def source_files(modules: Iterable[str]) -> set[Path]:
-    """Files of ``modules`` and of all of ours that they import, also inside functions."""
+    """Files of ``modules`` and of all our modules that they import, also inside functions."""
     found: set[Path] = set()
     waiting = []
     for module in modules:
@@ -80,7 +80,7 @@ def source_files(modules: Iterable[str]) -> set[Path]:
 
 @functools.cache  # nodes share most of their files, and parsing takes nearly all of the time
 def _imports(source: bytes, module: str, is_package: bool) -> tuple[str, ...]:
-    """Names of our modules that ``source`` imports, and of the packages they lie in."""
+    """Names of our modules that ``source`` imports, and of their packages."""
     package = module if is_package else module.rpartition(".")[0]
     found = []
     for node in ast.walk(ast.parse(source)):
@@ -89,7 +89,7 @@ def _imports(source: bytes, module: str, is_package: bool) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1]
             base = ".".join([*(above if node.level else []), *filter(None, [node.module])])
-            # What is imported from a package may be a module of it.
+            # A name imported from a package may be a module.
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
             continue
@@ -113,5 +113,5 @@ def _content(path: Path) -> bytes:
 
 @functools.cache
 def _syntax(source: bytes) -> bytes:
-    """The syntax tree of ``source`` in words, without positions."""
+    """The syntax tree of ``source`` as text, without positions."""
     return ast.dump(ast.parse(source)).encode()

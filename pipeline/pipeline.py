@@ -55,7 +55,7 @@ def create_pipeline(
     example_gen = add(make_example_gen(config.data_dir, config.data))
     examples = example_gen.outputs["examples"]
 
-    # What the data must be, and statistics of known good data; both from the data directory.
+    # The schema, and statistics of known good data; both from the data directory.
     schema_node = add(make_schema(config.data_dir))
     schema = schema_node.outputs["schema"]
 
@@ -68,7 +68,7 @@ def create_pipeline(
         ExampleValidator(statistics=statistics, schema=schema).with_id("example-validator")
     )
 
-    # The gate ends the run if the data is not what it should be.
+    # The gate ends the run if the data is faulty.
     data_gate = add(
         make_data_gate(
             statistics=statistics,
@@ -88,7 +88,7 @@ def create_pipeline(
     digits = transform.outputs["transformed_examples"]
 
     def train(stage: Stage, base_model: Any | None = None) -> Any:
-        """A Trainer whose function is baked in by import path, as clusters need it."""
+        """A Trainer with its function as an import path, as clusters need it."""
         settings = dataclasses.asdict(getattr(config, stage.settings))
         custom_config: dict[str, Any] = {"config": settings}
         if metadata_connection_config is not None:
@@ -106,17 +106,17 @@ def create_pipeline(
         ).with_id(stage.node_id)
         return add(trainer, stage.entry.rpartition(".")[0]).outputs["model"]
 
-    # The judge classifies; every score of the other models is measured with its features.
+    # The judge classifies; the other models are scored with its features.
     judge = train(JUDGE)
 
     report_inputs: dict[str, Any] = {}
     for kind in MODELS.values():
-        # The model, and then its last layers once more where it has a second stage.
+        # The model, and then its last layers again if it has a second stage.
         base, model = None, train(kind.stages[0])
         for stage in kind.stages[1:]:
             base, model = model, train(stage, base_model=model)
 
-        # Measured beside the champion now in serving; its gates approve it or not.
+        # Compared with the champion in serving; the gates approve the model or not.
         evaluator = add(
             Evaluator(
                 model_name=kind.name,
@@ -163,7 +163,7 @@ def create_pipeline(
         if base is not None:
             report_inputs[f"{kind.name}_base_model"] = base
 
-    # One HTML page with everything, whatever the gates said.
+    # One HTML page with all results, approved or not.
     add(
         Report(
             config=json.dumps(dataclasses.asdict(config), sort_keys=True),
@@ -186,6 +186,6 @@ def create_pipeline(
 
 
 def _evaluator_settings(config: EvaluatorConfig, model: str) -> dict[str, Any]:
-    """Settings with the gates of ``model`` alone: a gate of another model is not its business."""
+    """Settings with the gates of ``model`` only, so that others do not break its cache."""
     gates = {model: config.gates_of(model)}
     return dataclasses.asdict(dataclasses.replace(config, gates=gates))

@@ -1,4 +1,4 @@
-"""What came of a run: nodes, models and the failure, as plain data that is saved as JSON.
+"""The result of a run: nodes, models and the failure, as plain data that is saved as JSON.
 
 Contract: ``RunResult`` is written to ``<output_dir>/<profile>/runs/<run id>.json`` after every
 run, whatever its end; ``exit_code`` follows from it. Imports nothing heavy.
@@ -28,7 +28,7 @@ class NodeResult:
 
 @dataclasses.dataclass(frozen=True)
 class GateResult:
-    """One gate as the Evaluator judged it."""
+    """One gate with the Evaluator's verdict."""
 
     title: str
     passed: bool
@@ -42,7 +42,7 @@ class GateResult:
 
 @dataclasses.dataclass(frozen=True)
 class ModelResult:
-    """One model: None marks what the run did not get to."""
+    """One model; None marks steps that did not run."""
 
     name: str
     gates: list[GateResult] = dataclasses.field(default_factory=list)
@@ -56,7 +56,7 @@ class ModelResult:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """What ended a run early: ``kind`` is input, crash or interrupt."""
+    """The reason of an early end: ``kind`` is input, crash or interrupt."""
 
     kind: str
     node: str

@@ -81,8 +81,8 @@ def read_image(path: str | Path, fit: bool = False) -> Image.Image:
 def fit_digit(image: Image.Image) -> Image.Image:
     """Converts a drawn or photographed digit to MNIST's form: white on black, scaled and centred.
 
-    The ink is cut out, scaled to a box of 20 x 20 and placed on 28 x 28 with its centre of mass
-    in the middle. A mostly light image is treated as dark ink on paper.
+    The ink is cut out, scaled to a box of 20 x 20 and placed on 28 x 28 with its centre of mass in
+    the middle. A mostly light image is treated as dark ink on paper.
 
     Raises:
         ServingError: There is no ink.

@@ -1,4 +1,4 @@
-"""What the modules of the command line share."""
+"""Code shared by the modules of the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROFILE_NAMES = "|".join(profile_names())
 
 
 class _PlainHelp:
-    """A command whose help says what a value is in our words, not as Python's type."""
+    """A command whose help shows our names of values instead of Python's types."""
 
     def get_params(self, ctx):
         params = super().get_params(ctx)
@@ -40,7 +40,7 @@ class Group(_PlainHelp, TyperGroup):
 
 
 def _words_for_value(param, ctx) -> str:
-    """What follows an option's name; nothing for a flag or an argument."""
+    """The text after an option's name; empty for a flag or an argument."""
     if not isinstance(param, TyperOption) or param.is_flag:
         return ""
     return param.metavar or param.name.upper()
@@ -48,7 +48,7 @@ def _words_for_value(param, ctx) -> str:
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """A user's mistakes are a sentence each and exit code 2."""
+    """Turns a user's mistakes into one sentence each and exit code 2."""
     from core.config import InputError
     from serving.errors import ServingError
 
@@ -68,7 +68,7 @@ def complain(words: object) -> None:
 
 
 def console() -> Console:
-    """A console that never cuts what it is piped."""
+    """A console that never cuts piped output."""
     from pipeline.terminal.screen import Screen
 
     return Screen() if sys.stdout.isatty() else Screen(width=200)

@@ -1,1 +1,1 @@
-"""Compiles the pipeline for Kubeflow Pipelines, submits it, and is what its pods run."""
+"""Compiles the pipeline for Kubeflow Pipelines, submits it, and runs in its pods."""

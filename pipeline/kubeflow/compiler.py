@@ -1,8 +1,8 @@
 """Compiles the pipeline for an open-source Kubeflow Pipelines 2.x cluster.
 
 Contract: the same ``create_pipeline`` as on this machine goes through TFX's KubeflowV2DagRunner;
-``pipeline.kubeflow.spec`` then adds what that leaves out. One YAML file with two documents comes
-out, the pipeline and its Kubernetes settings. Takes about a second, and ten for importing TFX.
+``pipeline.kubeflow.spec`` then adds the rest. The result is one YAML file with two documents, the
+pipeline and its Kubernetes settings. Takes about a second, and ten for importing TFX.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def compile_options(
     cluster_file: str | None = None,
     images_file: str | None = None,
 ) -> list[str]:
-    """Compiles what the options of the command line say; returns what there is to tell of it.
+    """Compiles by the options of the command line; returns notes for the user.
 
     Args:
         path: File to write.
         profile: Name of a profile.
-        data: Directory of the IDX files as pods see it; None takes that of the cluster.
+        data: Directory of the IDX files as pods see it; None uses that of the cluster.
         overrides: As ``load_config``.
         cluster_file: As ``load_cluster``.
         images_file: As ``load_cluster``.
@@ -59,7 +59,7 @@ def compile_options(
         check_data_uri(data)
         cluster = dataclasses.replace(cluster, data_uri=data)
     config = load_config(profile, cluster.data_uri, overrides)
-    require(path.suffix in (".yaml", ".yml"), f"{path} must end in .yaml, as KFP asks for.")
+    require(path.suffix in (".yaml", ".yml"), f"{path} must end in .yaml, as KFP requires.")
     check_gates(config)
     _check_writable(path)
     set_environment()
@@ -86,12 +86,12 @@ def compile_options(
 
 
 def compile_pipeline(config: RunConfig, cluster: Cluster, path: Path) -> None:
-    """Writes the compiled pipeline to ``path``, whole or not at all.
+    """Writes the compiled pipeline to ``path`` atomically.
 
     Args:
-        config: The resolved configuration; its paths give way to those of the cluster.
+        config: The resolved configuration; its paths are replaced by those of the cluster.
         cluster: The cluster's settings.
-        path: A name that ends in .yaml, as the KFP client asks for.
+        path: A name that ends in .yaml, as the KFP client requires.
     """
     on_cluster = dataclasses.replace(
         config, data_dir=cluster.data_uri, serving_dir=cluster.serving_store.mount
@@ -113,7 +113,7 @@ def compile_pipeline(config: RunConfig, cluster: Cluster, path: Path) -> None:
 
 
 def _check_writable(path: Path) -> None:
-    """Raises ``InputError`` unless the file can be made: tried, as permissions do not tell all."""
+    """Raises ``InputError`` unless the file can be created, which is tried."""
     require(not path.is_dir(), f"{path} is a directory; name a file with --output.")
     try:
         with tempfile.TemporaryFile(dir=path.parent):

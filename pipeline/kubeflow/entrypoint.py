@@ -1,4 +1,4 @@
-"""What runs in a pod of Kubeflow Pipelines: one node of the pipeline.
+"""Runs one node of the pipeline in a pod of Kubeflow Pipelines.
 
 KFP's launcher copies input artifacts to this pod, starts
 
@@ -6,7 +6,7 @@ KFP's launcher copies input artifacts to this pod, starts
 
 and copies output artifacts away. TFX's own entrypoint fails there: artifacts arrive without their
 types, and under URLs that TensorFlow cannot read. Contract: artifacts get the types of the
-component's spec and the paths of their copies; the executor runs; what it says of its outputs goes
+component's spec and the paths of their copies; the executor runs; the metadata of its outputs goes
 to the output file, with URLs again. Exit code 2 for the user's mistake, 1 for any other failure.
 """
 
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
 # Where KFP's launcher keeps its copies; LocalPathForURI in backend/src/v2/component/launcher_v2.go.
 LAUNCHER_PATHS = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
-ROOT_VARIABLE = "INKWELL_LAUNCHER_ROOT"  # what those paths begin with; empty in a pod
+ROOT_VARIABLE = "INKWELL_LAUNCHER_ROOT"  # prefix of those paths; empty in a pod
 EMPTY_PROPERTY = "empty"  # set on an output that is a directory without files
-_OURS = (DATA_URI, DATA_FINGERPRINT, OVERRIDES, THRESHOLDS, RUN_ID)  # no executor knows them
+_OURS = (DATA_URI, DATA_FINGERPRINT, OVERRIDES, THRESHOLDS, RUN_ID)  # not known to executors
 _LOG = logging.getLogger(__name__)
 
 
 class EntrypointError(RuntimeError):
-    """Something that the backend handed over is not as it should be."""
+    """The backend passed something unexpected."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run_node(arguments, flags)
     except (InputError, EntrypointError) as error:
-        # The last line of the pod's log is what the user of a cluster looks at.
+        # Users of a cluster look at the last line of the pod's log.
         print(f"{arguments.node_id}: {error}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, InputError) else 1
     return 0
@@ -93,18 +93,18 @@ def run_node(arguments: argparse.Namespace, flags: list[str]) -> None:
 
 
 class Paths:
-    """The way between URLs of artifacts and the paths of their copies in this pod."""
+    """Maps URLs of artifacts to the paths of their copies in this pod, and back."""
 
     def __init__(self, root: str):
         self._pairs = [(scheme, root + path) for scheme, path in LAUNCHER_PATHS.items()]
 
     def local(self, url: str, artifact: str) -> str:
-        """Path of the copy; ``artifact`` is a name for the error."""
+        """Path of the copy; ``artifact`` is its name in the error."""
         for scheme, path in self._pairs:
             if url.startswith(scheme):
                 return path + url[len(scheme) :]
         raise EntrypointError(
-            f"The artifact {artifact} has the URI {url!r}, of which KFP makes no copy; the "
+            f"The artifact {artifact} has the URI {url!r}, which KFP does not copy; the "
             f"pipeline root must begin with {', '.join(LAUNCHER_PATHS)}."
         )
 
@@ -116,14 +116,14 @@ class Paths:
 
 
 def fill_types(request: pb.ExecutorInput, inputs_spec: pb.ComponentInputsSpec) -> None:
-    """Gives input artifacts the types of the component's spec; KFP hands them over without.
+    """Gives input artifacts the types of the component's spec, which KFP leaves out.
 
     (``metadata/client.go`` of KFP sets the instance schema to "", of 2.5 as of 2.17.)
     """
     for name, found in request.inputs.artifacts.items():
         if name not in inputs_spec.artifacts:
             raise EntrypointError(
-                f"KFP hands over an artifact {name} that the component does not take; compile the "
+                f"KFP passed an artifact {name} that the component does not take; compile the "
                 "pipeline again with the code of this image."
             )
         for artifact in found.artifacts:
@@ -132,14 +132,14 @@ def fill_types(request: pb.ExecutorInput, inputs_spec: pb.ComponentInputsSpec) -
 
 
 def drop_launchers_own(request: pb.ExecutorInput) -> None:
-    """Forgets outputs that the launcher adds for itself, such as ``executor-logs``."""
+    """Removes outputs that the launcher adds for itself, such as ``executor-logs``."""
     for name, found in list(request.outputs.artifacts.items()):
         if any(a.type.schema_title.startswith("system.") for a in found.artifacts):
             del request.outputs.artifacts[name]
 
 
 def use_local_paths(request: pb.ExecutorInput, paths: Paths) -> None:
-    """Points every artifact at its copy in this pod; inputs remember where they came from."""
+    """Sets every artifact's URI to its copy in this pod; inputs keep their origin."""
     for name, found in request.inputs.artifacts.items():
         for artifact in found.artifacts:
             artifact.metadata[ORIGIN_PROPERTY] = artifact.uri
@@ -157,7 +157,7 @@ def use_local_paths(request: pb.ExecutorInput, paths: Paths) -> None:
 
 
 def mark_empty(answer: pb.ExecutorOutput) -> None:
-    """Notes which outputs have no file: a store keeps no empty directory, and yet it was made."""
+    """Marks outputs without files, as an object store drops empty directories."""
     for found in answer.artifacts.values():
         for artifact in found.artifacts:
             is_directory = os.path.isdir(artifact.uri)
@@ -181,7 +181,7 @@ def overridden_config(parameters: Mapping[str, str], config: RunConfig) -> RunCo
     """The configuration of this run; None if it is the compiled one.
 
     Args:
-        parameters: Parameters of the run that this node was given.
+        parameters: Parameters of the run passed to this node.
         config: The compiled configuration.
 
     Raises:
@@ -208,7 +208,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args")
-    parser.add_argument("--code", help="Fingerprint of the code, for KFP's cache alone.")
+    parser.add_argument("--code", help="Fingerprint of the code, for KFP's cache only.")
     return parser.parse_known_args(argv)
 
 
@@ -218,10 +218,10 @@ def _run_id(request: pb.ExecutorInput) -> str | None:
 
 
 def _override_settings(node_id: str, request: pb.ExecutorInput) -> None:
-    """Replaces the node's parameters if this run overrides settings; forgets the run's own.
+    """Replaces the node's parameters if this run overrides settings; removes the run's own.
 
-    The pipeline is put together once more with the settings of the run, so that a node gets from
-    them what it would have got had they been compiled.
+    The pipeline is assembled again with the settings of the run, so that a node gets the same
+    parameters as if they had been compiled.
     """
     values = request.inputs.parameter_values
     given = {name: values[name].string_value for name in _OURS if name in values}
@@ -252,7 +252,7 @@ def _override_settings(node_id: str, request: pb.ExecutorInput) -> None:
 def _run_example_gen_driver(arguments: argparse.Namespace, request: pb.ExecutorInput) -> None:
     """Runs the driver of FileBasedExampleGen, which finds span and fingerprint of the data.
 
-    TFX leaves it to a hook that only Vertex AI runs. Its answer, in the output file, goes into
+    TFX runs it in a hook that only Vertex AI supports. Its result, in the output file, goes into
     ``request``.
     """
     from google.protobuf import json_format
@@ -280,7 +280,7 @@ def _execute(
     flags: list[str],
     run_id: str | None,
 ) -> Mapping[str, pb.ArtifactList]:
-    """Calls the executor as TFX's own entrypoint does, and with the id of the run besides."""
+    """Calls the executor as TFX's own entrypoint does, with the id of the run in addition."""
     from tfx.dsl.components.base import base_beam_executor, base_executor
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as utils
     from tfx.orchestration.portable import outputs_utils

@@ -1,1 +1,1 @@
-"""Runs the pipeline on this machine and keeps the records of its runs."""
+"""Runs the pipeline on this machine and keeps records of its runs."""

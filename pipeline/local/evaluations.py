@@ -1,7 +1,7 @@
-"""Evaluates trained models outside the pipeline: finds the newest, measures, shows what was found.
+"""Evaluates trained models outside the pipeline: finds the newest, measures, shows the results.
 
-Contract: reads the metadata of earlier runs and the models in serving, and changes neither; figures
-are those of the pipeline's Evaluator, with its code and settings. ``inkwell evaluate`` runs it.
+Contract: reads the metadata of earlier runs and the models in serving, and changes neither; the
+code and settings are those of the pipeline's Evaluator. ``inkwell evaluate`` runs it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class EvaluationFailed(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A trained model, and what it is judged with: directories of artifacts of one run."""
+    """A trained model and the inputs of its evaluation: directories of artifacts of one run."""
 
     model: str
     run_id: str
@@ -45,9 +45,9 @@ def choose_runs(output_dir: Path, profile: str | None, run_id: str | None) -> li
     """Runs to look for models in, the newest first: the one named, or all of one profile.
 
     Args:
-        output_dir: Where runs keep their files.
-        profile: Of the runs; None takes that of the newest run.
-        run_id: As ``inkwell runs`` lists it; None takes all.
+        output_dir: Directory of the runs.
+        profile: Of the runs; None uses that of the newest run.
+        run_id: As ``inkwell runs`` lists it; None uses all.
 
     Raises:
         InputError: There is no such run.
@@ -70,12 +70,12 @@ def choose_runs(output_dir: Path, profile: str | None, run_id: str | None) -> li
 def find_candidates(
     output_dir: Path, runs: Sequence[RunResult], models: Sequence[str]
 ) -> list[Candidate]:
-    """The newest trained model of each name; those that were never trained only if none is named.
+    """The newest trained model of each name; without names, untrained models are skipped.
 
     Args:
-        output_dir: Where runs keep their files.
+        output_dir: Directory of the runs.
         runs: All of one profile, the newest first.
-        models: Names; empty takes every model.
+        models: Names; empty means every model.
 
     Raises:
         InputError: A model has an unknown name, or was not trained, or nothing was.
@@ -103,10 +103,10 @@ def evaluate_candidates(
 ) -> list[Evaluation]:
     """Compares each with the champion, shows progress, writes ``folder/<model>/metrics.json``.
 
-    What the libraries print goes to ``folder/evaluate.log``.
+    The output of the libraries goes to ``folder/evaluate.log``.
 
     Raises:
-        InputError: A model or the data cannot be read, or no temporary directory be written.
+        InputError: A model or the data cannot be read, or no temporary directory can be written.
     """
     from pipeline.environment import set_environment
     from pipeline.local.watch import Watch
@@ -205,7 +205,7 @@ def evaluate_and_show(
 
 
 def new_folder(config: RunConfig) -> Path:
-    """Where an evaluation goes that is not told where to."""
+    """The default folder of an evaluation."""
     stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     return Path(config.output_dir) / config.profile / "evaluations" / stamp
 
@@ -217,7 +217,7 @@ def model_result(evaluation: Evaluation) -> ModelResult:
 
 
 def is_served(candidate: Candidate, serving_dir: str) -> bool:
-    """Whether the champion is this very model, pushed: nothing to compare with."""
+    """Whether the champion is the same model, pushed: nothing to compare with."""
     from core.artifacts import read_json
     from serving.releases import served_version
     from serving.versions import LINEAGE_FILE, extra_file
@@ -228,7 +228,7 @@ def is_served(candidate: Candidate, serving_dir: str) -> bool:
 
 
 def end_sentence(evaluation: Evaluation, candidate: Candidate, serving_dir: str) -> str:
-    """What was evaluated, what it was compared with, and the verdict."""
+    """A sentence on the model, its comparison, and the verdict."""
     if evaluation.champion:
         rival = f"compared with version {evaluation.champion.version}, which is in serving"
     elif is_served(candidate, serving_dir):

@@ -1,8 +1,8 @@
-"""Finds out what a failed node wants to say, under the wrappings of TFX and Beam.
+"""Extracts the message of a failed node from the wrappers of TFX and Beam.
 
 Contract: ``explain(error)`` gives a kind and one sentence. A user's mistake (``InputError``) is
-found in the chain of causes, or in the text that Beam's workers make of exceptions. A training
-that diverged has a sentence of its own too.
+found in the chain of causes, or in the text that Beam's workers make of exceptions. A diverged
+training has a sentence of its own too.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from core.config import DivergedError, InputError
 
 _MAX_LENGTH = 300
-# What traceback.format_exc ends with, then what Beam adds to every message.
+# The end of traceback.format_exc, then Beam's addition to every message.
 _IN_TEXT = re.compile(
     rf"^(?:\w+\.)*{InputError.__name__}: (.+?)(?: \[while running .*)?$", re.MULTILINE
 )
 
 
 def explain(error: BaseException) -> tuple[str, str]:
-    """Returns ("input", the user's sentence), or ("crash", what went wrong in one sentence)."""
+    """Returns ("input", the user's sentence), or ("crash", the failure in one sentence)."""
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, InputError):
@@ -41,7 +41,7 @@ def explain(error: BaseException) -> tuple[str, str]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from, outermost first."""
+    """The error and its causes, outermost first."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

@@ -63,9 +63,9 @@ class RunMetadata:
         """Invalidates cached results that no longer agree with the serving directory.
 
         TFX's cache does not see the outside world: after a pushed version was deleted, or another
-        one was pushed on top of it, a cached push would claim a model that is not in serving, and
-        a cached evaluation would have used another champion. Their artifacts are marked abandoned
-        in MLMD, and TFX takes only live ones from the cache, so those nodes run again.
+        one was pushed on top of it, a cached push would claim a model that is not in serving, and a
+        cached evaluation would have used another champion. Their artifacts are marked abandoned in
+        MLMD, and TFX takes only live ones from the cache, so those nodes run again.
 
         Returns:
             Number of artifacts that were invalidated.

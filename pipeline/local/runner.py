@@ -1,7 +1,7 @@
-"""Runs the pipeline on this machine with TFX's LocalDagRunner, and tells what came of it.
+"""Runs the pipeline on this machine with TFX's LocalDagRunner, and returns the result.
 
 Contract: ``run(config, ...) -> RunResult``, whatever the end; artifacts, metadata (SQLite), logs
-and results lie under ``<output_dir>/<profile>``. Finished nodes are cached, so a rerun resumes by
+and results are under ``<output_dir>/<profile>``. Finished nodes are cached, so a rerun resumes by
 itself after a failure; ``from_node`` makes a node and all that depends on it run again.
 """
 
@@ -37,7 +37,7 @@ from pipeline.terminal.screen import Screen
 
 
 class StartError(RuntimeError):
-    """The pipeline could not be put together or its metadata not be opened."""
+    """The pipeline could not be assembled, or its metadata not opened."""
 
 
 def run(
@@ -50,13 +50,13 @@ def run(
     Args:
         config: The resolved configuration; relative paths are taken from here.
         from_node: Node id; this node and all that depend on it are run even if cached.
-        build: Builds the pipeline; None takes ``create_pipeline``.
+        build: Builds the pipeline; None uses ``create_pipeline``.
 
     Raises:
         InputError: The output, serving or temporary directory cannot be written, or another run is
             using the first.
         KeyboardInterrupt: The user interrupted it while no node was running.
-        StartError: There was no node to blame.
+        StartError: The run failed before its first node.
     """
     config = absolute(config)
     profile_dir = Path(config.output_dir) / config.profile
@@ -119,7 +119,7 @@ def _run_logged(config, from_node, build, run_id, log, screen, signals) -> RunRe
 
 
 def _prepare(config, from_node, build, run_id, profile_dir) -> tuple[Any, Any]:
-    """Imports TFX, and gives the compiled pipeline and the metadata of its runs."""
+    """Imports TFX; returns the compiled pipeline and the metadata of its runs."""
     set_environment()
     from pipeline.local.metadata import RunMetadata
 
@@ -137,7 +137,7 @@ def _prepare(config, from_node, build, run_id, profile_dir) -> tuple[Any, Any]:
 
 
 def _sign_of_life(console: Screen) -> contextlib.AbstractContextManager:
-    """Something that moves while TFX starts; nothing where no one looks."""
+    """A spinner while TFX starts; nothing without a terminal."""
     if not console.is_terminal:
         return contextlib.nullcontext()
     return console.status("Importing TFX")
@@ -153,7 +153,7 @@ def _run_ir(ir: Any) -> None:
 
 def _state(metadata: Any, run_id: str, node_id: str) -> str:
     state = metadata.state(run_id, node_id)
-    # LocalDagRunner goes on past a node whose inputs cannot be resolved: MLMD alone knows.
+    # LocalDagRunner skips a node whose inputs cannot be resolved; only MLMD shows that.
     return {"COMPLETE": DONE, "CACHED": CACHED, None: NOT_RUN}.get(state, FAILED)
 
 

@@ -1,7 +1,7 @@
 """Listens to a run: the log records of TFX and of our own progress, and the signals that end it.
 
-Contract: ``Watch`` calls a display of ``pipeline.terminal.display``; LocalDagRunner has no other
-way of telling how far it is.
+Contract: ``Watch`` calls a display of ``pipeline.terminal.display``; LocalDagRunner reports its
+progress in no other way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from core.progress import LOGGER as PROGRESS
 
-# TFX tells of nodes in these two log records alone (tfx/orchestration/local/local_dag_runner.py).
+# TFX reports nodes only in these two log records (tfx/orchestration/local/local_dag_runner.py).
 _STARTED, _FINISHED = "Component %s is running.", "Component %s is finished."
 
 
@@ -50,13 +50,13 @@ class Watch(logging.Handler):
         if hasattr(record, "progress"):
             self._display.progressed(record.progress)
         elif record.msg == _STARTED:
-            self._end_if_interrupted()  # before the display is told of a node that does nothing
+            self._end_if_interrupted()  # before the display shows a node that does nothing
             self._display.started(record.args[0])
             return
         elif record.msg == _FINISHED:
             self._display.finished(record.args[0], self._state_of(record.args[0]))
         else:
-            return  # TFX may be writing down what a node has made
+            return  # TFX may be recording the outputs of a node
         self._end_if_interrupted()
 
     def _end_if_interrupted(self) -> None:

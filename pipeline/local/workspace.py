@@ -1,7 +1,7 @@
-"""The directory that runs keep their files in: ``<output_dir>/<profile>``, one run at a time.
+"""The directory of the runs' files: ``<output_dir>/<profile>``, one run at a time.
 
-Contract: paths become absolute, as artifacts are linked by path; a lock keeps a second run out;
-run ids are local times and never repeat.
+Contract: paths become absolute, as artifacts are linked by path; a lock prevents a second run; run
+ids are local times and never repeat.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def absolute(config: RunConfig) -> RunConfig:
 
 
 def spelled_out(path: str | Path) -> str:
-    """The path, and where it leads to if it is relative: ``outputs (/home/ada/outputs)``."""
+    """The path, and its absolute form if it is relative: ``outputs (/home/ada/outputs)``."""
     return str(path) if os.path.isabs(path) else f"{path} ({os.path.abspath(path)})"
 
 
 def check_exists(path: str | Path, default: str | Path, remedy: str) -> None:
-    """Raises ``InputError`` if the user named a directory that is not there.
+    """Raises ``InputError`` if the user named a directory that does not exist.
 
     Args:
         path: The directory.
-        default: What it is where the user names none; that may still be missing.
+        default: Directory if the user names none; this one may be missing.
         remedy: What to name instead, and with which option.
     """
     require(
@@ -54,7 +54,7 @@ def make_directory(path: Path, option: str = "--output") -> None:
 
     Args:
         path: The directory.
-        option: What the user names another one with.
+        option: Option that names another directory.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def make_directory(path: Path, option: str = "--output") -> None:
 
 
 def new_run_id(profile_dir: Path) -> str:
-    """Local time to the second; a number is added where that is taken."""
+    """Local time to the second, with a number if that is taken."""
     stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     taken = {path.stem for path in profile_dir.glob("logs/*.log")}
     names = [stamp, *(f"{stamp}-{i}" for i in range(2, len(taken) + 3))]
@@ -75,7 +75,7 @@ def new_run_id(profile_dir: Path) -> str:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[None]:
-    """A folder for all that this process and its children put into the system's temporary one.
+    """A folder for the temporary files of this process and its children.
 
     AutoGraph and others leave files there, as the process ends without their clean-up. Its path is
     short, as sockets need it.
@@ -103,10 +103,10 @@ def temporary_folder() -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock(output_dir: Path) -> Iterator[None]:
-    """Holds the output directory; the system lets go of it however this process ends.
+    """Locks the output directory; the system releases it however this process ends.
 
     Raises:
-        InputError: Another run holds it.
+        InputError: Another run holds the lock.
     """
     path = output_dir / ".lock"
     with open(path, "a+", encoding="utf-8") as file:

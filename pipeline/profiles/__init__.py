@@ -1,6 +1,6 @@
-"""The profiles that lie here, by name; imports nothing, as every ``--help`` names them.
+"""The profiles in this folder, by name; imports nothing, as every ``--help`` names them.
 
-Contract: a profile is a YAML file of what differs from the defaults, each with a reason;
+Contract: a profile is a YAML file of settings that differ from the defaults, each with a reason;
 ``pipeline.config`` reads it.
 """
 

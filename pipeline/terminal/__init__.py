@@ -1,1 +1,1 @@
-"""What the user sees: the live display, tables and sentences."""
+"""The output for users: the live display, tables and sentences."""

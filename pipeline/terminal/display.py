@@ -1,7 +1,7 @@
 """Shows a run while it goes: a live table on a terminal, plain lines anywhere else.
 
 Contract: a display is a context manager with ``started``, ``progressed`` and ``finished``, called
-by the runner from any thread. It draws on a ``Screen``, which outlives its reader.
+by the runner from any thread. It writes to a ``Screen``, which outlives its reader.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ WAITING, RUNNING, DONE, CACHED, FAILED, NOT_RUN = (
     "failed",
     "not run",
 )
-INTERRUPTED = "interrupted"  # by the user, which is no fault of the node
+INTERRUPTED = "interrupted"  # by the user, not a failure of the node
 STYLES = {
     RUNNING: "bold cyan",
     DONE: "green",
-    CACHED: "color(32)",  # a blue that can be read on black and on white; "blue" is too dark
+    CACHED: "color(32)",  # a blue that is legible on black and on white; "blue" is too dark
     FAILED: "bold red",
     INTERRUPTED: "bold yellow",
 }
 _REDRAWS_PER_SECOND = 2  # the cores belong to the training
 _SECONDS_BETWEEN_LINES = 15.0
 _MIN_SECONDS_FOR_ETA = 2.0  # before that the first steps' tracing would mislead
-_FIGURES = 4  # newest figures shown beside the bar
+_FIGURES = 4  # newest metrics shown next to the bar
 _BAR = 12  # characters
 
 
 @dataclasses.dataclass
 class NodeProgress:
-    """What is known of one node."""
+    """The state of one node."""
 
     state: str = WAITING
     started: float = 0.0
@@ -54,7 +54,7 @@ class NodeProgress:
 
 
 class Board:
-    """State of all nodes of a run; every display draws from one."""
+    """State of all nodes of a run, shared by all displays."""
 
     def __init__(self, node_ids: Sequence[str], clock: Callable[[], float] = time.monotonic):
         self.nodes = {node_id: NodeProgress() for node_id in node_ids}
@@ -97,7 +97,7 @@ class Board:
 
 
 class LiveDisplay:
-    """The table on a terminal: state, seconds, bar and newest figures of every node."""
+    """The table on a terminal: state, seconds, bar and newest metrics of every node."""
 
     def __init__(self, board: Board, console: Console):
         self._board = board
@@ -137,7 +137,7 @@ class LiveDisplay:
 
 
 class PlainDisplay:
-    """One line per start and finish, and now and then one of progress."""
+    """One line per start and finish, and some lines of progress."""
 
     def __init__(self, board: Board, console: Console, clock: Callable[[], float] = time.monotonic):
         self._board = board
@@ -186,7 +186,7 @@ def make_display(board: Board, console: Console) -> LiveDisplay | PlainDisplay:
 
 
 def board_table(board: Board, width: int, height: int) -> Table:
-    """All nodes as a table of at most ``height`` lines; the oldest finished nodes make room."""
+    """All nodes as a table of at most ``height`` lines; hides the oldest finished nodes."""
     hidden = _hidden(board, height - 2)  # the titles, and the line that counts the hidden
     widths = [max(len(node_id) for node_id in board.nodes), len(WAITING), len("12 min 05 s")]
     gap = 2
@@ -194,7 +194,7 @@ def board_table(board: Board, width: int, height: int) -> Table:
     for title, columns in zip(("node", "state", "time"), widths, strict=True):
         justify = "right" if title == "time" else "left"
         table.add_column(title, justify=justify, no_wrap=True, width=columns)
-    # Rich would squeeze every column to make room for a long detail: it is cut here instead.
+    # Rich would squeeze every column for a long detail, so the detail is cut here.
     table.add_column(no_wrap=True)
     room = max(0, width - sum(widths) - gap * len(widths) - gap)
     if hidden:
@@ -218,7 +218,7 @@ def _hidden(board: Board, lines: int) -> set[str]:
 
 
 def _detail(board: Board, node_id: str) -> Text:
-    """Bar, steps, time to go, stage and newest figures of a running node, in one line."""
+    """Bar, steps, time to go, stage and newest metrics of a running node, in one line."""
     progress = board.nodes[node_id].progress
     if board.nodes[node_id].state != RUNNING or progress is None:
         return Text()
@@ -236,7 +236,7 @@ def _detail(board: Board, node_id: str) -> Text:
 
 
 def figures(progress: Progress) -> str:
-    """The newest figures in few words: ``loss 0.123  accuracy 0.98``."""
+    """The newest metrics as text: ``loss 0.123  accuracy 0.98``."""
     values = list(progress.values.items())[:_FIGURES]
     return "  ".join(f"{name.replace('_', ' ')} {float(value):.4g}" for name, value in values)
 

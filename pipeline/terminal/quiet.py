@@ -1,7 +1,7 @@
-"""Sends everything the libraries print to a log file and keeps the screen for ourselves.
+"""Redirects the output of libraries to a log file and keeps the screen for the program.
 
 TensorFlow, Beam and their C++ parts write to file descriptors 1 and 2, which no Python logging
-setting reaches, so the descriptors themselves are pointed at the log while a run goes on.
+setting reaches, so the descriptors themselves are redirected to the log during a run.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 @contextlib.contextmanager
 def output_to(log_path: Path) -> Iterator[TextIO]:
-    """Points standard output and error at ``log_path``; yields a stream on the real screen.
+    """Redirects standard output and error to ``log_path``; yields a stream on the real screen.
 
-    Python's logging, from INFO up, goes to the log as well. All is put back at the end.
+    Python's logging, from INFO up, goes to the log as well. All is restored at the end.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
@@ -38,7 +38,7 @@ def output_to(log_path: Path) -> Iterator[TextIO]:
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        # Fresh streams: a notebook or a test may have put something else in their place.
+        # New streams: a notebook or a test may have replaced them.
         sys.stdout, sys.stderr = _stream(1), _stream(2)
         root.handlers = [handler]
         root.setLevel(logging.INFO)

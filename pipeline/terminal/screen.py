@@ -1,4 +1,4 @@
-"""The screen that the command line writes on: a Rich console, and sentences that wrap at words.
+"""The screen of the command line: a Rich console, and sentences that wrap at words.
 
 Contract: on a terminal a sentence is wrapped between words and a path is never broken; anywhere
 else it stays one line, as scripts read it.
@@ -15,7 +15,7 @@ _TAB = 8  # columns
 
 
 class Screen(Console):
-    """A console whose reader may go away (``inkwell run | head``) without ending the run."""
+    """A console whose reader may exit (``inkwell run | head``) without ending the run."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -33,7 +33,7 @@ def say(console: Console, words: str | Text) -> None:
 def _wrapped(text: Text, width: int) -> Text:
     """The text in lines of at most ``width``; Rich itself would break a word that is longer."""
     text.expand_tabs(_TAB)
-    # Each line is looked for in the text, so its spaces must stay as they are.
+    # Each line is searched for in the text, so its spaces must not change.
     found = textwrap.wrap(
         text.plain,
         width,

@@ -1,4 +1,4 @@
-"""The words and tables at the end of a run, and those of ``inkwell runs`` and ``inkwell models``.
+"""Sentences and tables at the end of a run, and of ``inkwell runs`` and ``inkwell models``.
 
 Contract: functions from plain results to Rich tables and sentences; nothing here reads TFX.
 """
@@ -47,7 +47,7 @@ _MOST_GATES = 2  # failed gates of a model in the closing sentence
 
 
 def print_summary(result: RunResult, console: Console, steps: str = "") -> None:
-    """The closing table, gates, what became of every model, ``steps``, and the report's path."""
+    """The closing table, gates, the result of every model, ``steps``, and the report's path."""
     console.print(node_table(result.nodes, result.seconds))
     console.print()
     for model in result.models:
@@ -82,8 +82,8 @@ def node_table(nodes: Sequence[NodeResult], seconds: float | None = None) -> Tab
 def gate_table(model: ModelResult) -> Table:
     """Every gate of a model: value with half its 95 % interval, bound and verdict.
 
-    The bound is the stricter one of threshold and champion's limit; the verdict of a figure that
-    holds the threshold alone is ``worse``.
+    The bound is the stricter one of threshold and champion's limit; the verdict is ``worse`` if the
+    value passes the threshold but not the limit.
     """
     table = _table(f"gates: {model.name}", "value", "must be", "verdict")
     table.columns[0].no_wrap = False  # titles are long
@@ -106,15 +106,15 @@ def _judged(gate: GateResult) -> tuple[str, Text]:
 
 
 def _is_worse(gate: GateResult) -> bool:
-    """Whether the value of a failed gate holds the threshold, and not the champion's limit."""
-    if gate.limit is None:  # there is a limit only where the value is finite
+    """Whether the value of a failed gate passes the threshold, but not the champion's limit."""
+    if gate.limit is None:  # there is a limit only if the value is finite
         return False
     is_max = gate.direction == "max"
     return gate.value <= gate.threshold if is_max else gate.value >= gate.threshold
 
 
 def figure_table(evaluation: Evaluation) -> Table:
-    """Every figure that was measured, its reference value and the champion's."""
+    """Every measured metric, its reference value and the champion's value."""
     table = _table(f"figures: {evaluation.model}", "value", "reference", "champion")
     table.columns[0].no_wrap = False
     for column in table.columns[1:]:
@@ -128,7 +128,7 @@ def figure_table(evaluation: Evaluation) -> Table:
 
 
 def missing_sentences(evaluation: Evaluation) -> list[str]:
-    """Which figures were not measured: one line per reason."""
+    """The metrics that were not measured: one line per reason."""
     titles: dict[str, list[str]] = {}
     for figure in evaluation.figures:
         if figure.value is None:
@@ -148,7 +148,7 @@ def with_interval(value: float | None, interval: tuple[float, float] | None) -> 
 
 
 def model_sentence(model: ModelResult) -> Text:
-    """What became of a model and why."""
+    """The result of a model and the reason."""
     if model.pushed:
         return Text.assemble(
             (f"{model.name}: approved", "green"),
@@ -168,7 +168,7 @@ def model_sentence(model: ModelResult) -> Text:
 
 
 def end_sentence(result: RunResult) -> str:
-    """How the run ended, and how to go on."""
+    """The end of the run, and how to continue."""
     failure, time = result.failure, duration(result.seconds)
     if result.exit_code == USER_ERROR:
         return f"Stopped at {failure.node} after {time}: {failure.message}"
@@ -189,7 +189,7 @@ def end_sentence(result: RunResult) -> str:
 
 
 def _rejected(model: ModelResult) -> str:
-    """A model that was not pushed, and why in a few words."""
+    """A model that was not pushed, and a short reason."""
     why = [_failed(gate) for gate in model.gates if not gate.passed]
     if len(why) > _MOST_GATES:
         why[_MOST_GATES:] = [f"and {len(why) - _MOST_GATES} more"]
@@ -207,7 +207,7 @@ def _failed(gate: GateResult) -> str:
 
 
 def next_steps(result: RunResult, output_dir: str, serving_dir: str) -> str:
-    """The commands that show what a run has pushed, as they can be typed; empty if nothing.
+    """The commands that show the models a run has pushed, ready to type; empty if none.
 
     Models in a store such as ``s3://`` are not served from here.
     """
@@ -220,18 +220,18 @@ def next_steps(result: RunResult, output_dir: str, serving_dir: str) -> str:
 
 
 def _command(name: str, option: str, directory: str) -> str:
-    """The command, with the option where the directory is not the one it takes by itself."""
+    """The command, with the option if the directory is not the default."""
     command = f"{shlex.quote(_program())} {name}"
     is_default = directory == getattr(RunConfig(), f"{option}_dir")
     return command if is_default else f"{command} --{option} {shlex.quote(directory)}"
 
 
 def _program() -> str:
-    """What starts this program in a shell: after ``make run`` it is not on PATH."""
+    """The command of this program in a shell: after ``make run`` it is not on PATH."""
     started = sys.argv[0]
     if shutil.which("inkwell") or os.path.basename(started) != "inkwell":
         return "inkwell"
-    # A shell looks for a name without a slash on PATH alone.
+    # A shell searches a name without a slash only on PATH.
     paths = [path for path in (started, os.path.relpath(started)) if os.sep in path]
     return min(paths, key=len, default="inkwell")
 
@@ -293,12 +293,12 @@ def models_table(
     releases: Mapping[str, Release],
     states: Mapping[tuple[str, int], str],
 ) -> FittingTable:
-    """Versions with what clients get of them.
+    """Versions with their labels and states.
 
     Args:
         found: Versions on disk.
         releases: Labels by model.
-        states: State by model and version, as a model server tells it; empty without one.
+        states: State by model and version, as a model server reports it; empty without one.
     """
     rows = []
     for version in found:
@@ -323,7 +323,7 @@ def models_table(
 
 
 def _pushed(version: Path) -> str:
-    """When the version was pushed, in local time: from its lineage, which a copy keeps."""
+    """Local time of the push: from the lineage, which a copy of the version keeps."""
     lineage = read_json(extra_file(version, LINEAGE_FILE)) or {}
     if "pushed_at" in lineage:
         moment = datetime.datetime.fromisoformat(lineage["pushed_at"]).astimezone()
@@ -333,7 +333,7 @@ def _pushed(version: Path) -> str:
 
 
 def _key_figure(metrics: dict[str, Any] | None) -> str:
-    """The first gated figure: what the model was approved by."""
+    """The first gated metric."""
     for gate in (metrics or {}).get("gates", []):
         return f"{gate.get('title') or gate['metric']} {_number(gate.get('value'))}"
     return "unknown"
@@ -347,7 +347,7 @@ def _verdict(metrics: dict[str, Any] | None) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class FittingTable:
-    """A table that leaves columns out where the console is narrow, rather than cut letters.
+    """A table that drops columns on a narrow console rather than cutting text.
 
     Cells that hold a list have one line per item where the items do not fit into one line; then
     columns of ``spare`` go, as few as need be. Only what is wider still ends at the margin.
@@ -365,7 +365,7 @@ class FittingTable:
         yield from console.render(table, options.update(width=width))
 
     def _choices(self) -> Iterator[Table]:
-        """Tables that tell less and less."""
+        """Tables with fewer and fewer columns."""
         yield self._table(", ", ())
         for count in range(len(self.spare) + 1):
             for left_out in itertools.combinations(self.spare, count):

@@ -1,7 +1,7 @@
 """Bounds of one request, checked before memory is allocated for it.
 
-Contract: a few bytes may request a large tensor, a long list or hours of work; each check reads
-the request only, and refuses it with one sentence that names the flag.
+Contract: a few bytes may request a large tensor, a long list or hours of work; each check reads the
+request only, and refuses it with one sentence that names the flag.
 """
 
 from __future__ import annotations

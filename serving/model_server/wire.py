@@ -1,7 +1,7 @@
 """Bounds the fields of a gRPC request before protobuf makes objects of them.
 
-Two bytes on the wire may become an object of 200 in memory, so a request of 64 MiB could take
-7 GiB. Contract: whatever protobuf accepts either passes here unchanged or is refused in a sentence;
+Two bytes on the wire may become an object of 200 in memory, so a request of 64 MiB could take 7
+GiB. Contract: whatever protobuf accepts either passes here unchanged or is refused in a sentence;
 groups and anything that is not a message are refused. Costs a microsecond a field, and a tensor's
 values are one field.
 """

@@ -120,7 +120,7 @@ def test_generate_writes_a_grid(served, tmp_path):
             ("predict", "autoencoder", "denoise", "--image", "PICTURE", "--noise-level", "0.4"),
             "leave out --noise-level",
         ),
-        (("predict", "gan", "serving_default", "--image", "PICTURE"), "takes latent, and this"),
+        (("predict", "gan", "serving_default", "--image", "PICTURE"), "takes latent, but this"),
         (("generate", "gan", "-o", "/none/a.png"), "cannot be written"),
         (("predict", "gan", "discriminate", "--image", "none.png"), "There is no file none.png"),
         (("promote", "gan", "9"), "There is no version 9 of gan"),
@@ -200,8 +200,8 @@ def test_help_shows_examples_that_fit_a_narrow_terminal(command):
 
 def test_help_names_the_bounds():
     text = " ".join(inkwell("generate", "--help").stdout.replace("│", " ").split())
-    assert "at most --max-count of inkwell serve (1000 if that is not given)" in text
-    assert "Sampling steps, diffusion only; 20 if not given." in text
+    assert "at most --max-count of inkwell serve (1000 by default)" in text
+    assert "Sampling steps (diffusion only; 20 by default)." in text
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_mouse_draws_and_the_autoencoder_answers(page):
     wait_for_pixels(page, "reconstruction", seen * 0.9)
     score = float(page.inner_text("#anomaly").split()[0])
     assert score - np.floor(score) == pytest.approx(seen.mean(), abs=2e-3)
-    assert "3 numbers" in page.inner_text("#code-caption")
+    assert "3 dimensions" in page.inner_text("#code-caption")
     page.click("#clear")
     assert pixels(page, "input").max() == 0
     wait(page, "document.getElementById('anomaly').textContent == '–'")

@@ -1,8 +1,8 @@
 """Convolutional encoder and decoder around a bottleneck of ``code_size``, and their objective.
 
-The decoder ends in logits: binary cross-entropy is then stable, and pixels are their sigmoid.
-With reconstruction alone, the latent code mostly describes how a digit is written: its slant, width
-and position. A contrastive loss between an image and a warped copy makes the direction of the code
+The decoder ends in logits: binary cross-entropy is then stable, and pixels are their sigmoid. With
+reconstruction alone, the latent code mostly describes how a digit is written: its slant, width and
+position. A contrastive loss between an image and a warped copy makes the direction of the code
 describe what warping keeps, which is mostly the class. No label is read.
 """
 
@@ -104,8 +104,8 @@ class AutoencoderTrainer(keras.Model):
     """Fits decoder(encoder(noisy x)) to the clean x, and the codes of x and of its warped copy.
 
     The loss is the binary cross-entropy of the pixels plus ``contrastive_weight`` times the
-    contrastive loss. A share of each batch gets Gaussian noise with a standard deviation from
-    [0, noise_high], clipped to [0, 1] as stored images are; evaluation uses clean images only.
+    contrastive loss. A share of each batch gets Gaussian noise with a standard deviation from [0,
+    noise_high], clipped to [0, 1] as stored images are; evaluation uses clean images only.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """SavedModels with named signatures, each also with PNG files in place of float images.
 
-The only module of the trainers that needs TensorFlow throughout.
-Tensor names follow TensorFlow Serving's rule that a string tensor ending in ``_bytes`` travels as
-base64 over REST.
+The only module of the trainers that needs TensorFlow throughout. Tensor names follow TensorFlow
+Serving's rule that a string tensor ending in ``_bytes`` travels as base64 over REST.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Mixed precision: convolutions and dense layers multiply in bfloat16, all else is float32.
 
 Contract: ``recast`` changes no weight; weights, inputs, outputs, losses, norms and sums stay
-float32, and so does the last layer with weights, as Micikevicius et al. 2018 (arXiv
-1710.03740) advise. No global policy is set: several trainings share a process. Models are exported
-after ``recast(network, "float32")``, so what is served does not depend on how it was trained.
+float32, and so does the last layer with weights, as Micikevicius et al. 2018 (arXiv 1710.03740)
+advise. No global policy is set: several trainings share a process. Models are exported after
+``recast(network, "float32")``, so what is served does not depend on how it was trained.
 """
 
 from __future__ import annotations

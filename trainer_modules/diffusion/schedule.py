@@ -1,9 +1,9 @@
 """The forward process: a variance-preserving diffusion with the shifted cosine schedule.
 
 Symbols follow Ho et al. 2020 (DDPM): ``alpha_bar`` in (0, 1] is the share of signal variance left
-at time ``t`` in [0, 1], so that q(x_t | x_0) = N(sqrt(alpha_bar) x_0, (1 - alpha_bar) I), their
-eq. 4. Images are standardised first (zero mean, unit variance), which keeps x_t at unit variance
-for every t. Plain ``keras.ops``; the same code runs in training, sampling and serving.
+at time ``t`` in [0, 1], so that q(x_t | x_0) = N(sqrt(alpha_bar) x_0, (1 - alpha_bar) I), their eq.
+4. Images are standardised first (zero mean, unit variance), which keeps x_t at unit variance for
+every t. Plain ``keras.ops``; the same code runs in training, sampling and serving.
 """
 
 from __future__ import annotations

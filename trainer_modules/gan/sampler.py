@@ -1,12 +1,12 @@
 """Samples images from the GAN: two candidates each, of which the discriminator picks one.
 
 The best discriminator of a relativistic pairing scores log p_real / p_fake up to a constant (set
-the derivative of the pairing loss to zero), so what the generator makes too often can be
-corrected: candidate a is kept over b with probability r(a) / (r(a) + r(b)) for the ratio r. That is
-Barker's rule in one step of a chain as in Turner et al. 2019 ("Metropolis-Hastings generative
-adversarial networks"). The gradient penalties flatten the scores, so they are calibrated first, as
-there. With 4, 8 or 16 candidates the Inception Score rises further, but so does the Fréchet
-distance (docs/lab-book.md).
+the derivative of the pairing loss to zero), so what the generator makes too often can be corrected:
+candidate a is kept over b with probability r(a) / (r(a) + r(b)) for the ratio r. That is Barker's
+rule in one step of a chain as in Turner et al. 2019 ("Metropolis-Hastings generative adversarial
+networks"). The gradient penalties flatten the scores, so they are calibrated first, as there. With
+4, 8 or 16 candidates the Inception Score rises further, but so does the Fréchet distance
+(docs/lab-book.md).
 """
 
 from __future__ import annotations
