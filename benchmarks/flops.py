@@ -1,4 +1,4 @@
-"""Counts the arithmetic of a Keras network from its layers: convolutions and dense layers alone.
+"""Counts the arithmetic of a Keras network from its layers: convolutions and dense layers only.
 
 Contract: a multiplication with its addition is two operations; padding is counted as if it were
 pixels; norms, activations, losses and the optimizer are left out, which in networks such as ours

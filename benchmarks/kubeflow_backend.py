@@ -172,7 +172,7 @@ class Backend:
                     if is_cached:
                         self.cache[key] = outputs
                     break
-        except Exception as error:  # noqa: BLE001 - whatever it is, the task failed
+        except Exception as error:  # noqa: BLE001 - any error fails the task
             result.log += f"\nbackend: {type(error).__name__}: {error}"
         finally:
             result.ended = time.monotonic() - begin
@@ -192,7 +192,7 @@ class Backend:
             declared = component["inputDefinitions"]["parameters"][key]["parameterType"]
             is_number = declared.startswith("NUMBER")
             if isinstance(value, str) == is_number:
-                raise ValueError(f"parameter {key} of {name} is no {declared}: {value!r}")
+                raise ValueError(f"parameter {key} of {name} is not a {declared}: {value!r}")
             inputs["parameterValues"][key] = value
         for key, source in given.get("artifacts", {}).items():
             source = source["taskOutputArtifact"]
@@ -236,7 +236,7 @@ class Backend:
             for artifact in found["artifacts"]:
                 _, path = self._key_and_path(artifact["uri"], root)
                 path.parent.mkdir(parents=True, exist_ok=True)
-        # Since 2.15 the output file lies beside the outputs, under the launcher's own path.
+        # Since 2.15 the output file is next to the outputs, under the launcher's own path.
         _, task_root = self._key_and_path(request["outputs"]["outputFile"], root)
         request["outputs"]["outputFile"] = str(task_root / "output_metadata.json")
         words = [

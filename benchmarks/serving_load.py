@@ -179,7 +179,7 @@ def run_clients(
             while (began := time.perf_counter()) < end:
                 try:
                     await ask()
-                except Exception as error:  # noqa: BLE001 - counted, whatever it is
+                except Exception as error:  # noqa: BLE001 - any error is counted
                     if not errors:
                         print(f"{type(error).__name__}: {error}", file=sys.stderr)
                     errors += 1

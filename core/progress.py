@@ -1,6 +1,6 @@
 """Progress of long work, reported through ``logging`` so that any runner can show it.
 
-``report`` sends one record to the logger ``inkwell.progress``. The command line draws it in its
+``report`` sends one record to the logger ``inkwell.progress``. The command line shows it in its
 live table; on a cluster the same record is a log line, at most one in five seconds per stage.
 """
 

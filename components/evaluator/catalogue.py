@@ -160,7 +160,7 @@ TWO_SAMPLE = (
         "Two-sample test: accuracy of the nearest neighbour",
         "lower",
         "How often the nearest other image, in the judge's features, is of the same kind, real or "
-        "generated. 50 %: the two cannot be told apart; far below: copies of single real images.",
+        "generated. 50 %: the two are indistinguishable; far below: copies of single real images.",
         "real train images against the same test images",
     ),
     Metric(
@@ -180,7 +180,7 @@ SYNTHETIC = (
         "higher",
         "A small network learns digits from generated images only and is tested on the real test "
         "images. The judge labelled the generated images, as the model knows no classes: that "
-        "is weaker evidence than a model that draws a digit on demand.",
+        "is weaker evidence than a model that generates a requested digit.",
         "as many real train images, labelled by the judge too",
     ),
 )
@@ -495,7 +495,7 @@ def denoising(noise_levels: Sequence[float]) -> tuple[Metric, ...]:
 def catalogue(model: str, noise_levels: Sequence[float]) -> Mapping[str, Metric]:
     """Every metric of ``model`` by name: of its measurements in their order, then the judge's.
 
-    A measurement without metrics has plots or tables alone.
+    A measurement without metrics has only plots or tables.
     """
     of = {
         "generation": GENERATION,

@@ -109,17 +109,17 @@ def _limit(
     None if the champion has no such value or would not be approved today.
     """
     is_measured = champion is not None and math.isfinite(champion)
-    own = _number(champion) if is_measured else "no such figure"
+    own = _number(champion) if is_measured else "no such value"
     if champion_fails:
         return None, (
-            f"the champion has {own} and is not compared with, as it fails a gate itself "
+            f"the champion has {own} but is not compared, as it fails a gate itself "
             f"({champion_fails}), so the value alone decides"
         )
     if not is_measured:
         return None, f"the champion has {own}, so the value alone decides"
     retraining = gate.retrain_spread * (abs(champion) if gate.relative else 1.0)
     if difference_interval is None:
-        chance, words = 0.0, "as the figure has no interval"
+        chance, words = 0.0, "as the metric has no interval"
     else:
         chance = (difference_interval[1] - difference_interval[0]) / 2
         words = f"and {_number(chance)} for chance, half the 95 % interval of the difference"

@@ -1,4 +1,4 @@
-"""One evaluation from directories to directories: what the TFX node does, without TFX."""
+"""One evaluation from directories to directories: the work of the TFX node, without TFX."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def evaluate(
     config: EvaluatorConfig,
     output_dir: str,
 ) -> Evaluation:
-    """Evaluates the Model artifact ``model_uri`` and writes metrics.json and figures.
+    """Evaluates the Model artifact ``model_uri`` and writes metrics.json and plots.
 
     Args:
         model_name: A name of the table of models.
@@ -36,8 +36,8 @@ def evaluate(
         judge_uri: Directory of the judge's Model artifact.
         examples_uri: Directory of Transform's examples.
         serving_dir: Directory of the models in serving, where the champion is; None for none.
-        config: What to measure and what to ask.
-        output_dir: Directory of the evaluation, made if need be.
+        config: Measurements and gates.
+        output_dir: Directory of the evaluation, created if needed.
 
     Raises:
         InputError: A model or the data cannot be read, or a model lacks a signature.

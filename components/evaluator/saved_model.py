@@ -1,7 +1,7 @@
 """A SavedModel as the Evaluator sees it: named signatures, called in batches, outputs checked.
 
 Contract: arrays in, float32 arrays out; an output with NaN or infinity raises ``NotFinite``, which
-becomes a missing figure and a failed gate. TensorFlow is imported only to load.
+becomes a missing metric and a failed gate. TensorFlow is imported only to load.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ class LoadedModel:
         return {key: self._checked(name, np.concatenate(value)) for key, value in parts.items()}
 
     def generate(self, count: int, seed: int, stage: str = "", **settings: int) -> np.ndarray:
-        """Draws ``count`` images [count, 28, 28, 1], ``batch_size`` per seed.
+        """Generates ``count`` images [count, 28, 28, 1], ``batch_size`` per seed.
 
-        Batch i is drawn with seed ``seed * 1000003 + i`` (mod 2^31), so two evaluations with
+        Batch i has seed ``seed * 1000003 + i`` (mod 2^31), so two evaluations with
         neighbouring seeds share no batch.
 
         Raises:

@@ -1,8 +1,8 @@
 "use strict";
-// The page reads without this script. It marks the section that is in view, and makes every map of
-// a code a picture that can be zoomed, moved and asked: what is this digit?
+// The page works without this script. It marks the section in view, and makes every map of a code
+// interactive: zoom, move, and show the image of a point.
 
-// Paul Tol's "muted" scheme, told apart with any colour vision, and black; as in the static map.
+// Paul Tol's "muted" scheme, distinct with any colour vision, and black; as in the static map.
 const COLOURS = ["#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE",
                  "#882255", "#44AA99", "#999933", "#AA4499", "#000000"];
 const THUMBNAIL = 28, PER_ROW = 64;        // pixels; images in a row of the sprite
@@ -121,7 +121,7 @@ function startMap(root) {
     tip.hidden = chosen < 0;
     if (tip.hidden) return;
     const [x, y] = place(world[chosen]), w = tip.offsetWidth, h = tip.offsetHeight;
-    // Beside the dot, or above it or below it where the map is too narrow for that.
+    // Next to the dot, or above or below it if the map is too narrow.
     const isNarrow = width() < 2 * w + 36;
     const aside = x + 18 + w > width() ? x - 18 - w : x + 18, above = y - 18 - h < 0 ? y + 18 : y - 18 - h;
     tip.style.left = `${Math.max(6, Math.min(isNarrow ? x - w / 2 : aside, width() - w - 6))}px`;

@@ -86,7 +86,7 @@ def canary(
     data: Annotated[
         Path, typer.Option(metavar="DIR", help="Directory of IDX files; its test images are sent.")
     ] = Path("data/mnist"),
-    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the images sent.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the chosen images.")] = 0,
     server: Server = SERVER,
     wait: Wait = 0.0,
 ) -> None:

@@ -105,7 +105,7 @@ def serve(
         ),
     ] = False,
     max_request_mib: Annotated[
-        int | None, _bound("max_request_mib", "Largest request", "MIB", _MOST_MIB)
+        int | None, _bound("max_request_mib", "Maximum request size", "MIB", _MOST_MIB)
     ] = None,
     max_instances: Annotated[
         int | None, _bound("max_instances", "Maximum instances per request")

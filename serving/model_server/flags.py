@@ -73,7 +73,7 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
     add("--host", default=LOCAL, help="address to listen on; 0.0.0.0 for all")
     add("--model_name", default="default", help="name that clients use")
     add("--model_base_path", type=Path, metavar="DIR", help="directory of the numbered versions")
-    add("--model_config_file", type=Path, metavar="FILE", help="models.config, instead of both")
+    add("--model_config_file", type=Path, metavar="FILE", help="models.config; replaces both")
     add("--model_config_file_poll_wait_seconds", type=float, default=0, metavar="SECONDS",
         help="interval to reread models.config; 0 reads it once")  # fmt: skip
     add("--file_system_poll_wait_seconds", type=float, default=1, metavar="SECONDS",

@@ -1,7 +1,7 @@
 """The gRPC front: PredictionService and ModelService of TensorFlow Serving's API.
 
 Contract: Predict, GetModelMetadata, GetModelStatus and HandleReloadConfigRequest answer as
-TensorFlow Serving does, errors included; the last is off unless a flag gives it a directory, for a
+TensorFlow Serving does, errors included; the last is off unless a flag gives it a directory, as a
 SavedModel is a program, and the call runs it. Every other call of the two services is
 UNIMPLEMENTED, in a sentence. The health service says SERVING to all, as upstream's does. Requests
 are bounded before they are parsed, and tensors before they are made.

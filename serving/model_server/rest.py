@@ -270,7 +270,7 @@ def _failure(error: Exception, what: str) -> tuple[int, str]:
     if isinstance(error, _TooLarge):
         return 413, str(error)
     if isinstance(error, ClientDisconnect):
-        return _HTTP["CANCELLED"], "The client has left."  # nobody reads it
+        return _HTTP["CANCELLED"], "The client disconnected."  # nobody reads it
     _LOGGER.error("%s failed", what, exc_info=error)
     return 500, "Internal error; see the log of the server."
 

@@ -20,7 +20,7 @@ def save_network(network: keras.Model, folder: Path, name: str) -> None:
 
 
 def load_network(serving_dir: str, name: str) -> keras.Model:
-    """Loads the Keras file beside the ``Format-Serving`` folder of a base model artifact.
+    """Loads the Keras file next to the ``Format-Serving`` folder of a base model artifact.
 
     Raises:
         InputError: The artifact has no network of that name.

@@ -2,7 +2,7 @@
 
 Contract: the folder of a trained model holds ``Format-Serving`` (SavedModel), ``Format-Keras``
 (warm start), ``history.json`` (curves, events, which layers were trained), ``config.json`` (the
-resolved settings) and ``samples/`` (grids of images). With several workers the chief alone writes.
+resolved settings) and ``samples/`` (grids of images). With several workers only the chief writes.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def _no_error_beyond_range(residual, x_0, images):
     estimate outside is still penalised, which a clip in the loss would not do.
 
     Args:
-        residual: Errors, in whatever unit.
+        residual: Errors, in any unit.
         x_0: The network's estimate in pixel units, not clipped.
         images: The clean images, in [0, 1].
     """

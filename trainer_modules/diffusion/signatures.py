@@ -44,7 +44,7 @@ def signatures(
     """Named signatures on float32 images in [0, 1] and on PNG files.
 
     Args:
-        generator: Generates; the network trained on the diffusion objective alone, with guidance.
+        generator: Generates; the network trained on the diffusion objective only, with guidance.
         denoiser: Denoises; the network without guidance before fine-tuning, its fine-tuned copy
             after.
         pixel_mean: Mean of the train pixels, as in training.

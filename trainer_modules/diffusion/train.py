@@ -34,7 +34,7 @@ _DENOISED_IMAGES, _DENOISED_SIGMA = 32, 0.4  # standard deviation in [0, 1] pixe
 def train(
     config: DiffusionConfig, train: Digits, held_out: Digits, hooks: Hooks = SILENT
 ) -> Trained:
-    """Trains the network on images alone; ``held_out`` is only monitored."""
+    """Trains the network on images only; ``held_out`` is only monitored."""
     keras.utils.set_random_seed(config.seed)
     network = recast(build_network(config), config.precision)
     trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)

@@ -1,4 +1,4 @@
-"""Can generated images be told from real ones? The accuracy of two classifiers, ideally 50 %.
+"""Accuracy of two classifiers in separating generated from real images, ideally 50 %.
 
 Nearest neighbour with leave-one-out (Xu et al. 2018, arXiv 1806.07755, section 2), and a freshly
 trained network on held-out halves (C2ST; Lopez-Paz & Oquab 2017, arXiv 1610.06545). Unlike a GAN's

@@ -176,7 +176,7 @@ def _table(
 def _settings_table(noise_levels: Sequence[float], settings: Sequence[filters.Filters]) -> Table:
     return Table(
         f"Denoising: settings of the filters, of least error on {_TUNING_IMAGES} train images",
-        ("noise", "Gaussian: deviation (pixels)", "non-local means: h"),
+        ("noise", "Gaussian: standard deviation (pixels)", "non-local means: h"),
         [
             [sigma, chosen.width, round(chosen.strength, 3)]
             for sigma, chosen in zip(noise_levels, settings, strict=True)

@@ -26,7 +26,7 @@ from core.progress import report
 
 _COLUMNS = 64  # images in a row of the sprite
 _GREYS = 16  # half a byte per pixel: half the size, without a visible difference
-_DOCUMENT_POINTS = 4000  # the first ones, in random order: what a page can load and draw
+_DOCUMENT_POINTS = 4000  # the first ones, in random order: as many as a page can show
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:

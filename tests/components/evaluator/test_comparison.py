@@ -89,7 +89,7 @@ def test_the_same_model_twice_has_no_difference_and_passes(compare, errors):
 def test_a_figure_without_replicates_has_the_retraining_spread_alone(compare, errors):
     [gate] = compare(errors + 0.02, errors, replicates=False).gates
     assert not gate.passed and gate.interval is None and gate.difference_interval is None
-    assert "for retraining alone, as the figure has no interval" in gate.sentence
+    assert "for retraining alone, as the metric has no interval" in gate.sentence
 
 
 def test_measured_twice_with_one_seed_the_verdict_is_the_same_to_the_last_digit(compare, errors):
@@ -185,7 +185,7 @@ def test_a_champion_of_nan_keeps_no_good_generator_out(generate, score, words):
     precision = found.gates[2]
     assert precision.champion == 1.0 and precision.limit is None
     assert (
-        "is not compared with, as it fails a gate itself "
+        "is not compared, as it fails a gate itself "
         f"(Inception Score under the judge {words})" in precision.sentence
     )
 

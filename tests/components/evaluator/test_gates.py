@@ -57,7 +57,7 @@ def test_without_an_interval_the_retraining_spread_alone_may_be_lost(gate, value
     assert found.difference_interval is None
     assert found.limit == pytest.approx(6.6 if champion == 6.0 else found.limit)
     assert f"champion has {champion:.4g}" in found.sentence
-    assert "for retraining alone, as the figure has no interval" in found.sentence
+    assert "for retraining alone, as the metric has no interval" in found.sentence
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_without_a_champion_or_its_figure_the_value_decides():
     assert check_gate(LOW, "Figure", 9.0).passed
     found = check_gate(LOW, "Figure", 9.0, None, has_champion=True)
     assert found.passed
-    assert "champion has no such figure" in found.sentence
+    assert "champion has no such value" in found.sentence
     assert check_gate(LOW, "Figure", 9.0, math.nan, has_champion=True).passed
 
 
@@ -123,7 +123,7 @@ def test_a_champion_that_fails_a_threshold_itself_is_not_compared_with():
     assert (found.champion, found.difference_interval) == (1.0, between)
     assert found.difference == pytest.approx(-0.16)
     assert found.sentence == (
-        "Precision is 0.84 and must be at least 0.7; the champion has 1 and is not compared with, "
+        "Precision is 0.84 and must be at least 0.7; the champion has 1 but is not compared, "
         "as it fails a gate itself (Inception Score is 1.1 and must be at least 9), so the value "
         "alone decides: passed."
     )
@@ -153,7 +153,7 @@ def test_a_figure_of_the_champion_that_is_missing_fails_only_if_it_could_not_be_
 
 def test_a_champion_without_the_figure_is_told_though_it_fails_another_gate():
     found = check_gate(LOW, "Figure", 9.0, None, has_champion=True, champion_fails="Score is 1")
-    assert found.passed and "champion has no such figure" in found.sentence
+    assert found.passed and "champion has no such value" in found.sentence
 
 
 def test_a_gate_without_a_retraining_spread_ignores_the_champion():
