@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 from google.protobuf import json_format
@@ -16,6 +18,7 @@ from pipeline.kubeflow import entrypoint
 from pipeline.kubeflow.compiler import tfx_spec
 from pipeline.kubeflow.spec import CONFIG_VARIABLE, OVERRIDES, WITHOUT_SETTINGS
 from pipeline.plan import NODES
+from tests.conftest import ROOT
 
 MODEL = "title: tfx.Model\ntype: object\n"
 
@@ -248,3 +251,10 @@ def test_the_compiled_configuration_itself_is_no_override():
     assert entrypoint.overridden_config({"data_uri": "/data", "overrides": ""}, config) is None
     changed = entrypoint.overridden_config({"data_uri": "/other"}, config)
     assert changed == dataclasses.replace(config, data_dir="/other")
+
+
+def test_a_package_compiled_before_the_entry_moved_still_starts():
+    command = [sys.executable, "-m", "pipeline.kubeflow_entrypoint"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert "required: --node_id, --executor_class_path" in done.stderr
