@@ -284,13 +284,13 @@ def sentences(endpoint: Endpoint) -> Iterator[None]:
         reason = getattr(error, "reason", None) or error
         words = getattr(reason, "strerror", None) or type(reason).__name__
         raise InputError(
-            f"Kubeflow Pipelines does not answer at {where} ({words}); is the address right, and "
-            "the port forwarded (kubectl port-forward -n kubeflow svc/ml-pipeline 8888)?"
+            f"Kubeflow Pipelines does not answer at {where} ({words}). Check the address, or "
+            "forward the port: kubectl port-forward -n kubeflow svc/ml-pipeline 8888"
         ) from None
     except json.JSONDecodeError:
         raise InputError(
-            f"What answers at {where} is not the API of Kubeflow Pipelines; give the address of "
-            "ml-pipeline, or that of its web page with /pipeline."
+            f"{where} is not the API of Kubeflow Pipelines. Give the address of ml-pipeline, or "
+            "that of its web page with /pipeline."
         ) from None
 
 
@@ -306,8 +306,8 @@ def _refusal(where: str, error: Any) -> str:
     except (ValueError, TypeError, AttributeError):
         if error.status == 404:
             return (
-                f"What answers at {where} is not the API of Kubeflow Pipelines (404); give the "
-                "address of ml-pipeline, or that of its web page with /pipeline."
+                f"{where} is not the API of Kubeflow Pipelines (404). Give the address of "
+                "ml-pipeline, or that of its web page with /pipeline."
             )
         message = error.reason
     return f"{where} refused the request ({error.status}): {' '.join(str(message).split())}"

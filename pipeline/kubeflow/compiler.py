@@ -74,13 +74,13 @@ def compile_options(
     untagged = [name for name in vars(cluster.images).values() if not _TAGGED.search(name)]
     if untagged:
         notes.append(
-            f"Note: {' and '.join(untagged)} without a tag: the cluster takes whatever is the "
-            "latest there. Give --images, or tags in the cluster's settings."
+            f"Note: {' and '.join(untagged)} have no tag, so the cluster pulls the latest. Give "
+            "--images, or tags in the cluster's settings."
         )
     if not _fingerprint(cluster):
         notes.append(
-            f"Note: {cluster.data_uri} cannot be read here, so every run must be given a "
-            "data_fingerprint; inkwell submit does so."
+            f"Note: {cluster.data_uri} cannot be read here, so every run needs a "
+            "data_fingerprint; inkwell submit sets it."
         )
     return notes
 

@@ -61,10 +61,10 @@ def follow(
                     last_answer = clock()
                 except InputError as error:
                     if clock() - last_answer > _LOST_AFTER:
-                        words = f"{error} The run may go on: {_again(endpoint, run_id)}"
+                        words = f"{error} The run may go on; see: {_again(endpoint, run_id)}"
                         raise InputError(words) from None
     except KeyboardInterrupt:
-        say(console, f"The run goes on; look at it again with: {_again(endpoint, run_id)}")
+        say(console, f"The run continues; follow it again with: {_again(endpoint, run_id)}")
         return INTERRUPTED
     return _print_end(run, task_states(run, board.nodes), endpoint, console)
 
@@ -143,7 +143,7 @@ def _end_words(run: Any) -> str:
         return f"; {', '.join(failed)} failed, and the last line of the pod's log says why"
     if run.error:
         return f": {run.error.message}"
-    return "; KFP's API names no task that failed, so look for it on the run's page"
+    return "; KFP's API does not name the failed task; see the run's page"
 
 
 def _again(endpoint: Endpoint, run_id: str) -> str:

@@ -195,7 +195,7 @@ def test_the_command_takes_under_twenty_seconds_and_is_quiet(tmp_path):
         "profile full, 22 nodes, 6 of them on GPU nodes; data /app/data/mnist, "
         "artifacts minio://mlpipeline/inkwell."
     )
-    assert note.startswith("Note: inkwell-cpu and inkwell-gpu without a tag")
+    assert note.startswith("Note: inkwell-cpu and inkwell-gpu have no tag")
     backend_sim.load(tmp_path / "p.yaml")
     # CPU time: the clock would measure what else the machine does.
     used = after.children_user + after.children_system

@@ -173,7 +173,7 @@ def test_a_failed_run_of_which_the_server_names_no_task_says_where_to_look(serve
     # A large workflow: the tasks after the first ones are never listed.
     code, text = followed(server, without_spec, [{"": "FAILED", "transform": "RUNNING"}])
     assert code == 1
-    assert "KFP's API names no task that failed, so look for it on the run's page." in text
+    assert "KFP's API does not name the failed task; see the run's page." in text
 
 
 def test_a_run_that_was_cancelled_is_no_success(server, package):

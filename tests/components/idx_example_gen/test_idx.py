@@ -142,7 +142,7 @@ def test_label_names_come_from_the_data(data_dir: Path):
     names.write_text("boot\nshirt\nbag\n", encoding="utf-8")
     assert idx.describe(str(data_dir)).label_names == ("boot", "shirt", "bag")
     names.write_text("boot\nshirt\n", encoding="utf-8")
-    with pytest.raises(InputError, match="holds label 2 but labels.txt beside it names only 2"):
+    with pytest.raises(InputError, match="holds label 2 but labels.txt next to it names only 2"):
         idx.read_idx_pair(str(data_dir), "train")
     names.write_text("boot\n\nbag\n", encoding="utf-8")
     with pytest.raises(InputError, match="one class name per line"):

@@ -180,7 +180,7 @@ def test_what_the_run_does_not_know_is_said_to_be_not_known():
         f"| licence of the model | {UNKNOWN} |",
         f"How it was trained is {UNKNOWN}.",
         f"Data directory: {UNKNOWN}. Splits: {UNKNOWN}.",
-        "There was no version in serving to compare with.",
+        "No version was served, so there is no comparison.",
     ):
         assert line in text
     assert to_html(build_card(bare)).count("<h2>") == len(FIELDS)

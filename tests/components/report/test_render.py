@@ -122,7 +122,7 @@ def test_figures_that_are_not_numbers_are_shown_as_missing_with_the_reason(repor
 def test_the_summary_says_what_was_not_run(report_data):
     words = page_of(report_data).words
     summary = words[: words.index("Evaluated with")]
-    assert "1 figure: Not run; inkwell evaluate --deep measures it." in summary
+    assert "1 metric: Not run; inkwell evaluate --deep measures it." in summary
 
 
 def test_missing_files_and_artifacts_are_named_missing():
@@ -303,7 +303,7 @@ def test_the_champion_has_a_column_where_something_was_compared(report_data):
     assert "champion</th>" in render_report(report_data)
     assert "champion</th>" not in page({"version": "17"}) + page(None)
     assert "no gate compares with the champion, version 17" in page({"version": "17"})
-    assert "no champion was in serving" in page(None)
+    assert "there was no champion to compare with" in page(None)
 
 
 def test_settings_are_flattened_to_dotted_names():
