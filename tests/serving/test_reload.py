@@ -112,7 +112,7 @@ def test_only_models_below_the_directory_are_loaded(served, hostile, tmp_path):
         assert not trace.exists()
         for path in (root / "file", root / "circle"):
             code, text = failure(call, reload_of(path), timeout=TIMEOUT)
-            assert code == INVALID and "The base_path of other is not a directory" in text
+            assert code == INVALID and "The base_path of other is not a readable directory" in text
             assert answers(address)
 
         request = model_management_pb2.ReloadConfigRequest()

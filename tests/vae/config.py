@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
+from pydantic.dataclasses import dataclass
 
-from core.config import require
-from trainer_modules.common.config import SingleLossConfig
+from core.config import STRICT, Count
+from trainer_modules.common.config import BatchSize, Rate, SingleLossConfig
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class VaeConfig(SingleLossConfig):
     """Size and training of encoder and decoder."""
 
-    epochs: int = 1
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    code_size: int = 16  # dimensions of the latent
-    units: int = 128  # of the hidden layer on either side
-
-    def __post_init__(self):
-        super().__post_init__()
-        require(self.code_size >= 1, "code_size must be at least 1.")
+    epochs: Count = 1
+    batch_size: BatchSize = 128
+    learning_rate: Rate = 2e-3
+    code_size: Count = 16  # dimensions of the latent code
+    units: Count = 128  # of the hidden layer on either side

@@ -169,7 +169,7 @@ def test_the_reverse_process_starts_at_noise_and_ends_where_the_denoiser_leads(
     twenty = References(data, None, config)
     found = reverse_process_part.measure(model, twenty, "", True)
     assert found.plots[0].png.startswith(b"\x89PNG")
-    assert "after 0, 2, 4, 7, 9, 11, 13, 16, 18 and 20 steps" in found.plots[0].caption
+    assert "after 0, 2, 4, 7, 9, 11, 13, 16, 18 and 20 of 20 steps" in found.plots[0].caption
 
 
 def test_a_latent_walk_keeps_its_ends_and_its_distance_from_the_origin(gan_uri, load, references):
