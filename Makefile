@@ -30,7 +30,7 @@ run: setup ## Run the whole pipeline (options: make run ARGS="--profile full")
 test: lint ## Check the code, then run all tests, including end-to-end runs (fast tests only: ARGS="-m 'not slow'")
 	@$(BIN)/python -m pytest -n $(WORKERS) --durations=25 $(ARGS)
 
-test-extended: setup ## Run the tests that make test leaves out: whole benchmarks and large networks
+test-extended: setup ## Run the tests that make test leaves out: whole benchmarks, load, large networks
 	@$(BIN)/python -m pytest -n $(WORKERS) --durations=25 --extended $(ARGS)
 
 lint: setup ## Check style, common mistakes, types and declared dependencies

@@ -29,7 +29,7 @@ def test_ratio_is_of_the_same_clients_over_rest():
     assert serving_load.ratio(loads, 1) is None
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_both_servers_are_measured(tmp_path, capsys):
     serving = tmp_path / "serving"
     save_diffusion(serving / "diffusion" / "1")

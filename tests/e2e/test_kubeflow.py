@@ -171,6 +171,7 @@ def test_the_report_of_the_cluster_tells_of_every_model(place):
     assert place.run.id in text
 
 
+@pytest.mark.extended
 def test_a_threshold_of_a_run_decides_and_what_is_in_serving_stays(place):
     before = place.versions()
     run = place.backend.run(place.package, {"thresholds": "gan.frechet_distance=0"})

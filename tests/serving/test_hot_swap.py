@@ -70,7 +70,7 @@ class Callers:
         return ask
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_no_request_fails_while_versions_change(tmp_path):
     save_autoencoder(tmp_path / "serving" / "autoencoder" / "2", shift=2.0)
     saved = [

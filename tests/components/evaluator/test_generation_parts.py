@@ -119,7 +119,7 @@ def test_held_out_images_are_read_from_the_eval_split(examples_uri, data):
     assert np.array_equal(found.train_labels, data.train_labels)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_augmentation_is_measured_on_demand_with_the_labels_it_is_given(
     gan_uri, load, data, judge_uri, small, monkeypatch
 ):
