@@ -41,7 +41,7 @@ _RANGES = {
 
 
 class InputError(ValueError):
-    """A user's mistake, told in one sentence: what is wrong, where, and how to mend it.
+    """A user's mistake, told in one sentence: what is wrong, where, and how to fix it.
 
     Several mistakes are a line each.
     """

@@ -13,7 +13,6 @@ from pathlib import Path
 EXTRA_DIR = "assets.extra"  # of a version; model servers read nothing from it but the next file
 WARMUP_FILE = "tf_serving_warmup_requests"  # requests that a server runs before it serves
 LINEAGE_FILE = "lineage.json"  # origin of the version
-METRICS_FILE = "metrics.json"  # the evaluation that approved it
 CLUSTERS_FILE = "clusters.json"  # K-Means centres of an autoencoder
 CARD_MARKDOWN, CARD_HTML = "model_card.md", "model_card.html"
 

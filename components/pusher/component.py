@@ -23,7 +23,14 @@ from tfx.types import channel, component_spec, standard_artifacts
 from components.model_card.card import Facts, build_card
 from components.model_card.formats import to_html, to_markdown
 from components.pusher.push import KEEP_VERSIONS, push
-from core.artifacts import SAVED_MODEL_DIR, key_pictures, read_evaluation, read_json, read_stages
+from core.artifacts import (
+    METRICS_FILE,
+    SAVED_MODEL_DIR,
+    key_pictures,
+    read_evaluation,
+    read_json,
+    read_stages,
+)
 from core.files import write_whole
 from core.origin import origin
 from core.statistics import read_statistics
@@ -32,7 +39,6 @@ from serving.versions import (
     CARD_MARKDOWN,
     CLUSTERS_FILE,
     LINEAGE_FILE,
-    METRICS_FILE,
     WARMUP_FILE,
 )
 

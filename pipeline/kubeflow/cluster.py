@@ -1,6 +1,6 @@
 """Settings of the cluster: images, storage, and the pod of every node.
 
-Contract: ``cluster.yaml`` beside this file holds all of them with their reasons; ``load_cluster``
+Contract: ``cluster.yaml`` next to this file holds all of them with their reasons; ``load_cluster``
 lays a file of the user over it, in which only differences need to stand. Unknown keys, wrong types
 and values that Kubernetes would refuse are one sentence. Imports nothing heavy.
 """

@@ -22,7 +22,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from core.artifacts import read_json
+from core.artifacts import METRICS_FILE, read_json
 from core.models import MODELS
 from pipeline.config import RunConfig
 from pipeline.results import (
@@ -37,7 +37,7 @@ from pipeline.results import (
 from pipeline.terminal.display import CACHED, DONE, STYLES, duration
 from pipeline.terminal.screen import say
 from serving.releases import Release
-from serving.versions import LINEAGE_FILE, METRICS_FILE, extra_file, list_versions
+from serving.versions import LINEAGE_FILE, extra_file, list_versions
 
 if TYPE_CHECKING:
     from components.evaluator.results import Evaluation

@@ -12,7 +12,6 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from core.artifacts import CONFIG_FILE, HISTORY_FILE, SAMPLES_DIR
 from core.config import from_dict
 from core.digits import read_digits
+from core.files import write_whole
 from trainer_modules.common import distribution, export
 from trainer_modules.common.config import TrainingConfig
 from trainer_modules.common.keras_files import load_network, save_grid, save_network
@@ -62,8 +62,8 @@ def run(fn_args, name: str, settings: type[TrainingConfig], recipe: Callable[...
     for picture, images in product.pictures.items():
         save_grid(images, folder / SAMPLES_DIR / f"{picture}.png")
     record = trained.history.as_dict(list(networks.values()), config.batch_size)
-    _write_json(folder / HISTORY_FILE, {**record, **product.record})
-    _write_json(folder / CONFIG_FILE, dataclasses.asdict(config))
+    write_whole(folder / HISTORY_FILE, json.dumps({**record, **product.record}, indent=1))
+    write_whole(folder / CONFIG_FILE, json.dumps(dataclasses.asdict(config), indent=1))
     if checkpoint:
         Path(checkpoint).unlink(missing_ok=True)
 
@@ -98,7 +98,3 @@ def _scalars(logs: str) -> Callable[[int, dict[str, float]], None]:
                 tf.summary.scalar(name, value)
 
     return write
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1))
