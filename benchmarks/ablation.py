@@ -9,8 +9,6 @@ threads, so that a busy machine changes them little. The folder gets the table a
 variant's first 64 images.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 import time

@@ -12,8 +12,6 @@ Contract: architecture, losses and rates are the tutorials'; training ends by th
 Keras backend; images [N, 28, 28, 1] in [0, 1] in and out.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time

@@ -1,7 +1,5 @@
 """Command-line code shared by the measurements."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import sys

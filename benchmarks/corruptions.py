@@ -7,8 +7,6 @@ file without its last 5,000 images, which are the held-out ones. A metric that d
 corruption it is meant for is not evidence. Three minutes on two cores.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import sys

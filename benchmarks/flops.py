@@ -7,8 +7,6 @@ the gradient of its kernel where it is trained, and the gradient of its input wh
 it is trained. That is three times the forward pass but for the first layer.
 """
 
-from __future__ import annotations
-
 import math
 
 import keras

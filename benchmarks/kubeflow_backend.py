@@ -8,8 +8,6 @@ root folder of its own, deleted afterwards, so only artifacts pass. Conditions a
 pipeline has none: a model that is not approved is a verdict.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import dataclasses
 import hashlib

@@ -6,8 +6,6 @@ Contract: two runs of ``inkwell run`` as processes of their own in a fresh direc
 resident size of the process and its children, sampled twice a second. Takes as long as the profile.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json

@@ -9,8 +9,6 @@ are kept in ``--output``, and the same command resumes. Image grids are the firs
 seed, none left out.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import sys

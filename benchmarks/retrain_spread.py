@@ -10,8 +10,6 @@ standard deviation to about 35 %), as a share of the mean where the gate is rela
 retraining moves a Fréchet distance 3.2 times as far as resampling does (arXiv 2606.20536).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import multiprocessing

@@ -9,8 +9,6 @@ the same 10,000. The order is the slope of log(CPU seconds - those of the node `
 does nothing but start) over log(images), with its standard error.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import os

@@ -9,8 +9,6 @@ is measured in the same run by the same clients. Clients run in a process of the
 cores as the server; bodies are made once. REST is HTTP/1.1 with one connection per client.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib

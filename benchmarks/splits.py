@@ -5,8 +5,6 @@ by the same hash of the pixels (about 55,000 and 5,000), and the pixels' mean an
 are of the train split only. Reading all 70,000 images takes about a second.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

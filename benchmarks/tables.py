@@ -1,7 +1,5 @@
 """Tables of measurements for a terminal and in Markdown, and their machine."""
 
-from __future__ import annotations
-
 import os
 import platform
 import time

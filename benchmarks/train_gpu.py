@@ -7,8 +7,6 @@ held-out losses included; shares are of the float32 matrix product that the back
 (``benchmarks.train_speed``). The folder gets the table and the images.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 from pathlib import Path

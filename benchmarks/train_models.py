@@ -5,8 +5,6 @@ has its reference: PCA of equal size, the noisy input and the linear optimum, or
 images are used for the metrics only. Image grids are the first 64 images of a seed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -11,8 +11,6 @@ is already in memory: below 0.95, the training waits for data. Real and fixed al
 value is a median over the turns, so that other work on the machine has little effect.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import sys

@@ -3,8 +3,6 @@
 Contract: a name that a template uses but does not get is an error.
 """
 
-from __future__ import annotations
-
 import base64
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Contract: content that an artifact lacks is None or empty, so that a failed run still gets a report.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ allowed, ``__post_init__`` checks what several fields must be together, and ``fr
 from YAML, JSON or command-line overrides. Imports nothing heavy.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 import textwrap

@@ -5,8 +5,6 @@ int64 and the constant columns ``pixel_mean``, ``pixel_std`` and ``num_classes``
 graph. TensorFlow is imported only inside ``read_digits``. 60,000 images take about 3 s.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ Contract: the content is staged next to the file under a hidden name, which no m
 for ``*.json`` or list of versions takes for the file, and is moved in one rename.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from pathlib import Path

@@ -5,8 +5,6 @@ the report and the tests follow from ``JUDGE`` and ``MODELS``. Code is named by 
 table imports none of it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 from typing import Any

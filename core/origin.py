@@ -3,8 +3,6 @@
 On a cluster a node reads copies of artifacts; the entrypoint of its pod notes each one's URL here.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 ORIGIN_PROPERTY = "origin"

@@ -4,8 +4,6 @@
 live table; on a cluster the same record is a log line, at most one in five seconds per stage.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import time

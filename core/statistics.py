@@ -4,8 +4,6 @@ Contract: ``read_statistics`` turns FeatureStats.pb of each split into plain dat
 is left out.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence

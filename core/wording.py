@@ -3,8 +3,6 @@
 Contract: pure functions; what is None or not finite is ``MISSING``, never a blank or a zero.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -6,8 +6,6 @@ ranges are a sentence each, told all at once. Imports nothing heavy, so ``inkwel
 answers at once.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

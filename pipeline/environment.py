@@ -1,7 +1,5 @@
 """The environment of this process, the same on a laptop and in a pod."""
 
-from __future__ import annotations
-
 import os
 import sys
 

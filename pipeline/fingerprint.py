@@ -5,8 +5,6 @@ TFX's cache key covers inputs, parameters and the executor's spec, but not the c
 the old model. On Kubeflow the container image is part of the key and has the same effect.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 import hashlib

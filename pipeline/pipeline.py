@@ -4,8 +4,6 @@ Contract: ``create_pipeline`` gives the same pipeline to every runner; only path
 connection differ. Node ids are valid Argo names. Building it takes a second, importing TFX ten.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from typing import Any

@@ -4,8 +4,6 @@ Contract: ``NODES`` agrees with ``create_pipeline`` (tested); ``inkwell run --dr
 and ``--from-node`` is checked against it, without the ten seconds of importing TFX.
 """
 
-from __future__ import annotations
-
 import difflib
 
 from core.config import InputError

@@ -4,8 +4,6 @@ Contract: ``RunResult`` is written to ``<output_dir>/<profile>/runs/<run id>.jso
 run, whatever its end; ``exit_code`` follows from it. Imports nothing heavy.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

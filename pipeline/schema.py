@@ -4,8 +4,6 @@ Contract: what a schema refuses ``inkwell`` refuses too; what several settings m
 ``inkwell`` alone knows. A description is the comment at the field.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from typing import Any

@@ -5,8 +5,6 @@ labels, chosen at random. The score depends on the model: anomaly score, discrim
 change by denoising.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 Contract: only the names that a server returns are compared, never its messages.
 """
 
-from __future__ import annotations
-
 from core.models import MODELS
 from serving.client import Client
 from serving.errors import RequestError, ServingError

@@ -11,8 +11,6 @@ no server listens, ``NoServerError`` is raised at once, or after ``wait_s``; any
 imports it.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import random
@@ -20,7 +18,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import numpy as np
@@ -84,7 +82,7 @@ class Client:
             model, address, version, label
         )
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:

@@ -1,7 +1,5 @@
 """Errors for users of the serving commands and of the client."""
 
-from __future__ import annotations
-
 
 class ServingError(Exception):
     """One clear sentence: what is wrong, where, and how to fix it."""

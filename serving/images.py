@@ -3,8 +3,6 @@
 Contract: an array of images is float32 [B, 28, 28, 1] in [0, 1], white ink on black, as in MNIST.
 """
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Where ``inkwell serve`` may listen, checked before anything starts."""
 
-from __future__ import annotations
-
 import errno
 import os
 import socket

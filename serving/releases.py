@@ -7,8 +7,6 @@ requires: both versions are served first, then the label moves. Each file is rep
 so a crash leaves the old or the new one.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import time

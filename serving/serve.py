@@ -6,8 +6,6 @@ and errors to the screen too. Ends when the server does, or on SIGINT or SIGTERM
 outlives this process.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import re

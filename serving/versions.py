@@ -4,8 +4,6 @@ Contract: a version is ``<base>/<whole number>/``; other names (``.staging-...``
 skipped, so a version appears by one rename. Imports nothing heavy.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

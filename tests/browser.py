@@ -1,7 +1,5 @@
 """The machine's own Chromium, driven by Playwright."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ The environment is set here, before any test module can import TensorFlow or TFX
 import time, and tensorflow_transform would otherwise switch Keras to its legacy version.
 """
 
-from __future__ import annotations
-
 import gzip
 import os
 import struct

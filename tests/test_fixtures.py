@@ -1,7 +1,5 @@
 """The small data set that other tests train on is a true cut of the real one."""
 
-from __future__ import annotations
-
 import gzip
 import struct
 from pathlib import Path

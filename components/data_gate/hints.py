@@ -4,8 +4,6 @@ Contract: ``explain`` returns "" or a clause such as "are the images inverted?".
 from the means alone and never decide whether a check passes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 _PIXELS = 0.5  # a smaller shift of the mean gets no hint

@@ -6,8 +6,6 @@ typo in a profile is reported before the training, and a metric that could not b
 as missing. Imports nothing heavy.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 

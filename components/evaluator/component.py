@@ -6,8 +6,6 @@ properties ``blessed``, ``current_model``, ``reason``). Standard artifact types 
 parameters only, so the same node runs on both runners.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from tfx.dsl.components.base import base_component, executor_spec

@@ -4,8 +4,6 @@ Contract: thresholds live in the profiles, each with its reason; nothing here ha
 and a model without a gate is not blessed. A gate names a figure of ``catalogue``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """The executor of the node ``Evaluator``: artifacts in, plain function, artifacts out."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

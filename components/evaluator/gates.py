@@ -8,8 +8,6 @@ champion that fails a threshold itself, or that lacks a finite value for some ga
 approved today.
 """
 
-from __future__ import annotations
-
 import math
 
 from components.evaluator.config import Gate

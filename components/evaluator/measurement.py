@@ -5,8 +5,6 @@ is measured only by parts whose gates compare with it, on the same images and se
 cannot be measured is missing, with its reason, and fails its gate.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import time

@@ -5,8 +5,6 @@ once, on first use, for both candidate and champion. Judging 10,000 images takes
 on two cores.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

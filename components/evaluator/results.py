@@ -4,8 +4,6 @@ Contract: metrics.json is valid JSON; a value that is not a finite number is nul
 and command line read its layout.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """One evaluation from directories to directories: the work of the TFX node, without TFX."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Contract: arrays in, float32 arrays out; an output with NaN or infinity raises `
 becomes a missing metric and a failed gate. TensorFlow is imported only to load.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ Contract: output ``examples`` with the splits train and eval (11 to 1, from the 
 test (the file of 10,000, which only evaluation reads).
 """
 
-from __future__ import annotations
-
 from google.protobuf import struct_pb2
 from tfx.components.example_gen import component
 from tfx.dsl.components.base import executor_spec

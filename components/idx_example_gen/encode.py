@@ -4,8 +4,6 @@ Works on blocks: the scalars are vectorised, so that only the protobuf message i
 13 microseconds. Contract: see ``encode_examples``.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

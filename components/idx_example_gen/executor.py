@@ -6,8 +6,6 @@ reaches the command line as an ``InputError``. A Beam element is a block of imag
 per image Beam itself cost more than the work (2,000 images/s).
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import logging

@@ -7,8 +7,6 @@ Format: http://yann.lecun.com/exdb/mnist (two zero bytes, element type, number o
 dimensions as big-endian int32, the elements).
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import gzip

@@ -3,8 +3,6 @@
 Local paths are read by Python itself, so that checks before a run need not import TensorFlow.
 """
 
-from __future__ import annotations
-
 import os
 import posixpath
 from typing import BinaryIO

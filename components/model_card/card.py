@@ -5,8 +5,6 @@ lineage, trainings, statistics and serving check; other facts are shown as not k
 without a value as missing, with its reason. Both formats are written from the same content.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any

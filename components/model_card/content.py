@@ -3,8 +3,6 @@
 Contract: plain data, without text about any model.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any

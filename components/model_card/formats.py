@@ -4,8 +4,6 @@ Contract: pure; both formats hold the same text in the same order. All input is 
 HTML has images, of ``_PICTURE_BYTES`` at most, and only the Markdown has a header.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ metrics.json. ``license`` is not known, and ``datasets`` would have to name a da
 so both are left out. Source: ``modelcard.md`` of github.com/huggingface/hub-docs.
 """
 
-from __future__ import annotations
-
 from pathlib import PurePosixPath
 from typing import Any
 

@@ -4,8 +4,6 @@ Contract: pure; every number is from metrics.json or from the serving check. A m
 value is shown as missing, with its reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any

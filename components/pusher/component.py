@@ -8,8 +8,6 @@ unchanged and ``pushed`` is 0. Output ``pushed_model`` has the custom properties
 (``pushed``, ``pushed_destination``, ``pushed_version``), ``reason``, and pushed.json.
 """
 
-from __future__ import annotations
-
 import datetime
 import json
 import logging

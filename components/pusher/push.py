@@ -7,8 +7,6 @@ is already the newest version is not pushed again, so a retry, or a run without 
 nothing.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import errno
 import filecmp

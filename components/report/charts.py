@@ -5,8 +5,6 @@ classes of the page (``c0`` to ``c5``), so light and dark themes need no second 
 says what it shows and in which unit. Values that are missing or not finite leave a gap.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from html import escape

@@ -5,8 +5,6 @@ runners and a rejected model still yields a report. Output ``report`` is a ``Mod
 whose directory holds ``index.html``. Takes about a second.
 """
 
-from __future__ import annotations
-
 import datetime
 import json
 import os

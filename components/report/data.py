@@ -4,8 +4,6 @@ Contract: ``ReportData`` is plain data; ``read_*`` functions turn artifact direc
 without TFX. Content that an artifact lacks is None or empty and is shown as missing.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence

@@ -6,8 +6,6 @@ forbids the network. Missing metrics are shown as missing, with the reason. Rend
 under a second.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import hashlib

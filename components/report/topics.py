@@ -5,8 +5,6 @@ without one, as in evaluations of earlier versions, come last under "Other measu
 is shown at first if a gate uses it or its topic has few metrics.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -7,8 +7,6 @@ this process. Every fault of the candidate is the reason of a refusal and never 
 upstream's, which listens on every address while the check runs.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import tempfile
 import time

@@ -5,8 +5,6 @@ the custom properties ``blessed`` (int) and ``reason`` (str), serving_check.json
 tf_serving_warmup_requests for ``assets.extra``. A refused model does not fail the run.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import logging

@@ -1,7 +1,5 @@
 """Settings of the serving check; imports nothing heavy."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat

@@ -4,8 +4,6 @@ Contract: the names are the project's fixed ones; each has one element type and 
 but the scalars have a dynamic batch. Anything else is a ``Refusal``: a client could not call it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 

@@ -4,8 +4,6 @@ Contract: a TFRecord of PredictionLog, at most 1,000 records, in ``assets.extra`
 A bad record fails the load, so only requests that a server has answered are written.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Contract: analyses only the train split and transforms train, eval and test.
 """
 
-from __future__ import annotations
-
 from tfx import types
 from tfx.components.transform import component
 from tfx.proto import transform_pb2

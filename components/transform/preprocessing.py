@@ -6,8 +6,6 @@ pixels in [0, 1] (the sigma_data of the diffusion model's preconditioning) and `
 scalars of ExampleGen are for the data gate and end here. Used by import path, never as a file.
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 import tensorflow_transform as tft
 

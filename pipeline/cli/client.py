@@ -4,8 +4,6 @@ Contract: as ``pipeline.cli.main``: heavy imports inside the commands; a mistake
 exit code 2. A refusal by the server is one sentence too.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ Contract: as ``pipeline.cli.main``: heavy imports inside the command; exit codes
 crash, 2 the user's mistake, 3 a model was not approved, 130 interrupted.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -4,8 +4,6 @@ Contract: as ``pipeline.cli.main``: heavy imports inside the commands; a mistake
 exit code 2.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

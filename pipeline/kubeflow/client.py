@@ -6,8 +6,6 @@ A wrong endpoint, missing access or a wrong parameter is one sentence (``InputEr
 before anything is uploaded where possible. Tokens come from the environment and are never shown.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import datetime

@@ -5,8 +5,6 @@ lays a file of the user over it, in which only differences need to stand. Unknow
 and values that Kubernetes would refuse are one sentence. Imports nothing heavy.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

@@ -5,8 +5,6 @@ Contract: the same ``create_pipeline`` as on this machine goes through TFX's Kub
 pipeline and its Kubernetes settings. Takes about a second, and ten for importing TFX.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re

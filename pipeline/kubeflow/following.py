@@ -4,8 +4,6 @@ Contract: works from the run API alone, which shows the states of tasks but no a
 verdicts.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

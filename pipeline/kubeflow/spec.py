@@ -5,8 +5,6 @@ changes it in place; ``platform_document`` makes the second YAML document; ``che
 strictly, as the backend does. Facts about the backend are those of KFP 2.16.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

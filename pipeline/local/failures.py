@@ -5,8 +5,6 @@ found in the chain of causes, or in the text that Beam's workers make of excepti
 training has a sentence of its own too.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

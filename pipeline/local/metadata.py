@@ -4,8 +4,6 @@ Contract: works on the SQLite store of one profile, with no TFX import, through 
 Artifacts are linked by URI, never by id.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

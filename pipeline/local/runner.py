@@ -5,8 +5,6 @@ and results are under ``<output_dir>/<profile>``. Finished nodes are cached, so 
 itself after a failure; ``from_node`` makes a node and all that depends on it run again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import datetime

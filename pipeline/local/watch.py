@@ -4,8 +4,6 @@ Contract: ``Watch`` calls a display of ``pipeline.terminal.display``; LocalDagRu
 progress in no other way.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import signal

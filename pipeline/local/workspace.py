@@ -4,8 +4,6 @@ Contract: paths become absolute, as artifacts are linked by path; a lock prevent
 ids are local times and never repeat.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import datetime

@@ -4,12 +4,11 @@ Contract: a display is a context manager with ``started``, ``progressed`` and ``
 by the runner from any thread. It writes to a ``Screen``, which outlives its reader.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -112,7 +111,7 @@ class LiveDisplay:
             redirect_stderr=False,
         )
 
-    def __enter__(self) -> LiveDisplay:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -146,7 +145,7 @@ class PlainDisplay:
         self._last_line = 0.0
         self._done = 0
 
-    def __enter__(self) -> PlainDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:

@@ -4,8 +4,6 @@ TensorFlow, Beam and their C++ parts write to file descriptors 1 and 2, which no
 setting reaches, so the descriptors themselves are redirected to the log during a run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -4,8 +4,6 @@ Contract: on a terminal a sentence is wrapped between words and a path is never 
 else it stays one line, as scripts read it.
 """
 
-from __future__ import annotations
-
 import textwrap
 
 from rich.console import Console

@@ -6,8 +6,6 @@ The ports open once every model is AVAILABLE, and one line on standard output sa
 ``--port=0`` takes a free one. Starting takes 5 to 10 s, nearly all of it the import of TensorFlow.
 """
 
-from __future__ import annotations
-
 import gc
 import logging
 import os

@@ -7,8 +7,6 @@ kind; further requests are UNAVAILABLE. If a batch fails, each of its requests i
 so that only the faulty one fails (upstream fails them all).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import threading
 import time

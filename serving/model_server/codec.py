@@ -5,8 +5,6 @@ with the fewest digits that give the same float again; NaN and Infinity as such,
 are ``StatusError`` with the upstream texts. Nesting deeper than 1,000 lists is refused.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import contextlib

@@ -4,8 +4,6 @@ Contract: text protos, read as strictly as TensorFlow Serving reads them. models
 proto in tensorflow-serving-api; the two others are not there, so their fields are declared here.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Errors, with the gRPC codes that both fronts answer with."""
 
-from __future__ import annotations
-
 import re
 
 import grpc

@@ -4,8 +4,6 @@ Contract: a Deployment's arguments start this server unchanged. Flags of ``WITHO
 accepted and logged; any other unknown flag is an error.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 from pathlib import Path

@@ -1,8 +1,7 @@
 """Calls a model server over gRPC: TensorFlow Serving or ours, arrays in and arrays out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import grpc
 import numpy as np
@@ -53,7 +52,7 @@ class GrpcClient:
         self.predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
-    def __enter__(self) -> GrpcClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:

@@ -7,8 +7,6 @@ UNIMPLEMENTED, in a sentence. The health service says SERVING to all, as upstrea
 are bounded before they are parsed, and tensors before they are made.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Contract: a few bytes may request a large tensor, a long list or hours of work; 
 request only, and refuses it with one sentence that names the flag.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ Contract: the text format; counters of requests and of loads, a histogram of lat
 microseconds, of answered requests only. Safe to use from several threads.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import defaultdict
 

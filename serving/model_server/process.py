@@ -5,13 +5,12 @@ process it started, by its handle. Both servers get the same flags and the same 
 on 127.0.0.1 only; upstream's has no flag for that and listens on every address while it runs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Self
 
 import grpc
 
@@ -152,7 +151,7 @@ class ServerProcess:
             self._process.stdin.close()
             self._process = None
 
-    def __enter__(self) -> ServerProcess:
+    def __enter__(self) -> Self:
         self.start()
         try:
             self.wait_available()

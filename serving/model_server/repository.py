@@ -5,8 +5,6 @@ unloaded, so that one always answers; a failed load is retried a limited number 
 keep their version until they end. Labels follow TensorFlow Serving's rules.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import threading

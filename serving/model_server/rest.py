@@ -4,8 +4,6 @@ Contract: paths, codes and bodies of http_rest_api_handler.cc and http_server.cc
 {"error": "..."}. Every request is bounded in size and time, and so is the number that wait.
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import json

@@ -4,8 +4,6 @@ Contract: codes and texts of errors are TensorFlow Serving's (predict_util.cc), 
 can give them. Arrays in, arrays out, so that gRPC and any other front can share it.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Commands and free ports to start either model server; imports nothing heavy."""
 
-from __future__ import annotations
-
 import errno
 import os
 import random

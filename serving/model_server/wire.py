@@ -6,8 +6,6 @@ groups and anything that is not a message are refused. Costs a microsecond a fie
 values are one field.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import TypeVar
 

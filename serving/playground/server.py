@@ -4,8 +4,6 @@ Contract: besides the static files there is ``config.json``, the address of the 
 ``clusters.json``, the K-Means centres pushed with the autoencoder; 404 if it has none.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 import threading

@@ -1,7 +1,5 @@
 """Two variants of each model trained for real on a few digits, under a judge of the same digits."""
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks import ablation

@@ -1,7 +1,5 @@
 """Each figure moves under the corruption it is meant for: a real judge on real digits."""
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks import corruptions

@@ -1,7 +1,5 @@
 """What a benchmark sets of the environment: nothing at import, oneDNN where TensorFlow follows."""
 
-from __future__ import annotations
-
 import os
 import pkgutil
 import subprocess

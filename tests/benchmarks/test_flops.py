@@ -1,7 +1,5 @@
 """Operations of small networks, worked out by hand."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

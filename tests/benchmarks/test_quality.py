@@ -1,7 +1,5 @@
 """Ours and the plain models trained for real on a few digits; the table of known figures."""
 
-from __future__ import annotations
-
 import json
 
 import keras

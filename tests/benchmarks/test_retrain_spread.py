@@ -1,7 +1,5 @@
 """The spread over retrained seeds: its arithmetic, and two seeds trained for real."""
 
-from __future__ import annotations
-
 import json
 import math
 

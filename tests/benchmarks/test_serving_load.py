@@ -1,7 +1,5 @@
 """The load benchmark: real servers under a short load, and the arithmetic of its table."""
 
-from __future__ import annotations
-
 import http.server
 import io
 import threading

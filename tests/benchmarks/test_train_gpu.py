@@ -1,7 +1,5 @@
 """All models trained and drawn from on JAX, in a process in which there is no TensorFlow."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Every model timed for real on a few digits, and what the table makes of known times."""
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks import train_speed

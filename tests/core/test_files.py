@@ -1,7 +1,5 @@
 """Files written whole: no reader and no crash meets a part of one."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

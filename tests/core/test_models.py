@@ -1,7 +1,5 @@
 """The table of models names what there is."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from core.wording import MISSING, bound, interval, number, sentence
 
 

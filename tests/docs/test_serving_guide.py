@@ -1,7 +1,5 @@
 """docs/serving.md, and what README.md says of serving: every command is run, in the order there."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import subprocess

@@ -4,8 +4,6 @@ The VAE of ``tests/vae`` is found wherever models are. It trains for a few steps
 pushed in a copy whose table has no other model, as training those again would prove nothing.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 Real images, the smoke profile, every node a process of its own; some four minutes on two cores.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,7 +1,5 @@
 """The whole pipeline on real images, run as a user runs it; some five minutes on two idle cores."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -1,7 +1,5 @@
 """TensorBoard opens the logs that a run leaves, by the command that the README gives."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """A folder of its own to run ``inkwell`` in, and what a test asks of it afterwards."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Reads a Dockerfile into stages: what the tests of the images need of it, and no more."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

@@ -9,8 +9,6 @@ and ``pip`` (see ``skipped``); uv is set-up's own, of the locked version, and in
 cache. Needs root, and Linux namespaces.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os

@@ -4,8 +4,6 @@ Run literally but for what needs a network (see sandbox.py): in a directory that
 image, with set-up's package cache. Under a minute on two cores.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """Dockerfile, .dockerignore and build.yaml: what holds of the images without building them."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """A cluster with every setting in use, and pipelines compiled for it and for the simulation."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 python -m tests.kubeflow.golden pipeline.yaml > tests/kubeflow/golden.yaml
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ Bodies are checked against kfp-server-api's own models and packages as the backe
 what a run does next is a list of states that a test hands in, one for each look at it.
 """
 
-from __future__ import annotations
-
 import datetime
 import email
 import email.policy
@@ -14,7 +12,7 @@ import re
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import kfp_server_api
@@ -53,7 +51,7 @@ class KfpServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def __enter__(self) -> KfpServer:
+    def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, daemon=True).start()
         return self
 

@@ -1,7 +1,5 @@
 """The simulation itself, on three small nodes: it must refuse and lose what the backend does."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import time

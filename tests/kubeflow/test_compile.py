@@ -1,7 +1,5 @@
 """What ``inkwell compile`` writes: its meaning, and that the backend and the SDK take it."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

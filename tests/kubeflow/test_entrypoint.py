@@ -1,7 +1,5 @@
 """The entrypoint of a pod: what it makes of the backend's message, and of what is wrong with it."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """``inkwell submit`` against a local server that checks what it is sent."""
 
-from __future__ import annotations
-
 import datetime
 import io
 import os

@@ -1,7 +1,5 @@
 """The three nodes of ``tests.pipeline.toy``, compiled with the real pipeline's steps."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

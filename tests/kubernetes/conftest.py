@@ -1,7 +1,5 @@
 """Rendered manifests; kubectl has kustomize built in."""
 
-from __future__ import annotations
-
 import functools
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Manifests: valid for Kubernetes, and in keeping with each other and with the code."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -4,8 +4,6 @@ Only directories are put elsewhere: /models and /config/... are a pod's, and so 
 of which a machine has one each.
 """
 
-from __future__ import annotations
-
 import socket
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The JSON schemas: they take what ships, refuse what ``inkwell`` refuses, and describe it."""
 
-from __future__ import annotations
-
 import functools
 import json
 

@@ -1,7 +1,5 @@
 """The three locks: hashed, without addresses, disjoint, and in step with pyproject.toml."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from importlib import metadata

@@ -1,7 +1,5 @@
 """The Makefile, the build machine's script, and what the installed package holds."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

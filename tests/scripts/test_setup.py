@@ -3,8 +3,6 @@
 Everything here runs without a network; the functions under test are those ``make setup`` calls.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os

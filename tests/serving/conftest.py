@@ -1,7 +1,5 @@
 """``inkwell serve`` over small models, for the tests of commands and of the playground."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import re

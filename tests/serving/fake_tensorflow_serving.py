@@ -1,7 +1,5 @@
 """An executable named ``tensorflow_model_server`` that records its arguments and ends."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

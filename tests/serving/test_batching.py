@@ -1,7 +1,5 @@
 """Dynamic batching on plain functions: who shares a batch, limits, deadlines, failures."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import threading
 import time

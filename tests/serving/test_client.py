@@ -1,7 +1,5 @@
 """The client against a real server, over both protocols: every signature, errors, trying again."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import socket

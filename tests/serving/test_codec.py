@@ -1,7 +1,5 @@
 """JSON to arrays and back: properties over all types and shapes, and a fuzz run."""
 
-from __future__ import annotations
-
 import json
 
 import grpc

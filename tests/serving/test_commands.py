@@ -1,7 +1,5 @@
 """The serving commands as a user types them, against ``inkwell serve``."""
 
-from __future__ import annotations
-
 import http.server
 import json
 import re

@@ -1,7 +1,5 @@
 """Requests of a few bytes that ask for gigabytes or for hours: refused, at next to no memory."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import re

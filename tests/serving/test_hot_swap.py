@@ -1,10 +1,9 @@
 """Versions come, break and go back while 32 clients call: no request fails."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 import time
+from typing import Self
 
 import httpx
 import numpy as np
@@ -31,7 +30,7 @@ class Callers:
             threading.Thread(target=self._call, args=(served, number)) for number in range(CLIENTS)
         ]
 
-    def __enter__(self) -> Callers:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

@@ -1,7 +1,5 @@
 """A server with narrow bounds: what is too large, too slow or too much is told, and it goes on."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import gzip
 import socket

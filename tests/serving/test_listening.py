@@ -1,7 +1,5 @@
 """Which host and ports ``inkwell serve`` takes, on this computer's own sockets."""
 
-from __future__ import annotations
-
 import socket
 
 import pytest

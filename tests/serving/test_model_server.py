@@ -1,7 +1,5 @@
 """The model server as a real process over real gRPC: answers, errors, start and end."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import os
 import re

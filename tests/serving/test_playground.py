@@ -1,7 +1,5 @@
 """The playground in a real browser, on a desk and on a phone, against a real server."""
 
-from __future__ import annotations
-
 import time
 
 import httpx

@@ -1,7 +1,5 @@
 """Labels, promotion and roll-back on a serving directory; no server is needed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 A SavedModel is a program: its warm-up requests run while it loads, as the user who serves.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The life of versions: polling, policies, labels, retries, roll-back, warm-up."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 from pathlib import Path

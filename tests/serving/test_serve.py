@@ -1,7 +1,5 @@
 """What ``inkwell serve`` listens on, refuses, logs, and says when its server ends."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import dataclasses

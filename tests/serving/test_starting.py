@@ -1,7 +1,5 @@
 """The command, the environment and the last words of a server process."""
 
-from __future__ import annotations
-
 import os
 import socket
 import tempfile

@@ -1,7 +1,5 @@
 """Version directories: what counts as one, and which is the newest."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from serving.versions import list_versions, newest_version

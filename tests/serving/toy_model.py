@@ -1,7 +1,5 @@
 """A small real SavedModel with every kind of input that the project's models have."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The three models in small: SavedModels with their signatures, on linear maps."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Digits, as a trainer reads them: the first real images, no TFX in between."""
 
-from __future__ import annotations
-
 import gzip
 import types
 from pathlib import Path

@@ -6,8 +6,6 @@ A process of its own, as devices are fixed once TensorFlow runs: this one has tw
 judge goes through TFX's entry, export included; of the others the training alone is run.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import sys

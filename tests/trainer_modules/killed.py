@@ -6,8 +6,6 @@ Prints a JSON object: how the process of each model ended. All are forks of one 
 TensorFlow, and has computed nothing with it.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

@@ -1,7 +1,5 @@
 """A killed training goes on to the result of one that was never killed; bad files are ignored."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import logging

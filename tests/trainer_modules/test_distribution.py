@@ -1,7 +1,5 @@
 """Training on two replicas gives what training on one does; on two workers, both have it."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

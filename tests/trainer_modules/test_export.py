@@ -1,7 +1,5 @@
 """What every exported signature is bounded by, whichever server runs it."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Early stop, divergence, clipping and mixed precision, with small nets of every model."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import json

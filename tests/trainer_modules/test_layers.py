@@ -1,7 +1,5 @@
 """Layers that several models share: their arithmetic, and the names that saved models hold."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """One trainer trains, evaluates and trains on, on either backend, with averaged weights."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -6,8 +6,6 @@ Prints a JSON object: the losses before and after, whether the served weights ar
 whether the averages outlive an evaluation.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

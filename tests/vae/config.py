@@ -1,7 +1,5 @@
 """Settings of the VAE, with units and reasons."""
 
-from __future__ import annotations
-
 from pydantic.dataclasses import dataclass
 
 from core.config import STRICT, Count

@@ -1,7 +1,5 @@
 """A small VAE (Kingma & Welling 2014): dense encoder and decoder, Bernoulli pixels."""
 
-from __future__ import annotations
-
 import keras
 from keras import ops
 

@@ -1,7 +1,5 @@
 """What the VAE serves: reconstruct, encode, decode, generate, anomaly score."""
 
-from __future__ import annotations
-
 import keras
 from keras import ops
 

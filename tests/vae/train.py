@@ -1,7 +1,5 @@
 """Trains the VAE; TFX calls ``run_fn``. Labels are never read."""
 
-from __future__ import annotations
-
 import keras
 
 from core.digits import Digits

@@ -1,7 +1,5 @@
 """Settings of the autoencoder and of its fine-tuning, with units and reasons."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat

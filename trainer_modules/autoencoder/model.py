@@ -6,8 +6,6 @@ position. A contrastive loss between an image and a warped copy makes the direct
 describe what warping keeps, which is mostly the class. No label is read.
 """
 
-from __future__ import annotations
-
 import math
 
 import keras

@@ -1,7 +1,5 @@
 """What the autoencoder serves: reconstruct, encode, decode, denoise, anomaly score."""
 
-from __future__ import annotations
-
 import keras
 from keras import ops
 

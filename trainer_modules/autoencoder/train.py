@@ -3,8 +3,6 @@
 TFX calls ``run_fn``, then ``finetune_fn`` with the first model as base. Labels are never read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras

@@ -1,7 +1,5 @@
 """The moving average of the weights that some optimizers keep (Polyak & Juditsky 1992)."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 

@@ -7,8 +7,6 @@ or code, is ignored with a line in the log. The order of the images is not store
 Keras' ``fit`` derives it from the global seed, the same in each epoch.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io

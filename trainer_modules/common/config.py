@@ -3,8 +3,6 @@
 A model's own config gives the defaults that differ from model to model, with their reasons.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt

@@ -7,8 +7,6 @@ connect before TensorFlow has run anything. Losses that are a mean over the batc
 ``share_of_mean``, as the optimizer sums the gradients of the replicas.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence

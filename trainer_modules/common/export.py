@@ -4,8 +4,6 @@ The only module of the trainers that needs TensorFlow throughout. Tensor names f
 Serving's rule that a string tensor ending in ``_bytes`` travels as base64 over REST.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import struct
 from collections.abc import Callable, Mapping

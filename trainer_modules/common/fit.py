@@ -5,8 +5,6 @@
 whose two trainers alternate. Runs without TFX, on one device or several.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any

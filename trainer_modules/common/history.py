@@ -1,7 +1,5 @@
 """The record of one training: curves, events and what was trained, as history.json holds it."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import math

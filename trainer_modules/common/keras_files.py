@@ -1,7 +1,5 @@
 """Files next to a SavedModel: Keras networks for a warm start, grids of images."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import keras

@@ -3,8 +3,6 @@
 Everything here is ``keras.ops`` only, so it runs on TensorFlow and JAX alike.
 """
 
-from __future__ import annotations
-
 import keras
 from keras import ops
 

@@ -6,8 +6,6 @@ advise. No global policy is set: several trainings share a process. Models are e
 ``recast(network, "float32")``, so what is served does not depend on how it was trained.
 """
 
-from __future__ import annotations
-
 import keras
 
 FLOAT32 = "float32"

@@ -1,7 +1,5 @@
 """Learning rate and gradient clipping of the optimizers."""
 
-from __future__ import annotations
-
 import keras
 
 from core.config import InputError

@@ -5,8 +5,6 @@ Contract: the folder of a trained model holds ``Format-Serving`` (SavedModel), `
 resolved settings) and ``samples/`` (grids of images). With several workers only the chief writes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

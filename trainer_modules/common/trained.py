@@ -1,7 +1,5 @@
 """Further inputs of a training, and its result."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 

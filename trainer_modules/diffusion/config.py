@@ -1,7 +1,5 @@
 """Settings of the diffusion model and of its fine-tuning, with units and reasons."""
 
-from __future__ import annotations
-
 from pydantic import NonNegativeFloat, PositiveFloat
 from pydantic.dataclasses import dataclass
 

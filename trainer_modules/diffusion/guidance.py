@@ -8,8 +8,6 @@ steps in the middle are guided, where shapes are decided (Kynkaanniemi et al. 20
 densest class (trials in docs/lab-book.md).
 """
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 from keras import layers, ops

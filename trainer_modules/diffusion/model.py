@@ -5,8 +5,6 @@ folded to 14x14x4 at once and the wide work is done at 14x14 and 7x7, where a CP
 in matrix products instead of memory traffic; mixer blocks give global context at 7x7.
 """
 
-from __future__ import annotations
-
 import math
 
 import keras

@@ -11,8 +11,6 @@ Noise is added only below ``_NOISE_ADDED_BELOW``, as in Karras et al. 2022, sect
 S_tmax). Above it coarse steps with noise drift towards the densest class (docs/lab-book.md).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras

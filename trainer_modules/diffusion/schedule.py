@@ -6,8 +6,6 @@ at time ``t`` in [0, 1], so that q(x_t | x_0) = N(sqrt(alpha_bar) x_0, (1 - alph
 every t. Plain ``keras.ops``; the same code runs in training, sampling and serving.
 """
 
-from __future__ import annotations
-
 import math
 
 from keras import ops

@@ -3,8 +3,6 @@
 ``seed`` feeds TensorFlow's stateless generators, so equal seeds give equal images.
 """
 
-from __future__ import annotations
-
 import keras
 from keras import ops
 

@@ -4,8 +4,6 @@ TFX calls ``run_fn``, then ``finetune_fn`` with the first model as base. The ser
 exponential moving average. Labels are never read.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ There is no early stop: neither side's loss says how good the images are, as eac
 against the other, so no held-out loss could tell when to end.
 """
 
-from __future__ import annotations
-
 from pydantic import NonNegativeFloat
 from pydantic.dataclasses import dataclass
 

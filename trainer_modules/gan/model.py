@@ -6,8 +6,6 @@ without normalisation layers. The penalties are taken as finite differences, so 
 derivative is needed and the code runs on every Keras backend.
 """
 
-from __future__ import annotations
-
 import keras
 from keras import layers, ops
 

@@ -4,8 +4,6 @@ A window of recent steps distinguishes three states: a dead discriminator, a col
 an exploding loss. The messages go to the log and to history.json.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import math

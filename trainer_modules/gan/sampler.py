@@ -9,8 +9,6 @@ networks"). The gradient penalties flatten the scores, so they are calibrated fi
 (docs/lab-book.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import keras

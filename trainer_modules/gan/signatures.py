@@ -1,7 +1,5 @@
 """What the GAN serves: images from latents or seeds, and the discriminator's score of images."""
 
-from __future__ import annotations
-
 import keras
 from keras import ops
 

@@ -6,8 +6,6 @@ networks restart with new initial weights: in one of eight trainings the discrim
 first hundred steps, and few generators recover from that.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import keras

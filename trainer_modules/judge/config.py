@@ -1,7 +1,5 @@
 """Settings of the judge, with units and reasons."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -3,8 +3,6 @@
 FID's own authors advise against Inception-v3 on digits, so the domain has its own judge.
 """
 
-from __future__ import annotations
-
 import keras
 from keras import layers
 

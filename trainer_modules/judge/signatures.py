@@ -1,7 +1,5 @@
 """What the judge serves: logits, probabilities and the 128 features of each image."""
 
-from __future__ import annotations
-
 import keras
 
 from trainer_modules.common.export import Signature, image_spec, with_png

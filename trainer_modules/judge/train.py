@@ -3,8 +3,6 @@
 TFX calls ``run_fn``; everything else runs without TFX.
 """
 
-from __future__ import annotations
-
 import keras
 
 from core.digits import Digits

@@ -6,8 +6,6 @@ NMI with the arithmetic mean of the entropies (Vinh et al. 2010, JMLR 11); ARI a
 1985, eq. 5. Contract: tables are [..., k, c], so a thousand resampled ones are scored at once.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

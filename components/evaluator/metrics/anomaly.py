@@ -6,8 +6,6 @@ chance that an anomaly scores above a normal image; average precision after Davi
 Pure NumPy; 2,000 images take 0.2 s.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -5,8 +5,6 @@ the number of replicates alone, so two models measured on the same images are re
 the replicates of their difference are paired. Pure NumPy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

@@ -6,8 +6,6 @@ its metric; plots show the run of least inertia, which needs no label. The neigh
 of Ng, Jordan & Weiss 2001. 10,000 x 784 pixels take 0.7 s a run on one core.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

@@ -6,8 +6,6 @@ image from that clipped input, which is what the models get too. It follows from
 train images and of a clipped normal variable: no noise is sampled and nothing is tuned.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -5,8 +5,6 @@ metric complements the Fréchet distance and is not a gate. A relativistic loss 
 (Jolicoeur-Martineau 2018), hence also the pairwise metric, which needs no cut-off.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

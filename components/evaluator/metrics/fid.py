@@ -8,8 +8,6 @@ repeated over three channels, and given in [-1, 1]. The weights are Keras' Image
 minutes per 10,000 images on two cores.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -6,8 +6,6 @@ fast_mode=False, up to its approximate exponential. A whole batch goes through o
 clipping gives to noise on black remains in their output.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

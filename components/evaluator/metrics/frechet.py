@@ -6,8 +6,6 @@ Pure NumPy in float64; 10,000 x 128 features take 0.1 s. Called FD here: FID is 
 on Inception-v3 features (``fid``), and the two are never mixed.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 

@@ -4,8 +4,6 @@ Salimans et al. 2016 (arXiv 1606.03498), section 4: exp(E_x KL(p(y|x) || p(y))),
 splits as the authors' code does. Here p is the judge, not Inception-v3. Pure NumPy, float64.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.evaluator.metrics.bootstrap import bootstrap, resamples

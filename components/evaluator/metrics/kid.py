@@ -6,8 +6,6 @@ of images, so it may be negative. Pure NumPy in float64; kernels are made in blo
 5,000 images a side with 100 replicates take 40 MB and two seconds.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.evaluator.metrics.bootstrap import resample_counts

@@ -7,8 +7,6 @@ neighbours than any other digit. The rank test is the data-copying test of Meeha
 everything, so a low distance alone does not prove copying: look at the pairs.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -6,8 +6,6 @@ eq. 3 and 5, k = 5. Pure NumPy in float64; 5,000 against 5,000 take two seconds.
 images do not reach 1, so every metric needs its reference value.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

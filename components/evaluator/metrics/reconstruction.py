@@ -4,8 +4,6 @@ Images are [N, 28, 28, 1] (or [N, 28, 28]) in [0, 1]; the data range is 1. SSIM 
 2004, eq. 13, with their Gaussian window (sigma 1.5). All of 10,000 images take about a second.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import zlib
 

@@ -6,8 +6,6 @@ own discriminator these were not trained together with the generator, so 50 % do
 find no difference. Contract: one truth value per image, so that intervals are those of a mean.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.evaluator.metrics.classifier import fit_classifier, predict

@@ -4,8 +4,6 @@ The reference is the squared error of PCA with a code of the same size, on the s
 seconds on two cores with 2,000 images of each kind.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

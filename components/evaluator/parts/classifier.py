@@ -4,8 +4,6 @@ Each network is small and seeded (``classifier``). 15 s in all for 10,000 images
 of them for the floors; augmentation trains 18 networks and is measured on request only.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.evaluator.catalogue import AUGMENTATION, LABEL_SHARES, SYNTHETIC, TWO_SAMPLE

@@ -4,8 +4,6 @@ Metrics are means over the seeds of the config, none selected by its metric; plo
 show the run of least inertia. About fifteen seconds on two cores for 10,000 images.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

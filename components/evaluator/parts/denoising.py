@@ -5,8 +5,6 @@ chosen on train images. 2,000 images at six levels take some forty seconds on tw
 references are computed once for candidate and champion.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Accuracy of a GAN's own discriminator on held-out reals and fresh fakes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.evaluator.catalogue import DISCRIMINATOR

@@ -1,7 +1,5 @@
 """FID of the generated images, and of as many real train images; only with weights."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.evaluator.catalogue import FID

@@ -4,8 +4,6 @@ As many images as there are real test images, generated from consecutive seeds, 
 floor of every metric is that of as many real train images.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.evaluator.catalogue import GENERATION

@@ -1,7 +1,5 @@
 """Accuracy of the judge: the same for every model, and gated like any other metric."""
 
-from __future__ import annotations
-
 from components.evaluator.catalogue import JUDGE
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part, Row

@@ -1,7 +1,5 @@
 """Plots of walks from one random latent to another, without metrics. Seeded; a second."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.evaluator.config import EvaluatorConfig

@@ -4,8 +4,6 @@ Precision, recall, density and coverage in the judge's features; memorisation in
 features. 15 s for 10,000 images on two cores, 5 s of them for the features of all train images.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -7,8 +7,6 @@ candidate's weights. The reference is PCA on the same images. It takes some five
 cores for ten classes, so it is measured on request only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

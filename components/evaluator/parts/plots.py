@@ -5,8 +5,6 @@ used without pyplot, so there is no global state and no display. Colours are dis
 colour vision, and classes on the map also carry their number.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ Every metric is a mean over the test images, so its interval comes from resampli
 seconds on two cores for 10,000 images.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.evaluator.catalogue import RECONSTRUCTION

@@ -1,7 +1,5 @@
 """A plot of the reverse process step by step, without metrics. Seeded; a second."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.evaluator.config import EvaluatorConfig

@@ -5,8 +5,6 @@ images in the same order, 64 to a row of 28 x 28 pixels in 16 greys: 0.4 MB for 
 them a page can show the digit behind each point. About twenty seconds for 4,000 images.
 """
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

@@ -4,8 +4,6 @@ Contract: a description holds only what follows from the code and is true of eve
 depends on data, settings or results comes from the run's files.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

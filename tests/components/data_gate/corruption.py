@@ -3,8 +3,6 @@
 Used on statistics (test_gate) and on whole files through the pipeline (test_data_gate_node).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from components.idx_example_gen import idx

@@ -1,7 +1,5 @@
 """Schema and baseline of a data directory: found, refused, or written for a customer's own data."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The data nodes together, as a run has them: clean data goes through, corrupted data ends it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The gate's judgement on the statistics of all 70,000 images, clean and corrupted."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

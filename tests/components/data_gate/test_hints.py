@@ -1,7 +1,5 @@
 """Hints at the cause: one per fault, none where the mean hardly moved."""
 
-from __future__ import annotations
-
 import pytest
 
 from components.data_gate.hints import explain

@@ -4,8 +4,6 @@ They are built by hand, so that it is known how good each is: a linear autoencod
 generator that hands out real digits is as good as real, one that hands out one digit has collapsed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import gzip

@@ -1,7 +1,5 @@
 """Our metrics beside those of scikit-learn and scikit-image on the same arrays."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

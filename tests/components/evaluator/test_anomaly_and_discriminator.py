@@ -1,7 +1,5 @@
 """Corruptions, AUROC by hand, and the discriminator's verdicts."""
 
-from __future__ import annotations
-
 import functools
 import math
 

@@ -1,7 +1,5 @@
 """The small network behind several figures, and FID with weights from a file."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """K-Means, its agreement with classes, and the t-SNE map."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """``inkwell evaluate`` on real SavedModels, found through real metadata as a run leaves it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The candidate beside the champion: bootstrap in pairs, and what is missing and why."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Closed-form cases of the Fréchet distance, the Inception Score and the class histogram."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Whole evaluations of SavedModels whose quality is known by construction."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import shutil

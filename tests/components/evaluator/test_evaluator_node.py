@@ -1,7 +1,5 @@
 """The node itself: artifacts in, files and properties out, and what a cluster asks of it."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil

@@ -6,8 +6,6 @@ with their thresholds untouched. Fewer images than the profile takes, so that a 
 no model has seen pass every one of them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Gaussian filter and non-local means: by their definitions, and settings chosen by the error."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter

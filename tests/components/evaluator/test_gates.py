@@ -1,7 +1,5 @@
 """Gates: value and change thresholds, missing figures, and the settings they come from."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """Figures of generated images: closed forms, and agreement with other libraries on fixed arrays."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The parts on generators whose quality is known: copies, one digit; pictures; deep parts."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

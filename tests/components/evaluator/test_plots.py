@@ -1,7 +1,5 @@
 """Pictures: valid PNG files of a bounded size, the same bytes for the same input."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Errors, PSNR, SSIM, entropy floor, PCA, noise and the linear optimum."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """SavedModels as the Evaluator calls them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What an evaluation measures follows from the table of models, and so does what it depends on."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

@@ -6,8 +6,6 @@ torch does not belong to the development tools for its size. The numbers are wha
 (three neighbours, generated first) returned for float64 arrays.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.special import softmax

@@ -1,7 +1,5 @@
 """Runs a few nodes as a pipeline of its own, as a user's run does."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

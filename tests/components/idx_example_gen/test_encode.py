@@ -1,7 +1,5 @@
 """Serialised examples hold what they should; the choice of eval images is by pixels alone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

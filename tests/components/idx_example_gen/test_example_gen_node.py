@@ -1,7 +1,5 @@
 """The node as TFX runs it: splits, the same bytes twice, cache and errors."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

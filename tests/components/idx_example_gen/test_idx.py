@@ -1,7 +1,5 @@
 """IDX files: what is read, and the one sentence for everything that can be wrong with a file."""
 
-from __future__ import annotations
-
 import gzip
 import shutil
 import struct

@@ -1,7 +1,5 @@
 """Scalars of pictures whose figures are known in closed form."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Model cards: every field is there, figures are those of metrics.json, nothing is made up."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """The node push-*: what it pushes, and what it refuses."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pushing: versions grow, nothing is ever half there, crashes leave what was there."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

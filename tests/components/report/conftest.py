@@ -1,7 +1,5 @@
 """A report with everything in it, drawn from a fixed random generator."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

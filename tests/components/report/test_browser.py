@@ -1,8 +1,6 @@
 """The page in a real browser: nothing is fetched, nothing complains, nothing overflows, and the
 map of the code answers to mouse, finger and keyboard."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 

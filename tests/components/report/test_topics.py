@@ -3,8 +3,6 @@
 That real evaluations carry the right topics is tested in tests/components/evaluator.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from components.report.topics import TITLES, by_topic

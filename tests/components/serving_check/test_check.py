@@ -1,7 +1,5 @@
 """The serving check on real SavedModels, a real server process and real gRPC."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The node serving-check-*: artifacts in, a blessing with its reason out."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

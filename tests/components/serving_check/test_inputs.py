@@ -1,7 +1,5 @@
 """Inputs made from the names of a signature's inputs."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """preprocessing_fn through tensorflow_transform itself, on pictures with known moments."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The server under test: ours, or the one that INKWELL_SERVING_ENDPOINT=host:grpc,rest names."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re

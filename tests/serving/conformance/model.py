@@ -3,8 +3,6 @@
 python -m tests.serving.conformance.model DIR     writes them and prints how to start a server
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

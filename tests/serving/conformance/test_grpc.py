@@ -1,7 +1,5 @@
 """gRPC: both services. The cases of upstream's tensorflow_model_server_test.py."""
 
-from __future__ import annotations
-
 import grpc
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """REST: paths, both formats, every type, errors. The cases of upstream's handler and JSON tests."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import json
