@@ -30,6 +30,7 @@ class ModelKind:
     short: str  # in node ids
     stages: tuple[Stage, ...]  # in order; each starts from the model of the one before
     measurements: tuple[str, ...]  # modules of components.evaluator.parts, in the report's order
+    primary: str  # metric that decides which of two versions is better
     score: str  # signature that scores single images, by which a canary is compared
     words: str  # import path of its description
 
@@ -82,6 +83,7 @@ _ROWS = (
             ),
         ),
         measurements=("reconstruction", "denoising", "clusters", "tsne", "anomaly", "one_class"),
+        primary="mse_over_pca",
         score="anomaly_score",
         words="components.model_card.words.autoencoder.WORDS",
     ),
@@ -99,6 +101,7 @@ _ROWS = (
             ),
         ),
         measurements=(*_GENERATED, "reverse_process", "denoising"),
+        primary="fd_over_floor",
         score="denoise",
         words="components.model_card.words.diffusion.WORDS",
     ),
@@ -107,6 +110,7 @@ _ROWS = (
         short="gan",
         stages=(_stage("gan", "gan", "gan.config.GanConfig", "gan.train.run_fn"),),
         measurements=(*_GENERATED, "latent_walk", "discriminator"),
+        primary="fd_over_floor",
         score="discriminate",
         words="components.model_card.words.gan.WORDS",
     ),

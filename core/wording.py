@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 MISSING = "missing"
+# Of a version that was approved by gates that do not judge quality, as in the profile smoke.
+FORM_ONLY = "Its gates checked that every metric is well formed, not that the model is good."
 
 
 def number(value: Any) -> str:
@@ -33,9 +35,10 @@ def interval(ends: Sequence[float] | None) -> str:
     return f"{number(ends[0])} to {number(ends[1])}"
 
 
-def bound(direction: str, threshold: Any) -> str:
-    """The threshold of a gate in words: "at most 0.5"."""
-    return f"{'at most' if direction == 'max' else 'at least'} {number(threshold)}"
+def bound(direction: str, threshold: Any, stated: str = "") -> str:
+    """The threshold of a gate in words: "at most 0.5", and how its profile states it, if given."""
+    words = f"{'at most' if direction == 'max' else 'at least'} {number(threshold)}"
+    return f"{words} ({stated})" if stated else words
 
 
 def sentence(words: str) -> str:

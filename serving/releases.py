@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.files import write_whole
 from serving.errors import ServingError
-from serving.versions import list_versions
+from serving.versions import Version, judged_by_quality, list_versions, read_lineage
 
 RELEASES_FILE = "releases.json"
 CONFIG_FILE = "models.config"
@@ -81,9 +81,33 @@ def served_version(serving_dir: str | Path, model: str) -> Path | None:
     return versions.get(stable) or versions.get(max(versions, default=-1))
 
 
+def best_version(serving_dir: str | Path, model: str) -> Path | None:
+    """Directory of the version with the best primary metric, the newest of equals.
+
+    The metric is that of each version's own evaluation, in lineage.json. Versions whose gates did
+    not judge quality, and those that do not record a metric, do not count; None if none counts.
+    """
+
+    def rank(version: Version) -> tuple[float, int] | None:
+        found = read_lineage(version.path).get("primary") or {}
+        value = found.get("value")
+        if not isinstance(value, (int, float)) or not judged_by_quality(version.path):
+            return None
+        return (-value if found.get("better") == "lower" else value), version.number
+
+    ranks = {rank(version): version.path for version in list_versions(Path(serving_dir) / model)}
+    ranks.pop(None, None)
+    return ranks[max(ranks)] if ranks else None
+
+
 def kept_versions(serving_dir: Path, model: str) -> set[int]:
-    """Versions of a model that must stay on disk, whatever their age."""
-    return read_releases(serving_dir).get(model, Release()).kept
+    """Versions of a model that must stay on disk, whatever their age: labelled ones, those that
+    a rollback goes to, and the best.
+    """
+    best = best_version(serving_dir, model)
+    return read_releases(serving_dir).get(model, Release()).kept | (
+        {int(best.name)} if best else set()
+    )
 
 
 def served_models(serving_dir: Path) -> list[str]:

@@ -5,8 +5,10 @@ skipped, so a version appears by one rename. Imports nothing heavy.
 """
 
 import dataclasses
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 EXTRA_DIR = "assets.extra"  # of a version; model servers read nothing from it but the next file
 WARMUP_FILE = "tf_serving_warmup_requests"  # requests that a server runs before it serves
@@ -26,6 +28,20 @@ class Version:
 def extra_file(version: Path, name: str) -> Path:
     """Path of one of the files named above in the directory of a version."""
     return version / EXTRA_DIR / name
+
+
+def read_lineage(version: Path) -> dict[str, Any]:
+    """lineage.json of a version; empty where it has none, or one that cannot be read."""
+    try:
+        found = json.loads(extra_file(version, LINEAGE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def judged_by_quality(version: Path) -> bool:
+    """Whether the gates that approved a version judged its quality, as far as is known."""
+    return read_lineage(version).get("quality_gates") is not False
 
 
 def list_versions(base_path: str | os.PathLike[str]) -> list[Version]:

@@ -11,6 +11,24 @@ from collections.abc import Mapping, Sequence
 
 from core.models import MODELS
 
+# What metrics are compared with, measured in the same evaluation.
+REFERENCES = {
+    "real_train": "real train images, as many",
+    "real_test": "real test images",
+    "held_out": "held-out real images, by definition",
+    "pca": "PCA with a code of the same size",
+    "pixels": "the same on the pixels",
+    "code": "the same in the code itself",
+    "components": "the two leading principal components",
+    "linear_denoiser": "linear optimum (LMMSE)",
+    "noisy_input": "the noisy input",
+    "linear_classifier": "a linear classifier of the pixels, fitted to the train split",
+    "originals": "the judge on the originals",
+    "unaided": "the same network without generated images",
+    "entropy": "entropy of the test images",
+    "zlib": "zlib on single images, lossless",
+    "guessing": "guessing",
+}
 LABEL_SHARES = (1, 5, 10)  # percent of the train labels in the augmentation metrics
 
 
@@ -18,15 +36,15 @@ LABEL_SHARES = (1, 5, 10)  # percent of the train labels in the augmentation met
 class Metric:
     """Description of one metric; ``better`` is lower, higher, or None if neither is.
 
-    ``floor_title`` names the reference value: a floor if lower is better, the ceiling of real data
-    if higher is.
+    ``reference`` is a name in ``REFERENCES``: a floor if lower is better, the ceiling of real data
+    if higher is. Gates may set their threshold by it.
     """
 
     name: str
     title: str
     better: str | None
     description: str
-    floor_title: str = ""
+    reference: str = ""
 
 
 GENERATION = (
@@ -36,7 +54,7 @@ GENERATION = (
         "lower",
         "Between Gaussians fitted to the features of generated and of real test images. Not FID: "
         "the features are the judge's, so the number compares only under the same judge.",
-        "real train images, as many, against the same test images",
+        "real_train",
     ),
     Metric(
         "fd_over_floor",
@@ -44,7 +62,7 @@ GENERATION = (
         "lower",
         "1 would mean as close to the test images as other real images are. This ratio is the part "
         "of the FD that carries over to another judge.",
-        "real train images",
+        "real_train",
     ),
     Metric(
         "fd_infinity",
@@ -53,7 +71,7 @@ GENERATION = (
         "A straight line through the FD of growing numbers n of images, over 1/n, extrapolated to "
         "1/n = 0: this removes the bias of a limited number of images. Noise can make it "
         "negative near the floor.",
-        "real train images, as many, against the same test images",
+        "real_train",
     ),
     Metric(
         "kid",
@@ -62,7 +80,7 @@ GENERATION = (
         "How far the two sets differ under a kernel. It is not biased by their size, so it may be "
         "negative. Features are divided by the root mean square of the test images' features; "
         "compare with the floor, and only under the same judge.",
-        "real train images, as many, against the same test images",
+        "real_train",
     ),
     Metric(
         "inception_score",
@@ -70,7 +88,7 @@ GENERATION = (
         "higher",
         "exp of the mean KL divergence between the judge's verdict on one image and its mean "
         "verdict; from 1 to the number of classes. It detects lost classes and noise, hardly blur.",
-        "real test images",
+        "real_test",
     ),
     Metric(
         "class_tv",
@@ -78,14 +96,14 @@ GENERATION = (
         "lower",
         "Half the summed difference between the shares of the classes, as the judge labels "
         "generated and real test images. 0 is the same histogram, 1 no class in common.",
-        "real train images, as many",
+        "real_train",
     ),
     Metric(
         "missing_modes",
         "Classes that are missing",
         "lower",
         "Classes that get less than a tenth of their real share among the generated images.",
-        "real train images, as many",
+        "real_train",
     ),
 )
 
@@ -97,7 +115,7 @@ DIVERSITY = (
         "Share of the generated images within a ball around some real test image that reaches to "
         "its third neighbour: how realistic they are. It misses blur and mild noise, as vague "
         "digits lie amid the others; recall and FD detect them. Interval: other generated images.",
-        "real train images, as many",
+        "real_train",
     ),
     Metric(
         "recall",
@@ -105,7 +123,15 @@ DIVERSITY = (
         "higher",
         "Share of the real test images within such a ball around some generated image: how varied "
         "they are. Interval: other test images.",
-        "real train images, as many",
+        "real_train",
+    ),
+    Metric(
+        "precision_recall",
+        "Precision and recall together: their harmonic mean",
+        "higher",
+        "High only if both are: a generator trades one for the other, so a new version is compared "
+        "with the champion by both at once.",
+        "real_train",
     ),
     Metric(
         "density",
@@ -114,14 +140,14 @@ DIVERSITY = (
         "Real balls, to the fifth neighbour, around a generated image, over five; unlike precision "
         "it is not moved by a single odd real image. About 1 for real images, more for generated "
         "ones that crowd where real ones are common.",
-        "real train images, as many",
+        "real_train",
     ),
     Metric(
         "coverage",
         "Coverage: share of real images with a generated one near",
         "higher",
         "Share of the real test images whose ball, to the fifth neighbour, holds a generated one.",
-        "real train images, as many",
+        "real_train",
     ),
 )
 
@@ -132,14 +158,14 @@ MEMORISATION = (
         "lower",
         "Closer to the nearest train image than 99 % of the held-out real images of the same class "
         "are. A copier has far more than 1 %; so can smooth images: look at the pairs.",
-        "held-out real images, by definition",
+        "held_out",
     ),
     Metric(
         "memorised_share_features",
         "Memorisation: the same in the judge's features",
         "lower",
         "A copy that is shifted or thickened by a little is far in pixels and close in features.",
-        "held-out real images, by definition",
+        "held_out",
     ),
     Metric(
         "memorisation_p",
@@ -148,7 +174,7 @@ MEMORISATION = (
         "Chance of distances to the train images as low as these, class by class, if generated "
         "images were held-out real ones. Near zero the generated images lie closer; near one they "
         "lie farther, which speaks against copies but not for quality.",
-        "expected of held-out real images",
+        "held_out",
     ),
 )
 
@@ -159,7 +185,7 @@ TWO_SAMPLE = (
         "lower",
         "How often the nearest other image, in the judge's features, is of the same kind, real or "
         "generated. 50 %: the two are indistinguishable; far below: copies of single real images.",
-        "real train images against the same test images",
+        "real_train",
     ),
     Metric(
         "classifier_accuracy",
@@ -167,7 +193,7 @@ TWO_SAMPLE = (
         "lower",
         "A small network learns real from generated on one half of the images and is tested on the "
         "other. 50 %: it finds no difference; 100 %: every image gives itself away.",
-        "real train images against the same test images",
+        "real_train",
     ),
 )
 
@@ -179,7 +205,7 @@ SYNTHETIC = (
         "A small network learns digits from generated images only and is tested on the real test "
         "images. The judge labelled the generated images, as the model knows no classes: that "
         "is weaker evidence than a model that generates a requested digit.",
-        "as many real train images, labelled by the judge too",
+        "real_train",
     ),
 )
 
@@ -190,7 +216,7 @@ AUGMENTATION = tuple(
         "higher",
         "A small network learns from a few labelled train images; it labels the generated "
         "images itself, without the judge, and learns again from both. Mean of three choices.",
-        "the same network without generated images",
+        "unaided",
     )
     for share in LABEL_SHARES
 )
@@ -202,7 +228,7 @@ FID = (
         "lower",
         "Keras' Inception-v3 on images enlarged to 299 x 299. Those weights are not the ones of "
         "2015 behind published FIDs, and Inception knows no digits: compare with the floor only.",
-        "real train images, as many, against the same test images",
+        "real_train",
     ),
 )
 
@@ -212,14 +238,14 @@ RECONSTRUCTION = (
         "Reconstruction: mean squared error per pixel",
         "lower",
         "On the test images, pixels in 0..1.",
-        "PCA with a code of the same size",
+        "pca",
     ),
     Metric(
         "mse_over_pca",
         "Reconstruction error as a multiple of PCA's",
         "lower",
         "PCA is the best linear autoencoder; it is fitted on the train split at this code size.",
-        "PCA",
+        "pca",
     ),
     Metric(
         "reconstruction_bce",
@@ -227,14 +253,14 @@ RECONSTRUCTION = (
         "lower",
         "Grey pixels have an entropy of their own, which is a lower bound for any model: look at "
         "the difference from it.",
-        "entropy of the test images",
+        "entropy",
     ),
     Metric(
         "reconstruction_psnr",
         "Reconstruction: PSNR (dB)",
         "higher",
         "Peak signal-to-noise ratio, mean over the test images.",
-        "PCA with a code of the same size",
+        "pca",
     ),
     Metric(
         "reconstruction_ssim",
@@ -242,14 +268,14 @@ RECONSTRUCTION = (
         "higher",
         "Structural similarity, Gaussian window of 1.5 pixels, mean over the whole image, border "
         "included, and over the test images; scikit-image's default has no border and is lower.",
-        "PCA with a code of the same size",
+        "pca",
     ),
     Metric(
         "reconstruction_accuracy",
         "Judge's accuracy on the reconstructions",
         "higher",
         "Share of the reconstructed test images that the judge still classifies correctly.",
-        "the judge on the originals",
+        "originals",
     ),
     Metric(
         "reconstruction_compression",
@@ -257,7 +283,7 @@ RECONSTRUCTION = (
         "higher",
         "Bytes of an image's pixels, one each, over those of its code, four per dimension, as it "
         "is served. The reference is lossless, the code is not: compare the errors too.",
-        "zlib on single images, lossless",
+        "zlib",
     ),
 )
 
@@ -269,28 +295,28 @@ CLUSTERS = (
         "Share of test images in the right cluster under the best one-to-one matching of clusters "
         "to classes (Hungarian method), mean over runs from several seeds. No label was used to "
         "find the clusters.",
-        "K-Means on the pixels",
+        "pixels",
     ),
     Metric(
         "kmeans_nmi",
         "K-Means on the code: normalised mutual information",
         "higher",
         "Between clusters and classes, mean over runs; 0 is none, 1 the same partition.",
-        "K-Means on the pixels",
+        "pixels",
     ),
     Metric(
         "kmeans_ari",
         "K-Means on the code: adjusted Rand index",
         "higher",
         "Agreement on pairs of images, mean over runs; 0 by chance, 1 the same partition.",
-        "K-Means on the pixels",
+        "pixels",
     ),
     Metric(
         "kmeans_nmi_gain",
         "K-Means: mutual information gained over the pixels",
         "higher",
         "NMI on the code minus NMI on the pixels: above 0 the code separates the classes better.",
-        "K-Means on the pixels",
+        "pixels",
     ),
     Metric(
         "kmeans_graph_accuracy",
@@ -298,21 +324,21 @@ CLUSTERS = (
         "higher",
         "Images are placed by the leading eigenvectors of the graph of their ten nearest in the "
         "code (spectral clustering), which joins groups that are not round. Mean over runs.",
-        "the same on the pixels",
+        "pixels",
     ),
     Metric(
         "kmeans_graph_nmi",
         "K-Means on the code's neighbour graph: normalised mutual information",
         "higher",
         "Between clusters and classes, mean over runs.",
-        "the same on the pixels",
+        "pixels",
     ),
     Metric(
         "kmeans_graph_ari",
         "K-Means on the code's neighbour graph: adjusted Rand index",
         "higher",
         "Agreement on pairs of images, mean over runs.",
-        "the same on the pixels",
+        "pixels",
     ),
 )
 
@@ -323,7 +349,7 @@ TSNE = (
         "higher",
         "How far the 12 neighbours of a point on the map are its neighbours in the code; 1 if all "
         "are, 0.5 on a random map.",
-        "the two leading principal components",
+        "components",
     ),
     Metric(
         "tsne_continuity",
@@ -331,14 +357,14 @@ TSNE = (
         "higher",
         "How far the 12 neighbours of an image in the code stay its neighbours on the map; 1 if "
         "all do, 0.5 on a random map.",
-        "the two leading principal components",
+        "components",
     ),
     Metric(
         "tsne_knn_accuracy",
         "t-SNE of the code: class of the 10 nearest on the map",
         "higher",
         "Share of images whose class is the majority among their 10 nearest others on the map.",
-        "the same in the code itself",
+        "code",
     ),
 )
 
@@ -349,7 +375,7 @@ CORRUPTIONS = (
         "higher",
         "Chance that a corrupted test digit gets a higher anomaly score than an intact one; 0.5 is "
         "guessing. Every corruption is listed below.",
-        "error of PCA with a code of the same size",
+        "pca",
     ),
     Metric(
         "anomaly_auprc",
@@ -357,7 +383,7 @@ CORRUPTIONS = (
         "higher",
         "Area under the precision-recall curve with as many corrupted digits as intact ones; 0.5 "
         "is guessing.",
-        "error of PCA with a code of the same size",
+        "pca",
     ),
 )
 
@@ -368,14 +394,14 @@ OTHER_DATA = (
         "higher",
         "Chance that an image of another data set gets a higher anomaly score than a test digit; "
         "the data sets are named in evaluator.anomaly_data.",
-        "error of PCA with a code of the same size",
+        "pca",
     ),
     Metric(
         "anomaly_other_auprc",
         "Anomaly detection: AUPRC against other data sets",
         "higher",
         "Area under the precision-recall curve; guessing gives the share of the other images.",
-        "error of PCA with a code of the same size",
+        "pca",
     ),
 )
 
@@ -386,7 +412,7 @@ ONE_CLASS = (
         "higher",
         "A small autoencoder with a code of this size learns one class and must find all others "
         "by their error and by how unusual their code is; mean over the classes.",
-        "PCA, likewise",
+        "pca",
     ),
     Metric(
         "anomaly_left_out_auroc",
@@ -395,7 +421,7 @@ ONE_CLASS = (
         "A small autoencoder with a code of this size learns all classes but one and must find "
         "that likewise; mean over the classes. Simple digits, such as 1, are reconstructed well "
         "even if never seen.",
-        "PCA, likewise",
+        "pca",
     ),
 )
 
@@ -439,6 +465,7 @@ JUDGE = (
         "higher",
         "Share of the test images that the judge classifies correctly. The metrics below use its "
         "features and labels, so they mean nothing if it is poor.",
+        "linear_classifier",
     ),
 )
 
@@ -460,7 +487,7 @@ def denoising(noise_levels: Sequence[float]) -> tuple[Metric, ...]:
                 "higher",
                 f"Test images plus Gaussian noise of standard deviation {sigma:g}, clipped to "
                 "0..1; mean over the images.",
-                "noisy input",
+                "noisy_input",
             ),
             Metric(
                 f"denoising_gain_{name}",
@@ -468,7 +495,7 @@ def denoising(noise_levels: Sequence[float]) -> tuple[Metric, ...]:
                 "higher",
                 "PSNR minus that of the linear estimator of least squared error (LMMSE), which is "
                 "fitted to the train split and gets the same clipped input.",
-                "linear optimum (LMMSE)",
+                "linear_denoiser",
             ),
             Metric(
                 f"denoising_ssim_{name}",
@@ -476,7 +503,7 @@ def denoising(noise_levels: Sequence[float]) -> tuple[Metric, ...]:
                 "higher",
                 "Structural similarity to the clean image, mean over the whole image, border "
                 "included, and over the images.",
-                "linear optimum (LMMSE)",
+                "linear_denoiser",
             ),
             Metric(
                 f"denoising_accuracy_{name}",
@@ -484,7 +511,7 @@ def denoising(noise_levels: Sequence[float]) -> tuple[Metric, ...]:
                 "higher",
                 "Share of the denoised test images that the judge, who learned from clean ones, "
                 "classifies right.",
-                "linear optimum (LMMSE)",
+                "linear_denoiser",
             ),
         ]
     return tuple(metrics)

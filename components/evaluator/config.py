@@ -1,16 +1,17 @@
 """Settings of the Evaluator and its gates; imports nothing heavy.
 
 Contract: thresholds live in the profiles, each with its reason; nothing here has a default gate,
-and a model without a gate is not blessed. A gate names a figure of ``catalogue``.
+and a model without a gate is not blessed. A gate names a metric of ``catalogue``.
 """
 
 import dataclasses
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat
 from pydantic.dataclasses import dataclass
 
-from components.evaluator.catalogue import catalogue
+from components.evaluator.catalogue import REFERENCES, catalogue
 from core.config import STRICT, Count, require
 from core.models import MODELS
 from trainer_modules.common.export import MAX_COUNT
@@ -24,19 +25,34 @@ _NoiseLevels = Annotated[tuple[Annotated[float, Field(gt=0, le=2)], ...], Field(
 
 @dataclass(frozen=True, config=STRICT)
 class Gate:
-    """One condition of the blessing: a value, and not to be significantly worse than the champion.
+    """One condition of the approval: a value, and not to be significantly worse than the champion.
 
-    ``retrain_spread`` is what retraining alone moves the figure by: two standard deviations over
-    seeds, as ``python -m benchmarks.retrain_spread`` measures them. The chance in the choice of
-    test images comes on top, from the bootstrap.
+    The threshold is a number in the metric's unit, or is made from the metric's own reference,
+    which is measured in the same evaluation: ``threshold: 0.9, times: real_test`` is nine tenths
+    of what real test images have, ``threshold: 0.1, plus: pixels`` is a tenth above what the pixels
+    reach. Such a gate means the same on any data set.
+
+    ``retrain_spread`` is what retraining alone moves the metric by: two standard deviations over
+    seeds, as ``python -m benchmarks.gates`` measures them. The chance in the choice of test images
+    comes on top, from the bootstrap.
     """
 
-    metric: str  # name of a figure
+    metric: str  # name of a metric
     direction: Literal["max", "min"]  # "max": at most the threshold; "min": at least
-    threshold: float  # in the figure's unit
-    retrain_spread: NonNegativeFloat | None = None  # in the figure's unit; None: no comparison
-    relative: bool = False  # whether retrain_spread is a share of the champion's figure
+    threshold: float  # in the metric's unit; with times, a multiple
+    retrain_spread: NonNegativeFloat | None = None  # in the metric's unit; None: no comparison
+    relative: bool = False  # whether retrain_spread is a share of the champion's value
     reason: str = ""  # why this threshold; a line for the reader of the profile
+    times: str = ""  # the metric's reference, which the threshold is multiplied by
+    plus: str = ""  # the metric's reference, which the threshold is added to
+
+    def bound(self, reference: float | None) -> float | None:
+        """The threshold in the metric's unit; None if its reference is needed and missing."""
+        if not (self.times or self.plus):
+            return self.threshold
+        if reference is None or not math.isfinite(reference):
+            return None
+        return self.threshold * reference if self.times else self.threshold + reference
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -63,6 +79,9 @@ class EvaluatorConfig:
     # Directories of IDX files, as Fashion-MNIST's: their test images are anomalies of another kind.
     anomaly_data: tuple[str, ...] = ()
     deep: bool = False  # also measure what takes minutes and gates nothing in a pipeline's run
+    # Whether the gates judge quality. Where not, as in the profile smoke, an approved version is
+    # marked everywhere, and no other version is compared with it.
+    quality_gates: bool = True
     gates: dict[str, tuple[Gate, ...]] = dataclasses.field(  # by model; all must pass
         default_factory=lambda: dict.fromkeys(MODELS, ())
     )
@@ -93,3 +112,16 @@ class EvaluatorConfig:
                 f"gates.{model}: there is no metric {name}; known are {', '.join(known)}.",
             )
             require(names.count(name) == 1, f"gates.{model}: {name} has more than one gate.")
+        for gate in self.gates_of(model):
+            _check_reference(f"gates.{model}.{gate.metric}", gate, known[gate.metric].reference)
+
+
+def _check_reference(place: str, gate: Gate, own: str) -> None:
+    require(not (gate.times and gate.plus), f"{place}: times and plus cannot both be set.")
+    for key in ("times", "plus"):
+        given = getattr(gate, key)
+        require(
+            given in ("", own),
+            f"{place}.{key}: {given} is not the reference of this metric; "
+            + (f"its reference is {own}, {REFERENCES[own]}." if own else "it has none."),
+        )

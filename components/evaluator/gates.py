@@ -1,137 +1,183 @@
-"""Gates: a value threshold, and whether a candidate is significantly worse than the champion.
+"""Gates: a value threshold, and whether a candidate is significantly worse than another version.
 
-Contract: ``check_gate`` never drops a gate. A value that is missing or not finite fails, and every
-verdict has a sentence that names value, threshold, champion, limit and outcome. Significantly worse
-means a loss above half the 95 % interval of the paired difference plus the spread over retrained
-seeds, so that neither the choice of images nor a retraining explains it. No gate compares with a
-champion that fails a threshold itself, or that lacks a finite value for some gate: it would not be
-approved today.
+Contract: ``check_gate`` never drops a gate. A value that is missing or not finite fails, as does a
+threshold whose reference is, and every verdict has a sentence that names value, threshold, other
+versions, limit and outcome. Significantly worse means a loss above half the 95 % interval of the
+paired difference plus the spread over retrained seeds, so that neither the choice of images nor a
+retraining explains it. No gate compares with a version that fails a threshold itself, that lacks a
+finite value for some gate, or whose own gates did not judge quality: it would not be approved
+today. Nor does a gate compare with a version that the candidate beats in the primary metric.
 """
 
+import dataclasses
 import math
+from collections.abc import Sequence
 
+from components.evaluator.catalogue import REFERENCES, Metric
 from components.evaluator.config import Gate
 from components.evaluator.results import GateResult
 
 Interval = tuple[float, float]
 
 
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One metric of the candidate; ``missing`` is why it has no value."""
+
+    value: float | None
+    reference: float | None = None
+    interval: Interval | None = None  # 95 %
+    missing: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rival:
+    """Another version, in one metric."""
+
+    words: str  # the champion, or the best version so far
+    value: float | None  # None if it was not measured
+    # 95 % interval of candidate minus rival, both measured on the same resampled images; without
+    # it only the spread over retrained seeds is allowed.
+    difference_interval: Interval | None = None
+    unfit: str = ""  # why it is no standard for any gate, in words; empty if it is one
+    beaten: str = ""  # how the candidate beats it in the primary metric; empty if it does not
+
+
 def check_gate(
-    gate: Gate,
-    title: str,
-    value: float | None,
-    champion: float | None = None,
-    *,
-    interval: Interval | None = None,
-    difference_interval: Interval | None = None,
-    why_missing: str = "",
-    has_champion: bool = False,
-    champion_fails: str = "",
+    gate: Gate, metric: Metric, found: Measurement, rivals: Sequence[Rival] = ()
 ) -> GateResult:
     """Checks one metric.
 
     Args:
         gate: The condition.
-        title: Title of the metric.
-        value: The candidate's value; None if it was not measured.
-        champion: The champion's value; None if it was not measured.
-        interval: 95 % interval of ``value``, for the sentence.
-        difference_interval: 95 % interval of ``value - champion``, both measured on the same
-            resampled images; without it only the spread over retrained seeds is allowed.
-        why_missing: Why ``value`` is missing, for the sentence.
-        has_champion: Whether a champion exists, so that its missing value is reported.
-        champion_fails: As ``failed_threshold``: a gate of this model that the champion fails;
-            empty if it fails none.
+        metric: What the gate names.
+        found: The candidate's value.
+        rivals: The champion first, then the best version so far if that is another one.
     """
-    bound = _bound(gate)
-    passed, limit, parts = False, None, []
+    threshold = gate.bound(found.reference)
+    bound = _bound(gate, metric, found.reference)
+    champion = rivals[0] if rivals else Rival("", None)
+    value, limit, passed, parts = found.value, None, False, []
     if value is None:
-        cause = f" ({why_missing})" if why_missing else ""
+        cause = f" ({found.missing})" if found.missing else ""
         parts.append(f"was not measured{cause} and {bound}")
     elif not math.isfinite(value):
         parts.append(f"is not a finite number and {bound}")
     else:
-        passed = not _worse(gate, value, gate.threshold)
-        spread = f" (95 %: {_number(interval[0])} to {_number(interval[1])})" if interval else ""
+        passed = threshold is not None and not _worse(gate, value, threshold)
+        ends = found.interval
+        spread = f" (95 %: {_number(ends[0])} to {_number(ends[1])})" if ends else ""
         parts.append(f"is {_number(value)}{spread} and {bound}")
-        if gate.retrain_spread is not None and has_champion:
-            limit, words = _limit(gate, champion, difference_interval, champion_fails)
+        if gate.retrain_spread is not None:
+            compared = [_limit(gate, rival) for rival in rivals]
+            parts += [words for _, words in compared]
+            limits = [one for one, _ in compared if one is not None]
+            limit = (min if gate.direction == "max" else max)(limits, default=None)
             passed = passed and (limit is None or not _worse(gate, value, limit))
-            parts.append(words)
-    compared = value is not None and champion is not None
+    is_compared = value is not None and champion.value is not None
     return GateResult(
         metric=gate.metric,
-        title=title,
+        title=metric.title,
         value=value,
-        interval=interval,
-        threshold=gate.threshold,
+        interval=found.interval,
+        threshold=threshold,
         direction=gate.direction,
-        champion=champion,
-        difference=value - champion if compared else None,
-        difference_interval=difference_interval if compared else None,
+        champion=champion.value,
+        difference=value - champion.value if is_compared else None,
+        difference_interval=champion.difference_interval if is_compared else None,
         retrain_spread=gate.retrain_spread,
         relative=gate.relative,
         limit=limit,
         passed=passed,
-        sentence=f"{title} {'; '.join(parts)}: {'passed' if passed else 'failed'}.",
+        sentence=f"{metric.title} {'; '.join(parts)}: {'passed' if passed else 'failed'}.",
         reason=gate.reason,
+        stated=_stated(gate),
     )
 
 
-def failed_threshold(gate: Gate, title: str, champion: float | None, why_missing: str = "") -> str:
-    """How the champion's own value fails the gate's threshold, in words; empty if it does not.
+def failed_threshold(gate: Gate, metric: Metric, found: Measurement) -> str:
+    """How another version's own value fails the gate's threshold; empty if it does not.
 
-    Args:
-        gate: The condition.
-        title: Title of the metric.
-        champion: The champion's value; None if it was not measured.
-        why_missing: Why it could not be measured; empty if it was left out on purpose.
+    A value that was left out on purpose, without a reason why it is missing, fails nothing.
     """
-    if champion is None:
-        return f"{title} could not be measured: {why_missing}" if why_missing else ""
-    if not math.isfinite(champion):
-        return f"{title} is not a finite number and {_bound(gate)}"
-    if not _worse(gate, champion, gate.threshold):
+    value, threshold = found.value, gate.bound(found.reference)
+    if value is None:
+        return f"{metric.title} could not be measured: {found.missing}" if found.missing else ""
+    bound = _bound(gate, metric, found.reference)
+    if not math.isfinite(value):
+        return f"{metric.title} is not a finite number and {bound}"
+    if threshold is not None and not _worse(gate, value, threshold):
         return ""
-    return f"{title} is {_number(champion)} and {_bound(gate)}"
+    return f"{metric.title} is {_number(value)} and {bound}"
 
 
-def _limit(
-    gate: Gate,
-    champion: float | None,
-    difference_interval: Interval | None,
-    champion_fails: str,
-) -> tuple[float | None, str]:
-    """The worst value that is not significantly worse than the champion's, and why, in words.
+def improvement(gate: Gate, metric: Metric, value: float | None, rival: Rival) -> str:
+    """How the candidate's ``value`` is significantly better than the rival's; empty if it is not.
 
-    None if the champion has no such value or would not be approved today.
+    Better means a gain above what a loss may be.
     """
-    is_measured = champion is not None and math.isfinite(champion)
-    own = _number(champion) if is_measured else "no such value"
-    if champion_fails:
-        return None, (
-            f"the champion has {own} but is not compared, as it fails a gate itself "
-            f"({champion_fails}), so the value alone decides"
-        )
+    if None in (value, rival.value, gate.retrain_spread):
+        return ""
+    if not (math.isfinite(value) and math.isfinite(rival.value)):
+        return ""
+    allowed, _ = _allowed(gate, rival)
+    gain = rival.value - value if gate.direction == "max" else value - rival.value
+    if gain <= allowed:
+        return ""
+    return f"{metric.title} improves from {_number(rival.value)} to {_number(value)}"
+
+
+def _limit(gate: Gate, rival: Rival) -> tuple[float | None, str]:
+    """The worst value that is not significantly worse than the rival's, and why, in words.
+
+    None if the rival has no such value, would not be approved today, or is beaten.
+    """
+    is_measured = rival.value is not None and math.isfinite(rival.value)
+    own = f"{rival.words} has {_number(rival.value) if is_measured else 'no such value'}"
+    if rival.unfit:
+        return None, f"{own} but is not compared, as {rival.unfit}, so the value alone decides"
     if not is_measured:
-        return None, f"the champion has {own}, so the value alone decides"
-    retraining = gate.retrain_spread * (abs(champion) if gate.relative else 1.0)
-    if difference_interval is None:
-        chance, words = 0.0, "as the metric has no interval"
-    else:
-        chance = (difference_interval[1] - difference_interval[0]) / 2
-        words = f"and {_number(chance)} for chance, half the 95 % interval of the difference"
-    allowed = retraining + chance
-    limit = champion + allowed if gate.direction == "max" else champion - allowed
-    return limit, (
-        f"the champion has {own} and sets the limit {_number(limit)}: "
-        f"{_number(retraining)} for retraining{'' if difference_interval else ' alone'}, {words}"
+        return None, f"{own}, so the value alone decides"
+    if rival.beaten:
+        return None, f"{own} but sets no limit, as {rival.beaten}"
+    allowed, words = _allowed(gate, rival)
+    limit = rival.value + allowed if gate.direction == "max" else rival.value - allowed
+    return limit, f"{own} and sets the limit {_number(limit)}: {words}"
+
+
+def _allowed(gate: Gate, rival: Rival) -> tuple[float, str]:
+    """The difference from the rival's value that is not significant, and its parts in words."""
+    retraining = gate.retrain_spread * (abs(rival.value) if gate.relative else 1.0)
+    ends = rival.difference_interval
+    if ends is None:
+        return retraining, (
+            f"{_number(retraining)} for retraining alone, as the metric has no interval"
+        )
+    chance = (ends[1] - ends[0]) / 2
+    return retraining + chance, (
+        f"{_number(retraining)} for retraining, and {_number(chance)} for chance, half the 95 % "
+        "interval of the difference"
     )
 
 
-def _bound(gate: Gate) -> str:
+def _bound(gate: Gate, metric: Metric, reference: float | None) -> str:
     side = "at most" if gate.direction == "max" else "at least"
-    return f"must be {side} {_number(gate.threshold)}"
+    threshold, stated = gate.bound(reference), _stated(gate)
+    if threshold is None:
+        return f"must be {side} {stated}, which was not measured"
+    if not stated:
+        return f"must be {side} {_number(threshold)}"
+    own = f"{_number(reference)} of {REFERENCES[metric.reference]}"
+    words = f"{gate.threshold:g} {'times' if gate.times else 'plus'} the {own}"
+    return f"must be {side} {_number(threshold)}, {words}"
+
+
+def _stated(gate: Gate) -> str:
+    """The threshold as the profile states it by a reference, ``0.9 times real_test``; or empty."""
+    if not (gate.times or gate.plus):
+        return ""
+    key, name = ("times", gate.times) if gate.times else ("plus", gate.plus)
+    return f"{gate.threshold:g} {key} {REFERENCES[name]}"
 
 
 def _worse(gate: Gate, value: float, limit: float) -> bool:

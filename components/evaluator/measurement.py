@@ -1,8 +1,8 @@
 """Runs the parts of an evaluation for candidate and champion, and judges the gates.
 
-Contract: a part measures one aspect of one model and returns rows, plots and tables. The champion
-is measured only by parts whose gates compare with it, on the same images and seeds. A metric that
-cannot be measured is missing, with its reason, and fails its gate.
+Contract: a part measures one aspect of one model and returns rows, plots and tables. Other
+versions, the standards, are measured only by parts whose gates compare with them, on the same
+images and seeds. A metric that cannot be measured is missing, with its reason, and fails its gate.
 """
 
 import dataclasses
@@ -14,14 +14,28 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluator.catalogue import Metric, catalogue
+from components.evaluator.catalogue import REFERENCES, Metric, catalogue
 from components.evaluator.config import EvaluatorConfig, Gate
-from components.evaluator.gates import check_gate, failed_threshold
+from components.evaluator.gates import (
+    Measurement,
+    Rival,
+    check_gate,
+    failed_threshold,
+    improvement,
+)
 from components.evaluator.metrics.bootstrap import interval, mean_replicates
 from components.evaluator.references import References
-from components.evaluator.results import Champion, Evaluation, MetricResult, Plot, Table
+from components.evaluator.results import (
+    Champion,
+    Evaluation,
+    GateResult,
+    MetricResult,
+    Plot,
+    Table,
+)
 from components.evaluator.saved_model import LoadedModel, NotFinite, NotRun
 from core.config import InputError
+from core.models import MODELS
 
 LOGGER = logging.getLogger(__name__)
 
@@ -62,14 +76,25 @@ class Part:
     measure: Callable[[LoadedModel, References, str, bool], Measured]
 
 
+@dataclasses.dataclass(frozen=True)
+class Standard:
+    """A version that the candidate is compared with."""
+
+    words: str  # the champion, or the best version so far
+    model: LoadedModel
+    unfit: str = ""  # why it is none, whatever its values, in words
+
+
 def run_parts(
     parts: Sequence[Part],
     model: LoadedModel,
     references: References,
     config: EvaluatorConfig,
-    champion: LoadedModel | None,
+    standards: Sequence[Standard] = (),
 ) -> Evaluation:
-    """Measures ``model``, and ``champion`` where gates compare with it; judges every gate.
+    """Measures ``model``, and the ``standards`` where gates compare; judges every gate.
+
+    The first of the standards is the champion.
 
     Raises:
         InputError: A model lacks a signature.
@@ -77,34 +102,17 @@ def run_parts(
     started = time.monotonic()
     known = catalogue(model.name, config.noise_levels)
     found, notes = _measure(parts, model, references, draw=True)
-    rival: dict[str, Row] = {}
     asked = config.gates_of(model.name)
-    if champion is not None and any(gate.retrain_spread is not None for gate in asked):
-        # All gates, as none compares with a champion that fails one of them.
+    rivals: list[dict[str, Row]] = [{} for _ in standards]
+    if any(gate.retrain_spread is not None for gate in asked):
+        # All gates, as none compares with a version that fails one of them.
         gated = {gate.metric for gate in asked}
         needed = [part for part in parts if any(m.name in gated for m in part.metrics)]
-        rival = _measure_champion(needed, champion, references)
+        rivals = [_measure_standard(needed, standard, references) for standard in standards]
     mine = {row.metric: row for each in found for row in each.rows}
     topics = {metric.name: part.topic for part in parts for metric in part.metrics}
-    figures = {
-        name: _result(metric, topics.get(name, ""), mine.get(name), rival.get(name))
-        for name, metric in known.items()
-    }
-    champion_fails = _champion_fails(asked, known, rival)
-    gates = [
-        check_gate(
-            gate,
-            known[gate.metric].title,
-            figures[gate.metric].value,
-            figures[gate.metric].champion,
-            interval=figures[gate.metric].interval,
-            difference_interval=_difference_interval(mine.get(gate.metric), rival.get(gate.metric)),
-            why_missing=figures[gate.metric].missing,
-            has_champion=champion is not None,
-            champion_fails=champion_fails,
-        )
-        for gate in asked
-    ]
+    champion = rivals[0] if rivals else {}
+    gates = _check_gates(model.name, asked, known, mine, list(zip(standards, rivals, strict=True)))
     for gate in gates:
         LOGGER.info("%s: %s", model.name, gate.sentence)
     return Evaluation(
@@ -112,12 +120,18 @@ def run_parts(
         seed=config.seed,
         samples=_samples(model, references),
         seconds=time.monotonic() - started,
-        figures=list(figures.values()),
+        figures=[
+            _result(metric, topics.get(name, ""), mine.get(name), champion.get(name))
+            for name, metric in known.items()
+        ],
         gates=gates,
         plots=[plot for each in found for plot in each.plots],
         tables=[table for each in found for table in each.tables],
         documents={name: one for each in found for name, one in each.documents.items()},
-        champion=_champion(champion),
+        champion=_version(standards, 0),
+        best=_version(standards, 1),
+        primary=MODELS[model.name].primary,
+        quality_gates=config.quality_gates,
         notes=[f"{part}: {why}." for part, why in notes.items()],
     )
 
@@ -170,12 +184,12 @@ def _nothing(part: Part, why: Exception) -> Measured:
     return Measured([Row(metric.name, None, missing=str(why)) for metric in part.metrics])
 
 
-def _measure_champion(
-    parts: Sequence[Part], champion: LoadedModel, references: References
+def _measure_standard(
+    parts: Sequence[Part], standard: Standard, references: References
 ) -> dict[str, Row]:
     """Rows by metric; metrics left out on purpose have none."""
     try:
-        found, notes = _measure(parts, champion, references, draw=False)
+        found, notes = _measure(parts, standard.model, references, draw=False)
     except InputError as error:
         raise champion_error(error) from error
     return {
@@ -194,17 +208,53 @@ def champion_error(error: InputError) -> InputError:
     )
 
 
-def _champion_fails(
-    gates: Sequence[Gate], known: Mapping[str, Metric], rival: Mapping[str, Row]
-) -> str:
-    """The first gate that the champion's own value fails, in words; empty if it fails none."""
+def _check_gates(
+    model: str,
+    gates: Sequence[Gate],
+    known: Mapping[str, Metric],
+    mine: Mapping[str, Row],
+    standards: Sequence[tuple[Standard, Mapping[str, Row]]],
+) -> list[GateResult]:
+    """The verdicts, compared with the rows of the standards; the primary metric decides first."""
+    unfit = [
+        standard.unfit or _failed_gate(gates, known, rows) or "" for standard, rows in standards
+    ]
+
+    def rivals(gate: Gate, beaten: Sequence[str] = ("",) * len(standards)) -> list[Rival]:
+        own = mine.get(gate.metric)
+        found = []
+        for (standard, rows), why, how in zip(standards, unfit, beaten, strict=True):
+            row = rows.get(gate.metric)
+            difference = _difference_interval(own, row)
+            found.append(Rival(standard.words, row and row.value, difference, why, how))
+        return found
+
+    def check(gate: Gate, beaten: Sequence[str]) -> GateResult:
+        row = mine.get(gate.metric) or Row(gate.metric, None)
+        return check_gate(gate, known[gate.metric], _measurement(row), rivals(gate, beaten))
+
+    beaten = [""] * len(standards)
     for gate in gates:
-        row = rival.get(gate.metric)
-        if row and (
-            words := failed_threshold(gate, known[gate.metric].title, row.value, row.missing)
-        ):
-            return words
+        if gate.metric == MODELS[model].primary and gate.metric in mine:
+            value, metric = mine[gate.metric].value, known[gate.metric]
+            beaten = [improvement(gate, metric, value, rival) for rival in rivals(gate)]
+    return [check(gate, beaten) for gate in gates]
+
+
+def _failed_gate(
+    gates: Sequence[Gate], known: Mapping[str, Metric], rows: Mapping[str, Row]
+) -> str:
+    """The first gate that these values fail, in words; empty if they fail none."""
+    for gate in gates:
+        row = rows.get(gate.metric)
+        words = row and failed_threshold(gate, known[gate.metric], _measurement(row))
+        if words:
+            return f"it fails a gate itself ({words})"
     return ""
+
+
+def _measurement(row: Row) -> Measurement:
+    return Measurement(row.value, row.reference, _interval(row.value, row.replicates), row.missing)
 
 
 def _result(metric: Metric, topic: str, mine: Row | None, rival: Row | None) -> MetricResult:
@@ -216,7 +266,7 @@ def _result(metric: Metric, topic: str, mine: Row | None, rival: Row | None) -> 
         better=metric.better,
         description=metric.description,
         floor=mine.reference,
-        floor_title=metric.floor_title,
+        floor_title=REFERENCES.get(metric.reference, ""),
         champion=rival.value if rival else None,
         interval=_interval(mine.value, mine.replicates),
         missing=mine.missing,
@@ -244,5 +294,7 @@ def _samples(model: LoadedModel, references: References) -> int:
     return references.samples if references.generates(model) else len(references.data.test_images)
 
 
-def _champion(model: LoadedModel | None) -> Champion | None:
-    return Champion(Path(model.path).name, model.path) if model else None
+def _version(standards: Sequence[Standard], place: int) -> Champion | None:
+    """The champion is at place 0, another best version at place 1."""
+    paths = [standard.model.path for standard in standards[place : place + 1]]
+    return Champion(Path(paths[0]).name, paths[0]) if paths else None

@@ -177,6 +177,23 @@ class References:
         return float(np.mean(self.test.classes == self.data.test_labels))
 
     @functools.cached_property
+    def linear_classifier_accuracy(self) -> float:
+        """Accuracy on the test images of ridge regression on the train pixels' classes.
+
+        A least-squares classifier (Hastie et al., The Elements of Statistical Learning, section
+        4.2) has one solution, without a training.
+        """
+        from sklearn.linear_model import RidgeClassifier
+
+        def flat(images: np.ndarray) -> np.ndarray:
+            return images.reshape(len(images), -1)
+
+        fitted = RidgeClassifier(alpha=1.0, solver="cholesky").fit(
+            flat(self.data.train_images), self.data.train_labels
+        )
+        return float(fitted.score(flat(self.data.test_images), self.data.test_labels))
+
+    @functools.cached_property
     def floor(self) -> GenerationScores:
         """Real train images, as many as are generated, against the test images."""
         return self.score(self.train)

@@ -40,19 +40,20 @@ class GateResult:
     title: str
     value: float | None
     interval: tuple[float, float] | None  # 95 % bootstrap interval of ``value``
-    threshold: float
+    threshold: float | None  # in the metric's unit; None if its reference was not measured
     direction: str
     champion: float | None
     difference: float | None  # value - champion
     difference_interval: tuple[float, float] | None  # 95 %, in pairs
     retrain_spread: float | None  # change of the metric by retraining alone
     relative: bool  # whether that is a share of the champion's value
-    # The worst value that the champion allows; None without a comparison: no champion, or one that
-    # fails a gate itself.
+    # The worst value that the champion, or the best version so far, allows; None without a
+    # comparison: there is none, it fails a gate itself, or the candidate beats it.
     limit: float | None
     passed: bool
     sentence: str
     reason: str
+    stated: str = ""  # the threshold as a multiple of, or a number above, its reference, in words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Champion:
-    """The version in serving that the candidate was compared with."""
+    """A version in the serving directory that the candidate was compared with."""
 
     version: str
     path: str
@@ -97,6 +98,9 @@ class Evaluation:
     plots: Sequence[Plot]
     tables: Sequence[Table]
     champion: Champion | None = None
+    best: Champion | None = None  # the best version so far, if that is not the champion
+    primary: str = ""  # name of the metric that decides which version is better
+    quality_gates: bool = True  # whether the gates judge quality
     notes: Sequence[str] = ()  # measurements that failed, and why
     documents: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON by file name
 
@@ -133,6 +137,9 @@ class Evaluation:
                 "figures": [dataclasses.asdict(figure) for figure in self.figures],
                 "gates": [dataclasses.asdict(gate) for gate in self.gates],
                 "champion": dataclasses.asdict(self.champion) if self.champion else None,
+                "best": dataclasses.asdict(self.best) if self.best else None,
+                "primary": self.primary,
+                "quality_gates": self.quality_gates,
                 "images": [
                     {"file": p.file, "title": p.title, "caption": p.caption, "topic": p.topic}
                     for p in self.plots

@@ -1,10 +1,11 @@
 """One evaluation from directories to directories: the work of the TFX node, without TFX."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.measurement import Part, champion_error, run_parts
+from components.evaluator.measurement import Part, Standard, champion_error, run_parts
 from components.evaluator.parts import judge as judge_part
 from components.evaluator.references import EvalData, References, read_eval_data
 from components.evaluator.results import Evaluation, write_evaluation
@@ -12,7 +13,8 @@ from components.evaluator.saved_model import LoadedModel, load_model
 from core.artifacts import SAVED_MODEL_DIR
 from core.config import InputError, require
 from core.models import MODELS, load
-from serving.releases import served_version
+from serving.releases import best_version, served_version
+from serving.versions import judged_by_quality
 
 LOGGER = logging.getLogger(__name__)
 
@@ -44,10 +46,8 @@ def evaluate(
     data = read_eval_data(examples_uri)
     judge = load_model("judge", Path(judge_uri) / SAVED_MODEL_DIR, config.batch_size)
     model = load_model(model_name, Path(model_uri) / SAVED_MODEL_DIR, config.batch_size)
-    place = served_version(serving_dir, model_name) if serving_dir else None
-    champion = _load_champion(model_name, place, config.batch_size) if place else None
-    LOGGER.info("Champion of %s: %s", model_name, place or "none yet")
-    evaluation = evaluate_model(model, judge, data, config, champion)
+    standards = _standards(model_name, serving_dir, config.batch_size) if serving_dir else []
+    evaluation = evaluate_model(model, judge, data, config, standards)
     write_evaluation(evaluation, output_dir)
     return evaluation
 
@@ -57,7 +57,7 @@ def evaluate_model(
     judge: LoadedModel,
     data: EvalData,
     config: EvaluatorConfig,
-    champion: LoadedModel | None = None,
+    standards: Sequence[Standard] = (),
 ) -> Evaluation:
     """Takes the measurements that the table of models names for ``model``; judges its gates.
 
@@ -65,7 +65,7 @@ def evaluate_model(
         InputError: A model lacks a signature, or another data set cannot be read.
     """
     parts = parts_of(model.name, config)
-    return run_parts(parts, model, References(data, judge, config), config, champion)
+    return run_parts(parts, model, References(data, judge, config), config, standards)
 
 
 def parts_of(model_name: str, config: EvaluatorConfig) -> list[Part]:
@@ -79,11 +79,25 @@ def parts_of(model_name: str, config: EvaluatorConfig) -> list[Part]:
     return [*found, *judge_part.parts(config)]
 
 
-def _load_champion(model_name: str, path: Path, batch_size: int) -> LoadedModel:
-    try:
-        return load_model(model_name, path, batch_size)
-    except InputError as error:
-        raise champion_error(error) from error
+def _standards(model_name: str, serving_dir: str, batch_size: int) -> list[Standard]:
+    """The version that clients get, and the best one in the directory where that is another."""
+    champion = served_version(serving_dir, model_name)
+    best = best_version(serving_dir, model_name)
+    LOGGER.info("Champion of %s: %s; best: %s", model_name, champion or "none yet", best or "none")
+    places = {"the champion": champion, "the best version so far": best}
+    if best == champion:
+        del places["the best version so far"]
+    found = []
+    for words, place in places.items():
+        if place is None:
+            continue
+        try:
+            model = load_model(model_name, place, batch_size)
+        except InputError as error:
+            raise champion_error(error) from error
+        unfit = "" if judged_by_quality(place) else "its gates did not judge quality"
+        found.append(Standard(words, model, unfit))
+    return found
 
 
 def write_blessing(evaluation: Evaluation, folder: str | Path) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from components.model_card.content import UNKNOWN, Facts, Grid
-from core.wording import MISSING, bound, interval, number, sentence
+from core.wording import FORM_ONLY, MISSING, bound, interval, number, sentence
 
 
 def overview(facts: Facts) -> Iterator[str | Grid]:
@@ -25,6 +25,8 @@ def overview(facts: Facts) -> Iterator[str | Grid]:
     pushed = facts.lineage.get("pushed_at")
     when = f"{datetime.fromisoformat(pushed):%d %B %Y, %H:%M %Z}" if pushed else UNKNOWN
     yield f"{verdict} Pushed: {when}."
+    if facts.metrics.get("quality_gates") is False:
+        yield FORM_ONLY
     if gates:
         yield Grid(
             ("gate", "verdict", "value", "threshold", "95 % interval"),
@@ -33,7 +35,7 @@ def overview(facts: Facts) -> Iterator[str | Grid]:
                     title_of(gate),
                     "passed" if gate.get("passed") else "failed",
                     number(gate.get("value")),
-                    bound(gate.get("direction", ""), gate.get("threshold")),
+                    bound(gate.get("direction", ""), gate.get("threshold"), gate.get("stated", "")),
                     _range(gate.get("interval")),
                 )
                 for gate in gates

@@ -12,6 +12,7 @@ import datetime
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,9 @@ def extra_files(
     lineage: dict[str, Any] = {"model": model_name}
     lineage |= {f"{name}_uri": origin(artifact) for name, artifact in sorted(artifacts.items())}
     lineage |= {"run_id": run_id or None, "pushed_at": now.isoformat(timespec="seconds")}
+    metrics = read_json(Path(artifacts["evaluation"].uri, METRICS_FILE))
+    lineage |= {"quality_gates": metrics.get("quality_gates") is not False}
+    lineage |= {"primary": primary(metrics)}
     files = {
         METRICS_FILE: Path(artifacts["evaluation"].uri, METRICS_FILE).read_bytes(),
         LINEAGE_FILE: json.dumps(lineage, indent=2).encode() + b"\n",
@@ -146,6 +150,13 @@ def extra_files(
         if path.is_file():
             files[name] = path.read_bytes()
     return files | card_files(model_name, artifacts, lineage, data_dir)
+
+
+def primary(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Name, value and better direction of the primary metric, by which versions are ranked."""
+    figures = {figure["name"]: figure for figure in metrics.get("figures", [])}
+    found = figures.get(metrics.get("primary"))
+    return found and {key: found.get(key) for key in ("name", "value", "better")}
 
 
 def card_files(

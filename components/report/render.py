@@ -26,7 +26,7 @@ from components.report.topics import by_topic
 from core.artifacts import Stage, key_pictures
 from core.models import MODELS
 from core.statistics import SplitStatistics
-from core.wording import MISSING, bound, interval, number, sentence
+from core.wording import FORM_ONLY, MISSING, bound, interval, number, sentence
 
 _HERE = Path(__file__).parent
 _KEY_FIGURES = 4
@@ -64,7 +64,9 @@ def render_report(data: ReportData) -> str:
 def verdict(model: ModelReport) -> Verdict:
     """The verdict on the model, and the reasons."""
     if model.push and model.push.pushed:
-        return Verdict("good", f"Approved and pushed as version {model.push.version}", [])
+        form_only = (model.evaluation or {}).get("quality_gates") is False
+        title = f"Approved and pushed as version {model.push.version}"
+        return Verdict("good", title, [FORM_ONLY] if form_only else [])
     if model.evaluation is None:
         return Verdict("unknown", "Not evaluated", ["The run holds no evaluation of this model."])
     failed = [gate for gate in model.evaluation.get("gates", []) if not gate.get("passed")]

@@ -213,7 +213,7 @@ def new_folder(config: RunConfig) -> Path:
 def model_result(evaluation: Evaluation) -> ModelResult:
     """The evaluation as the tables of ``pipeline.terminal.tables`` take it."""
     gates = [read_gate(dataclasses.asdict(gate)) for gate in evaluation.gates]
-    return ModelResult(evaluation.model, gates, evaluation.blessed)
+    return ModelResult(evaluation.model, gates, evaluation.blessed, evaluation.quality_gates)
 
 
 def is_served(candidate: Candidate, serving_dir: str) -> bool:

@@ -111,6 +111,7 @@ class RunMetadata:
             name=name,
             gates=[read_gate(gate) for gate in (metrics or {}).get("gates", [])],
             blessed=_flag(blessing, "blessed"),
+            quality_gates=(metrics or {}).get("quality_gates") is not False,
             infra_blessed=_flag(infra, "blessed"),
             infra_reason=_text(infra, "reason"),
             pushed=_flag(pushed, "pushed"),

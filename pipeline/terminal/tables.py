@@ -24,6 +24,7 @@ from rich.text import Text
 
 from core.artifacts import METRICS_FILE, read_json
 from core.models import MODELS
+from core.wording import FORM_ONLY
 from pipeline.config import RunConfig
 from pipeline.results import (
     CRASHED,
@@ -153,6 +154,7 @@ def model_sentence(model: ModelResult) -> Text:
         return Text.assemble(
             (f"{model.name}: approved", "green"),
             f", version {model.version} in {model.destination}",
+            "" if model.quality_gates else f". {FORM_ONLY}",
         )
     why = ""
     if not model.blessed:

@@ -14,4 +14,6 @@ def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
     """Does not use ``model``."""
-    return Measured([Row("judge_accuracy", references.judge_accuracy)])
+    return Measured(
+        [Row("judge_accuracy", references.judge_accuracy, references.linear_classifier_accuracy)]
+    )

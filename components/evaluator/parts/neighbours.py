@@ -5,6 +5,7 @@ features. 15 s for 10,000 images on two cores, 5 s of them for the features of a
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -41,22 +42,35 @@ def measure_diversity(
     real = references.once(
         ("manifolds",), lambda: manifolds(references.paired(references.train.features), test)
     )
+    precision = mean_row("precision", found.precise, config, real.precise)
+    recall = mean_row("recall", found.recalled, config, real.recalled)
     rows = [
-        mean_row("precision", found.precise, config, real.precise),
-        mean_row("recall", found.recalled, config, real.recalled),
+        precision,
+        recall,
+        Row(
+            "precision_recall",
+            _harmonic(precision.value, recall.value),
+            _harmonic(precision.reference, recall.reference),
+            _harmonic(precision.replicates, recall.replicates),
+        ),
         mean_row("density", found.density, config, real.density),
         mean_row("coverage", found.covered, config, real.covered),
     ]
     table = Table(
         f"Realism and variety in the judge's features: {len(generated):,} images each, "
         f"against {len(test):,} test images",
-        ("images", *(row.metric for row in rows)),
+        ("images", "precision", "recall", "density", "coverage"),
         [
             [words, *(round(float(each.mean()), 4) for each in dataclasses.astuple(manifold))]
             for words, manifold in (("generated", found), ("real, train split", real))
         ],
     )
     return Measured(rows, tables=[table])
+
+
+def _harmonic(one: Any, other: Any) -> Any:
+    """Harmonic mean of two shares, or of arrays of shares; 0 where both are."""
+    return 2 * one * other / np.maximum(one + other, 1e-12)
 
 
 def measure_memorisation(

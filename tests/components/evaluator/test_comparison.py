@@ -7,7 +7,7 @@ import pytest
 
 from components.evaluator.catalogue import Metric, catalogue
 from components.evaluator.config import Gate
-from components.evaluator.measurement import Measured, Part, Row, run_parts
+from components.evaluator.measurement import Measured, Part, Row, Standard, run_parts
 from components.evaluator.metrics.bootstrap import mean_replicates
 from components.evaluator.references import References
 from components.evaluator.saved_model import DEEP_ONLY, LoadedModel, NotFinite, NotRun
@@ -42,7 +42,8 @@ def compare(data, small):
             measure,
         )
         models = [LoadedModel("autoencoder", name, None, 1) for name in errors]
-        return run_parts([part], models[0], References(data, None, config), config, models[1])
+        standards = [Standard("the champion", models[1])]
+        return run_parts([part], models[0], References(data, None, config), config, standards)
 
     return run
 
@@ -107,6 +108,7 @@ GOOD = {
     "precision": 0.838,
     "memorised_share": 0.003,
 }
+REAL = {"inception_score": 9.81, "precision": 0.88}
 NOISE = {
     "fd_over_floor": 538.0,
     "inception_score": 1.1,
@@ -117,24 +119,28 @@ NOISE = {
 
 @pytest.fixture
 def generate(data, small):
-    """Judges a generator with the values ``candidate`` beside a champion with ``champion``."""
+    """Judges a generator with the values ``candidate`` next to versions with the values of others:
+    the champion, then the best version so far.
+    """
 
-    def run(candidate: dict[str, float], champion: dict[str, float], gates=GENERATION):
-        values = {"candidate": candidate, "champion": champion}
+    def run(candidate: dict[str, float], *others, gates=GENERATION, unfit: str = ""):
+        values = {"candidate": candidate, **{f"other-{i}": o for i, o in enumerate(others)}}
 
         def part(name: str) -> Part:
             def measure(model, references, stage, draw) -> Measured:
                 found = values[model.path][name]
                 if isinstance(found, Exception):
                     raise found
-                return Measured([Row(name, found)])
+                return Measured([Row(name, found, REAL.get(name))])
 
             return Part(name, "samples", metrics("gan", name), measure)
 
         config = dataclasses.replace(small, gates={"gan": gates})
-        models = [LoadedModel("gan", name, None, 1) for name in values]
+        model, *rivals = [LoadedModel("gan", name, None, 1) for name in values]
+        words = ("the champion", "the best version so far")
+        standards = [Standard(*each, unfit) for each in zip(words, rivals, strict=False)]
         references = References(data, None, config)
-        return run_parts([part(name) for name in GOOD], models[0], references, config, models[1])
+        return run_parts([part(name) for name in GOOD], model, references, config, standards)
 
     return run
 
@@ -163,7 +169,7 @@ def test_a_champion_is_judged_by_the_gates_that_do_not_compare_as_well(generate)
     assert found.blessed, found.reason
     assert found.figure("memorised_share").champion == 1.0
     no_comparison = tuple(dataclasses.replace(gate, retrain_spread=None) for gate in GENERATION)
-    unmeasured = generate(GOOD, copies, no_comparison)
+    unmeasured = generate(GOOD, copies, gates=no_comparison)
     assert unmeasured.blessed and unmeasured.figure("precision").champion is None
 
 
@@ -196,6 +202,73 @@ def test_a_figure_that_was_left_out_on_purpose_does_not_make_the_champion_a_bad_
     assert found.gates[2].limit is not None
 
 
+def failed(found) -> list[str]:
+    return [gate.metric for gate in found.gates if not gate.passed]
+
+
+BLUR = {**GOOD, "fd_over_floor": 9.0, "precision": 0.979}
+COLLAPSE = {**GOOD, "fd_over_floor": 210.0, "inception_score": 1.0, "precision": 1.0}
+COPIES = {**GOOD, "fd_over_floor": 0.3, "precision": 0.9, "memorised_share": 1.0}
+
+
+@pytest.mark.parametrize("champion", [NOISE, BLUR, COLLAPSE, COPIES])
+def test_no_bad_champion_keeps_a_good_generator_out(generate, champion):
+    assert generate(GOOD, champion).blessed
+    assert not generate(champion, GOOD).blessed
+
+
+def test_a_version_that_beats_the_champion_in_the_primary_metric_may_lose_in_others(generate):
+    worse = {**GOOD, "fd_over_floor": 6.0, "precision": 0.9, "inception_score": 9.44}
+    found = generate(GOOD, worse)
+    assert found.blessed and found.primary == "fd_over_floor"
+    assert "sets no limit, as FD as a multiple of its floor improves from 6 to 2.457" in (
+        found.gates[2].sentence
+    )
+    # Better within what retraining alone explains is not better.
+    assert failed(generate(GOOD, {**worse, "fd_over_floor": 2.7})) == [
+        *("inception_score", "precision")
+    ]
+    assert failed(generate({**GOOD, "precision": 0.6}, worse)) == ["precision"]  # its threshold
+
+
+def test_three_pushes_that_are_each_not_significantly_worse_do_not_add_up(generate):
+    gates = (Gate("fd_over_floor", "max", 15.0, retrain_spread=0.13, relative=True),)
+    first, second, third = ({**GOOD, "fd_over_floor": v} for v in (2.5, 2.8, 3.1))
+    assert generate(second, first, gates=gates).blessed
+    assert generate(third, second, gates=gates).blessed  # were the best forgotten
+    found = generate(third, second, first, gates=gates)
+    assert not found.blessed and found.best.version == "other-1"
+    assert found.gates[0].limit == pytest.approx(2.5 * 1.13)
+    assert "the best version so far has 2.5 and sets the limit 2.825" in found.gates[0].sentence
+    assert found.gates[0].champion == 2.8
+
+
+def test_a_version_whose_gates_did_not_judge_quality_is_no_standard(generate):
+    better = {**GOOD, "precision": 1.0}
+    assert failed(generate(GOOD, better)) == ["precision"]
+    found = generate(GOOD, better, unfit="its gates did not judge quality")
+    assert found.blessed
+    assert "is not compared, as its gates did not judge quality" in found.gates[2].sentence
+
+
+def test_a_threshold_by_a_reference_follows_what_was_measured(generate):
+    gates = (
+        Gate("inception_score", "min", 0.95, times="real_test"),
+        Gate("precision", "min", -0.05, plus="real_train"),
+    )
+    found = generate(GOOD, gates=gates)
+    assert [gate.threshold for gate in found.gates] == pytest.approx([9.3195, 0.83])
+    assert found.blessed and found.gates[0].stated == "0.95 times real test images"
+    assert found.gates[0].sentence == (
+        "Inception Score under the judge is 9.405 and must be at least 9.319, 0.95 times the 9.81 "
+        "of real test images: passed."
+    )
+    assert failed(generate({**GOOD, "inception_score": 9.3}, gates=gates)) == ["inception_score"]
+    # Its reference was not measured: nothing can pass.
+    lost = generate(GOOD, gates=(Gate("memorised_share", "max", 3, times="held_out"),))
+    assert not lost.blessed and "which was not measured" in lost.gates[0].sentence
+
+
 @pytest.mark.parametrize(
     ("error", "notes"),
     [(NotRun(DEEP_ONLY), []), (NotFinite("signature x gave NaN"), ["x: signature x gave NaN."])],
@@ -221,7 +294,7 @@ def test_what_a_part_does_not_measure_is_missing_with_its_reason(data, small, er
         Part("clusters", "clusters", metrics("autoencoder", "kmeans_nmi", "kmeans_ari"), measure),
     ]
     model = LoadedModel("autoencoder", "here", None, 1)
-    found = run_parts(parts, model, References(data, None, config), config, None)
+    found = run_parts(parts, model, References(data, None, config), config)
     assert found.figure("reconstruction_mse").missing == str(error)
     assert found.figure("mse_over_pca").missing == str(error)
     assert found.figure("kmeans_nmi").value == 0.5 and found.figure("kmeans_nmi").missing == ""

@@ -11,6 +11,7 @@ from PIL import Image
 
 from components.evaluator.catalogue import catalogue
 from components.evaluator.config import Gate
+from components.evaluator.measurement import Standard
 from components.evaluator.results import write_evaluation
 from components.evaluator.run import evaluate_model
 from components.idx_example_gen.idx import write_idx
@@ -287,13 +288,17 @@ def test_codes_of_nan_are_refused_while_the_other_figures_stand(
     assert found.figure("denoising_psnr_40").value > 0
 
 
+def against(champion) -> list[Standard]:
+    return [Standard("the champion", champion)]
+
+
 def test_the_champion_is_measured_on_the_same_images_where_a_gate_compares(
     load, judge, data, config, gan_uri, tmp_path
 ):
     # A copy: images are drawn once for each path.
     copy = shutil.copytree(gan_uri("real"), tmp_path / "champion")
     candidate, champion = load("gan", gan_uri("real")), load("gan", str(copy))
-    found = evaluate_model(candidate, judge, data, config, champion)
+    found = evaluate_model(candidate, judge, data, config, against(champion))
     assert found.blessed
     assert found.champion.path == champion.path
     for name in ("fd_over_floor", "inception_score", "class_tv"):
@@ -307,7 +312,7 @@ def test_a_candidate_that_is_worse_than_the_champion_is_refused(load, judge, dat
     config = dataclasses.replace(config, gates=loose)
     candidate, champion = load("gan", gan_uri("collapsed")), load("gan", gan_uri("real"))
     assert evaluate_model(candidate, judge, data, config).blessed
-    found = evaluate_model(candidate, judge, data, config, champion)
+    found = evaluate_model(candidate, judge, data, config, against(champion))
     assert not found.blessed
     assert "the champion has" in found.reason
 
@@ -317,7 +322,7 @@ def test_a_collapsed_champion_keeps_no_good_generator_out(load, judge, data, con
     gates = (*config.gates_of("gan"), Gate("precision", "min", 0.5, 0.0))
     config = dataclasses.replace(config, gates={"gan": gates})
     candidate, champion = load("gan", gan_uri("real")), load("gan", gan_uri("collapsed"))
-    found = evaluate_model(candidate, judge, data, config, champion)
+    found = evaluate_model(candidate, judge, data, config, against(champion))
     precision = found.gates[-1]
     assert precision.champion == 1.0 > precision.value + 0.02
     assert found.blessed, found.reason
@@ -334,8 +339,8 @@ def test_a_champion_whose_codes_are_nan_keeps_no_good_autoencoder_out(
     config = dataclasses.replace(config, gates={"autoencoder": gates})
     candidate = load("autoencoder", autoencoder_uri(used=12))
     whole, broken = (load("autoencoder", autoencoder_uri(broken=b)) for b in (False, True))
-    assert not evaluate_model(candidate, judge, data, config, whole).blessed
-    found = evaluate_model(candidate, judge, data, config, broken)
+    assert not evaluate_model(candidate, judge, data, config, against(whole)).blessed
+    found = evaluate_model(candidate, judge, data, config, against(broken))
     assert found.blessed, found.reason
     assert found.gates[0].champion < found.gates[0].value and found.gates[0].limit is None
     assert "could not be measured: signature encode gave" in found.gates[0].sentence
@@ -357,4 +362,4 @@ def test_a_champion_of_another_kind_is_told_and_not_passed_over(
 ):
     champion = load("gan", judge_uri)
     with pytest.raises(InputError, match="champion cannot be evaluated: .* no signature generate"):
-        evaluate_model(load("gan", gan_uri("real")), judge, data, config, champion)
+        evaluate_model(load("gan", gan_uri("real")), judge, data, config, against(champion))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.evaluator.measurement import Standard
 from components.evaluator.references import EvalData
 from components.evaluator.results import Evaluation
 from components.evaluator.run import evaluate_model
@@ -267,10 +268,10 @@ def test_evaluated_twice_metrics_json_is_the_same_but_for_the_seconds(
     judge = _load("judge", judge_uri)
     for name, uri in (("gan", gan_uri("real")), ("autoencoder", autoencoder_uri())):
         config = dataclasses.replace(small, gates=QUICK.gates, **few)
-        champion = _load(name, uri)
+        standards = [Standard("the champion", _load(name, uri))]
         written = []
         for _ in range(2):
-            found = evaluate_model(_load(name, uri), judge, data, config, champion).as_dict()
+            found = evaluate_model(_load(name, uri), judge, data, config, standards).as_dict()
             assert found.pop("seconds") > 0
             written.append(json.dumps(found))
         assert written[0] == written[1]

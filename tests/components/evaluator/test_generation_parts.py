@@ -108,7 +108,7 @@ def test_an_evaluation_rests_on_the_generated_images_where_a_part_looks_at_them(
     few, model = dataclasses.replace(small, samples=40), load("gan", gan_uri("real"))
     references = References(data, load("judge", judge_uri), few)
     for part, count in ((latent_walk_part.parts(few), 500), ([Part("x", "samples", (), look)], 40)):
-        assert run_parts(part, model, references, few, None).samples == count
+        assert run_parts(part, model, references, few).samples == count
 
 
 def test_held_out_images_are_read_from_the_eval_split(examples_uri, data):
