@@ -48,9 +48,3 @@ def test_importing_the_benchmarks_changes_no_variable_of_ours():
 @pytest.mark.parametrize("name", ["ablation", "quality", "train_gpu", "train_speed"])
 def test_a_benchmark_turns_onednn_on_before_tensorflow_is_imported(name):
     assert run("-c", SPY, f"benchmarks.{name}").strip() == "imported with 1"
-
-
-def test_corruptions_turns_onednn_on_before_the_judge_is_loaded(tmp_path):
-    (tmp_path / "Format-Serving").mkdir()
-    given = ("benchmarks.corruptions", "--judge", str(tmp_path))
-    assert run("-c", SPY, *given).strip() == "imported with 1"
