@@ -45,12 +45,12 @@ class ModelResult:
     name: str
     gates: list[GateResult] = dataclasses.field(default_factory=list)
     blessed: bool | None = None
-    quality_gates: bool = True  # whether its gates judge quality
     infra_blessed: bool | None = None
     infra_reason: str = ""
     pushed: bool | None = None
     version: str = ""
     destination: str = ""
+    quality_gates: bool = True  # whether its gates judge quality
 
 
 @dataclasses.dataclass(frozen=True)

@@ -213,7 +213,8 @@ def new_folder(config: RunConfig) -> Path:
 def model_result(evaluation: Evaluation) -> ModelResult:
     """The evaluation as the tables of ``pipeline.terminal.tables`` take it."""
     gates = [read_gate(dataclasses.asdict(gate)) for gate in evaluation.gates]
-    return ModelResult(evaluation.model, gates, evaluation.blessed, evaluation.quality_gates)
+    quality = evaluation.quality_gates
+    return ModelResult(evaluation.model, gates, evaluation.blessed, quality_gates=quality)
 
 
 def is_served(candidate: Candidate, serving_dir: str) -> bool:

@@ -24,6 +24,7 @@ ROW = """    ModelKind(
         short="vae",
         stages=(Stage("vae", "vae", "tests.vae.config.VaeConfig", "tests.vae.train.run_fn"),),
         measurements=("reconstruction", *_GENERATED),
+        primary="fd_over_floor",
         score="anomaly_score",
         words="tests.vae.words.WORDS",
     ),
