@@ -168,6 +168,15 @@ MEMORISATION = (
         "held_out",
     ),
     Metric(
+        "outlying_share",
+        "Outliers: share of images too far from every train image, in pixels",
+        "lower",
+        "Farther from the nearest train image than 99 % of the held-out real images of the same "
+        "class are. Images that are no member of any class, such as noise or halves of two digits, "
+        "have far more than 1 %.",
+        "held_out",
+    ),
+    Metric(
         "memorisation_p",
         "Memorisation: p-value of the rank test, in pixels",
         "higher",

@@ -1,10 +1,11 @@
-"""Whether a generator reproduces its training images: distances to the nearest of them.
+"""Whether a generator copies its training images, or leaves them: distances to the nearest one.
 
 The reference is held-out real images from the same source as the training images: a copier's images
-lie closer to the train images than those do. Classes are compared separately, as a 1 has closer
-neighbours than any other digit. The rank test is the data-copying test of Meehan et al. 2020 (arXiv
-2004.05675) with classes as its cells, combined after van Elteren 1960. Smooth images lie close to
-everything, so a low distance alone does not prove copying: look at the pairs.
+lie closer to the train images than those do, and images that belong to no class lie farther. Classes
+are compared separately, as a 1 has closer neighbours than any other digit. The rank test is the
+data-copying test of Meehan et al. 2020 (arXiv 2004.05675) with classes as its cells, combined after
+van Elteren 1960. Smooth images lie close to everything, so a low distance alone does not prove
+copying: look at the pairs.
 """
 
 import dataclasses
@@ -21,7 +22,8 @@ class Copying:
 
     compared: np.ndarray  # [N] bool: whether there is a held-out image of the same class
     close: np.ndarray  # [N] bool: closer than the percentile of the held-out images of its class
-    ratio: np.ndarray  # [N] distance over that percentile; infinite where not compared
+    far: np.ndarray  # [N] bool: farther than 99 % of the held-out images of its class
+    ratio: np.ndarray  # [N] distance over the percentile of ``close``; infinite where not compared
     z: float  # of the rank test; below 0 where generated images lie closer than held-out ones
     p_value: float  # one-sided; small where they lie closer than chance allows
 
@@ -29,6 +31,11 @@ class Copying:
     def share(self) -> float:
         """Share of the compared images that are too close; NaN where none could be compared."""
         return float(self.close[self.compared].mean()) if self.compared.any() else float("nan")
+
+    @property
+    def far_share(self) -> float:
+        """Share of the compared images that are too far; NaN where none could be compared."""
+        return float(self.far[self.compared].mean()) if self.compared.any() else float("nan")
 
 
 def copying(
@@ -42,7 +49,8 @@ def copying(
     The rank test sums, over the classes, the Mann-Whitney statistic U of generated below held-out
     over (n + m + 1); its variance is that of the normal approximation with ties.
     """
-    compared, limit = np.zeros(len(generated), bool), np.zeros(len(generated))
+    compared = np.zeros(len(generated), bool)
+    limit, outer = np.zeros(len(generated)), np.zeros(len(generated))
     excess = variance = 0.0
     for k in np.unique(held_out_classes):
         inside = generated_classes == k
@@ -50,6 +58,7 @@ def copying(
         if not len(x):
             continue
         compared[inside], limit[inside] = True, np.percentile(y, PERCENTILE)
+        outer[inside] = np.percentile(y, 100 - PERCENTILE)
         u, var = _mann_whitney(x, y)
         weight = 1.0 / (len(x) + len(y) + 1)
         excess += weight * (u - len(x) * len(y) / 2)
@@ -57,9 +66,14 @@ def copying(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(compared, generated / limit, np.inf)
     z = excess / np.sqrt(variance) if variance > 0 else 0.0
-    close = compared & (generated < limit)
+    close, far = compared & (generated < limit), compared & (generated > outer)
     return Copying(
-        compared, close, np.nan_to_num(ratio, nan=1.0, posinf=np.inf), float(z), float(norm.cdf(z))
+        compared,
+        close,
+        far,
+        np.nan_to_num(ratio, nan=1.0, posinf=np.inf),
+        float(z),
+        float(norm.cdf(z)),
     )
 
 

@@ -92,16 +92,17 @@ def measure_memorisation(
         )
     )
 
-    def shares(found: Copying) -> np.ndarray | None:
-        """Replicates of the share of images that are too close."""
-        close = found.close[found.compared]
+    def shares(found: Copying, verdicts: np.ndarray) -> np.ndarray | None:
+        """Replicates of the share of compared images with that verdict."""
+        compared = verdicts[found.compared]
         count = config.bootstrap_replicates
-        return mean_replicates(close, count, config.seed) if len(close) else None
+        return mean_replicates(compared, count, config.seed) if len(compared) else None
 
     by_definition = PERCENTILE / 100
     rows = [
-        Row("memorised_share", pixels.share, by_definition, shares(pixels)),
-        Row("memorised_share_features", deep.share, by_definition, shares(deep)),
+        Row("memorised_share", pixels.share, by_definition, shares(pixels, pixels.close)),
+        Row("memorised_share_features", deep.share, by_definition, shares(deep, deep.close)),
+        Row("outlying_share", pixels.far_share, by_definition, shares(pixels, pixels.far)),
         Row("memorisation_p", pixels.p_value, 0.5),
     ]
     if not draw:
