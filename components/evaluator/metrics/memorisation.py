@@ -1,8 +1,8 @@
 """Whether a generator copies its training images, or leaves them: distances to the nearest one.
 
 The reference is held-out real images from the same source as the training images: a copier's images
-lie closer to the train images than those do, and images that belong to no class lie farther. Classes
-are compared separately, as a 1 has closer neighbours than any other digit. The rank test is the
+lie closer to the train images than those do, and images of no class lie farther. Classes are
+compared separately, as a 1 has closer neighbours than any other digit. The rank test is the
 data-copying test of Meehan et al. 2020 (arXiv 2004.05675) with classes as its cells, combined after
 van Elteren 1960. Smooth images lie close to everything, so a low distance alone does not prove
 copying: look at the pairs.

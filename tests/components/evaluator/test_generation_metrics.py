@@ -220,6 +220,21 @@ def test_copies_are_convicted_and_a_class_without_held_out_images_is_left_out():
     assert math.isnan(copying(distances[-1:], np.array([7]), held, classes).share)
 
 
+def test_outliers_are_beyond_what_one_in_a_hundred_held_out_images_of_the_class_has():
+    rng = np.random.default_rng(10)
+    classes = np.repeat([0, 1], 500)
+    held = np.where(classes == 0, rng.uniform(6, 8, 1000), rng.uniform(1, 2, 1000))
+    # Distance 5 is near for a 0 and far for a 1; a class without held-out images is left out.
+    generated = np.array([0, 0, 1, 1, 7])
+    found = copying(np.array([5.0, 8.1, 1.5, 5.0, 99.0]), generated, held, classes)
+    assert found.far.tolist() == [False, True, False, True, False]
+    assert found.far_share == 0.5
+    limits = [np.quantile(held[classes == k], 0.99) for k in (0, 1)]
+    own = copying(held, classes, held, classes).far
+    assert own.tolist() == (held > np.array(limits)[classes]).tolist() and own.sum() == 10
+    assert math.isnan(copying(np.array([99.0]), np.array([7]), held, classes).far_share)
+
+
 def test_distances_that_are_all_alike_decide_nothing():
     found = copying(np.ones(10), np.zeros(10), np.ones(20), np.zeros(20))
-    assert (found.share, found.z, found.p_value) == (0.0, 0.0, 0.5)
+    assert (found.share, found.far_share, found.z, found.p_value) == (0.0, 0.0, 0.0, 0.5)
