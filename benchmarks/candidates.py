@@ -243,12 +243,12 @@ def bad_denoisers(references: References, autoencoder: LoadedModel) -> Iterator[
 def _functions(model: LoadedModel) -> Functions:
     """The signatures of a trained autoencoder as functions of arrays."""
 
-    def call(name: str, **given: np.ndarray) -> np.ndarray:
-        return next(iter(model.run(name, **given).values()))
+    def call(name: str) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda image: next(iter(model.run(name, image=image).values()))
 
     names = ("serving_default", "encode", "denoise", "anomaly_score")
-    found = {name: lambda image, name=name: call(name, image=image) for name in names}
-    return {**found, "decode": lambda code: call("decode", code=code)}
+    found = {name: call(name) for name in names}
+    return {**found, "decode": lambda code: model.run("decode", code=code)["image"]}
 
 
 def _moved(images: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ from pipeline.config import RunConfig, load_config
 from pipeline.local.workspace import absolute
 
 RECORDS = Path(__file__).parent / "results"
-Values = dict[str, list[float | None]]  # value and reference by metric
+Values = dict[str, tuple[float | None, float | None]]  # value and reference by metric
 _REPLICATES = 2  # intervals decide nothing here
 
 
@@ -198,8 +198,13 @@ def bad_table(record: Mapping[str, Any], config: RunConfig) -> list[list[str]]:
     return lines
 
 
-def _rounded(*numbers: float | None) -> list[float | None]:
-    return [None if number is None else float(f"{number:.6g}") for number in numbers]
+def _rounded(value: float | None, reference: float | None) -> tuple[float | None, float | None]:
+    """Six digits of both."""
+
+    def rounded(number: float | None) -> float | None:
+        return None if number is None else float(f"{number:.6g}")
+
+    return rounded(value), rounded(reference)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from benchmarks import tables
 from benchmarks.command import mistakes_exit
 from core.artifacts import METRICS_FILE, read_json
-from core.config import InputError, require
+from core.config import InputError
 from core.files import write_whole
 from core.models import MODELS
 from pipeline.terminal.tables import with_interval
@@ -79,8 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     source.add_argument("--from", dest="record_of", help="a record made by --record")
     parser.add_argument("--record", help="file to write every metric to")
     options = parser.parse_args(arguments)
-    record = read_json(Path(options.record_of)) if options.record_of else copy(options.output)
-    require(record is not None, f"There is no {options.record_of}.")
+    record = copy(options.output) if options.output else read_json(Path(options.record_of))
+    if record is None:
+        raise InputError(f"There is no {options.record_of}.")
     if options.record:
         write_whole(Path(options.record), json.dumps(record, indent=1) + "\n")
     print(tables.markdown(table(record)), end="")
@@ -105,7 +106,7 @@ def copy(folder: str) -> dict[str, Any]:
             )
         models[name] = {
             figure["name"]: [figure["value"], figure["floor"], figure["interval"]]
-            for figure in read_json(found[-1])["figures"]
+            for figure in json.loads(found[-1].read_text(encoding="utf-8"))["figures"]
             if figure["value"] is not None
         }
     return {"date": time.strftime("%Y-%m-%d"), "machine": tables.machine(), "models": models}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.files import write_whole
 from serving.errors import ServingError
-from serving.versions import Version, judged_by_quality, list_versions, read_lineage
+from serving.versions import judged_by_quality, list_versions, read_lineage
 
 RELEASES_FILE = "releases.json"
 CONFIG_FILE = "models.config"
@@ -88,15 +88,13 @@ def best_version(serving_dir: str | Path, model: str) -> Path | None:
     not judge quality, and those that do not record a metric, do not count; None if none counts.
     """
 
-    def rank(version: Version) -> tuple[float, int] | None:
+    ranks: dict[tuple[float, int], Path] = {}
+    for version in list_versions(Path(serving_dir) / model):
         found = read_lineage(version.path).get("primary") or {}
         value = found.get("value")
-        if not isinstance(value, (int, float)) or not judged_by_quality(version.path):
-            return None
-        return (-value if found.get("better") == "lower" else value), version.number
-
-    ranks = {rank(version): version.path for version in list_versions(Path(serving_dir) / model)}
-    ranks.pop(None, None)
+        if isinstance(value, (int, float)) and judged_by_quality(version.path):
+            better = -value if found.get("better") == "lower" else value
+            ranks[better, version.number] = version.path
     return ranks[max(ranks)] if ranks else None
 
 

@@ -74,7 +74,9 @@ def check_gate(
             limits = [one for one, _ in compared if one is not None]
             limit = (min if gate.direction == "max" else max)(limits, default=None)
             passed = passed and (limit is None or not _worse(gate, value, limit))
-    is_compared = value is not None and champion.value is not None
+    difference = None
+    if value is not None and champion.value is not None:
+        difference = value - champion.value
     return GateResult(
         metric=gate.metric,
         title=metric.title,
@@ -83,8 +85,8 @@ def check_gate(
         threshold=threshold,
         direction=gate.direction,
         champion=champion.value,
-        difference=value - champion.value if is_compared else None,
-        difference_interval=champion.difference_interval if is_compared else None,
+        difference=difference,
+        difference_interval=None if difference is None else champion.difference_interval,
         retrain_spread=gate.retrain_spread,
         relative=gate.relative,
         limit=limit,
@@ -116,15 +118,13 @@ def improvement(gate: Gate, metric: Metric, value: float | None, rival: Rival) -
 
     Better means a gain above what a loss may be.
     """
-    if None in (value, rival.value, gate.retrain_spread):
+    own, other = _finite(value), _finite(rival.value)
+    if own is None or other is None or gate.retrain_spread is None:
         return ""
-    if not (math.isfinite(value) and math.isfinite(rival.value)):
+    gain = other - own if gate.direction == "max" else own - other
+    if gain <= _allowed(gate, other, rival.difference_interval)[0]:
         return ""
-    allowed, _ = _allowed(gate, rival)
-    gain = rival.value - value if gate.direction == "max" else value - rival.value
-    if gain <= allowed:
-        return ""
-    return f"{metric.title} improves from {_number(rival.value)} to {_number(value)}"
+    return f"{metric.title} improves from {_number(other)} to {_number(own)}"
 
 
 def _limit(gate: Gate, rival: Rival) -> tuple[float | None, str]:
@@ -132,23 +132,22 @@ def _limit(gate: Gate, rival: Rival) -> tuple[float | None, str]:
 
     None if the rival has no such value, would not be approved today, or is beaten.
     """
-    is_measured = rival.value is not None and math.isfinite(rival.value)
-    own = f"{rival.words} has {_number(rival.value) if is_measured else 'no such value'}"
+    value = _finite(rival.value)
+    own = f"{rival.words} has {'no such value' if value is None else _number(value)}"
     if rival.unfit:
         return None, f"{own} but is not compared, as {rival.unfit}, so the value alone decides"
-    if not is_measured:
+    if value is None:
         return None, f"{own}, so the value alone decides"
     if rival.beaten:
         return None, f"{own} but sets no limit, as {rival.beaten}"
-    allowed, words = _allowed(gate, rival)
-    limit = rival.value + allowed if gate.direction == "max" else rival.value - allowed
+    allowed, words = _allowed(gate, value, rival.difference_interval)
+    limit = value + allowed if gate.direction == "max" else value - allowed
     return limit, f"{own} and sets the limit {_number(limit)}: {words}"
 
 
-def _allowed(gate: Gate, rival: Rival) -> tuple[float, str]:
-    """The difference from the rival's value that is not significant, and its parts in words."""
-    retraining = gate.retrain_spread * (abs(rival.value) if gate.relative else 1.0)
-    ends = rival.difference_interval
+def _allowed(gate: Gate, value: float, ends: Interval | None) -> tuple[float, str]:
+    """The difference from the rival's ``value`` that is not significant, and its parts in words."""
+    retraining = (gate.retrain_spread or 0.0) * (abs(value) if gate.relative else 1.0)
     if ends is None:
         return retraining, (
             f"{_number(retraining)} for retraining alone, as the metric has no interval"
@@ -165,7 +164,7 @@ def _bound(gate: Gate, metric: Metric, reference: float | None) -> str:
     threshold, stated = gate.bound(reference), _stated(gate)
     if threshold is None:
         return f"must be {side} {stated}, which was not measured"
-    if not stated:
+    if not stated or reference is None:
         return f"must be {side} {_number(threshold)}"
     own = f"{_number(reference)} of {REFERENCES[metric.reference]}"
     words = f"{gate.threshold:g} {'times' if gate.times else 'plus'} the {own}"
@@ -182,6 +181,10 @@ def _stated(gate: Gate) -> str:
 
 def _worse(gate: Gate, value: float, limit: float) -> bool:
     return value > limit if gate.direction == "max" else value < limit
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _number(value: float) -> str:

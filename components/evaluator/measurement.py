@@ -226,7 +226,7 @@ def _check_gates(
         for (standard, rows), why, how in zip(standards, unfit, beaten, strict=True):
             row = rows.get(gate.metric)
             difference = _difference_interval(own, row)
-            found.append(Rival(standard.words, row and row.value, difference, why, how))
+            found.append(Rival(standard.words, row.value if row else None, difference, why, how))
         return found
 
     def check(gate: Gate, beaten: Sequence[str]) -> GateResult:

@@ -138,7 +138,7 @@ def extra_files(
     lineage: dict[str, Any] = {"model": model_name}
     lineage |= {f"{name}_uri": origin(artifact) for name, artifact in sorted(artifacts.items())}
     lineage |= {"run_id": run_id or None, "pushed_at": now.isoformat(timespec="seconds")}
-    metrics = read_json(Path(artifacts["evaluation"].uri, METRICS_FILE))
+    metrics = read_json(Path(artifacts["evaluation"].uri, METRICS_FILE)) or {}
     lineage |= {"quality_gates": metrics.get("quality_gates") is not False}
     lineage |= {"primary": primary(metrics)}
     files = {
