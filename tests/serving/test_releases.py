@@ -12,6 +12,8 @@ from serving.releases import (
     RELEASES_FILE,
     Release,
     apply,
+    best_version,
+    kept_versions,
     promoted,
     read_releases,
     rolled_back,
@@ -44,6 +46,30 @@ def test_newest_takes_no_other_label(serving):
         promoted(serving, "gan", None, "foo")
     with pytest.raises(ServingError, match="inkwell promote gan 3 --label canary"):
         promoted(serving, "gan", None, "canary")
+
+
+def test_the_best_version_is_that_of_the_best_primary_metric_whose_gates_judged_quality(serving):
+    def record(version: int, content: str) -> None:
+        (serving / "gan" / str(version) / "assets.extra").mkdir()
+        (serving / "gan" / str(version) / "assets.extra" / "lineage.json").write_text(content)
+
+    assert best_version(serving, "gan") is None and best_version(serving, "vae") is None
+    assert kept_versions(serving, "gan") == set()
+    record(1, '{"primary": {"name": "fd", "value": 2.0, "better": "lower"}}')
+    record(
+        2, '{"primary": {"name": "fd", "value": 1.0, "better": "lower"}, "quality_gates": false}'
+    )
+    assert best_version(serving, "gan") == serving / "gan" / "1"
+    record(3, f'{{{two}, "quality_gates": true}}')
+    assert best_version(serving, "gan") == serving / "gan" / "3"  # the newest of equals
+    assert kept_versions(serving, "gan") == {3}
+    for version, content in ((4, "no JSON"), (5, "[]"), (6, '{"primary": {"value": "2"}}')):
+        (serving / "gan" / str(version)).mkdir()
+        record(version, content)
+    assert best_version(serving, "gan") == serving / "gan" / "3"
+    (serving / "gan" / "7").mkdir()
+    record(7, '{"primary": {"name": "accuracy", "value": 0.5, "better": "higher"}}')
+    assert best_version(serving, "gan") == serving / "gan" / "7"
 
 
 def test_without_labels_the_newest_is_served(serving):

@@ -95,6 +95,26 @@ def test_the_newest_version_in_serving_is_the_champion(run_node, gan_uri, tmp_pa
     assert blessing.get_string_custom_property("baseline_model").endswith("serving/gan/100")
 
 
+def test_the_best_version_that_is_still_there_is_compared_with_as_well(run_node, gan_uri, tmp_path):
+    def put(version: str, uri: str, **lineage) -> None:
+        place = tmp_path / "serving" / "gan" / version
+        shutil.copytree(f"{uri}/Format-Serving", place)
+        (place / "assets.extra").mkdir()
+        (place / "assets.extra" / "lineage.json").write_text(json.dumps(lineage))
+
+    primary = {"name": "fd_over_floor", "better": "lower"}
+    put("100", gan_uri("real"), primary=primary | {"value": 1.1})
+    put("101", gan_uri("collapsed"), primary=primary | {"value": 0.4}, quality_gates=False)
+    run_node(gan_uri("collapsed"))
+    metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert (metrics["champion"]["version"], metrics["best"]["version"]) == ("101", "100")
+    [distance] = [g for g in metrics["gates"] if g["metric"] == "fd_over_floor"]
+    assert "is not compared, as its gates did not judge quality" in distance["sentence"]
+    assert "the best version so far has" in distance["sentence"]
+    assert distance["limit"] < 3.0 < distance["champion"]
+    assert metrics["primary"] == "fd_over_floor" and metrics["quality_gates"] is True
+
+
 def test_a_champion_that_cannot_be_loaded_stops_the_run_and_says_how_to_go_on(
     run_node, gan_uri, tmp_path
 ):

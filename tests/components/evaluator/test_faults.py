@@ -151,11 +151,11 @@ def autoencoders(files, digits, judge, save, shared_yardsticks):
         ]
     )
     whole = keras.Sequential([keras.Input((28, 28, 1)), encoder, decoder])
-    rate = keras.optimizers.schedules.CosineDecay(2e-3, 4 * (SEEN // 128))
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, 8 * (SEEN // 128))
     whole.compile(keras.optimizers.Adam(rate), "binary_crossentropy")
     rng = np.random.default_rng(1)
     clean = images[:SEEN]
-    for _ in range(4):  # half of the input is noisy, as in the trainer
+    for _ in range(8):  # half of the input is noisy, as in the trainer
         noise = rng.standard_normal(clean.shape, "float32")
         noise *= np.float32(0.4) * (rng.random((len(clean), 1, 1, 1)) < 0.5)
         noisy = np.clip(clean + noise, 0, 1)

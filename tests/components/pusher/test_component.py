@@ -11,7 +11,8 @@ from tfx.orchestration.local import local_dag_runner
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.pusher.component import Executor, Pusher, extra_files
-from serving.versions import list_versions
+from core.wording import FORM_ONLY
+from serving.versions import judged_by_quality, list_versions
 
 KINDS = {
     "model": standard_artifacts.Model,
@@ -24,7 +25,8 @@ KINDS = {
 METRICS = {
     "model": "gan",
     "blessed": True,
-    "figures": [{"name": "frechet_distance", "title": "FD", "value": 4.5678}],
+    "figures": [{"name": "frechet_distance", "title": "FD", "value": 4.5678, "better": "lower"}],
+    "primary": "frechet_distance",
 }
 
 
@@ -94,8 +96,20 @@ def test_blessed_model_is_pushed_with_metrics_lineage_and_warmup(tmp_path: Path)
     assert lineage["evaluation_uri"] == str(tmp_path / "evaluation")
     assert lineage["run_id"] == "run-7"
     assert lineage["pushed_at"].endswith("+00:00")
+    best = {"name": "frechet_distance", "value": 4.5678, "better": "lower"}
+    assert (lineage["primary"], lineage["quality_gates"]) == (best, True)
     written = json.loads((tmp_path / "pushed_model" / "pushed.json").read_text())
     assert written["version"] == str(version.number)
+
+
+def test_gates_that_judge_no_quality_are_told_in_the_lineage_and_on_the_card(tmp_path, monkeypatch):
+    monkeypatch.setitem(METRICS, "quality_gates", False)
+    monkeypatch.setitem(METRICS, "gates", [{"metric": "frechet_distance", "passed": True}])
+    run_executor(tmp_path)
+    [version] = list_versions(tmp_path / "serving" / "gan")
+    assert not judged_by_quality(version.path)
+    for card in ("model_card.md", "model_card.html"):
+        assert FORM_ONLY in (version.path / "assets.extra" / card).read_text()
 
 
 def test_the_model_card_of_this_very_version_travels_with_it(tmp_path: Path):

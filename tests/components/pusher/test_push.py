@@ -1,5 +1,6 @@
 """Pushing: versions grow, nothing is ever half there, crashes leave what was there."""
 
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 from components.pusher.push import push
 from core.config import InputError
+from serving.releases import best_version
 from serving.versions import EXTRA_DIR, list_versions
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -217,6 +219,16 @@ def test_only_the_newest_versions_are_kept(model_dir: Path, tmp_path: Path):
         push(trained_again(model_dir), base, keep_versions=3, clock=lambda now=second: now)
     assert numbers(base) == [15, 16, 17]
     assert staging(base) == []
+
+
+def test_the_best_version_is_kept_whatever_its_age(model_dir: Path, tmp_path: Path):
+    base = tmp_path / "gan"
+    for second, value in ((10, 3.0), (11, 2.0), (12, 2.5), (13, 2.6), (14, 2.7)):
+        primary = {"name": "fd_over_floor", "value": value, "better": "lower"}
+        extra = {"lineage.json": json.dumps({"primary": primary}).encode()}
+        push(trained_again(model_dir), base, extra, 2, clock=lambda now=second: now)
+    assert numbers(base) == [11, 13, 14]
+    assert best_version(tmp_path, "gan") == base / "11"
 
 
 def test_mistakes_are_one_sentence_and_write_nothing(model_dir: Path, tmp_path: Path):
