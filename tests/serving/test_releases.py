@@ -55,10 +55,9 @@ def test_the_best_version_is_that_of_the_best_primary_metric_whose_gates_judged_
 
     assert best_version(serving, "gan") is None and best_version(serving, "vae") is None
     assert kept_versions(serving, "gan") == set()
-    record(1, '{"primary": {"name": "fd", "value": 2.0, "better": "lower"}}')
-    record(
-        2, '{"primary": {"name": "fd", "value": 1.0, "better": "lower"}, "quality_gates": false}'
-    )
+    two, one = (f'"primary": {{"value": {value}, "better": "lower"}}' for value in (2.0, 1))
+    record(1, f"{{{two}}}")
+    record(2, f'{{{one}, "quality_gates": false}}')
     assert best_version(serving, "gan") == serving / "gan" / "1"
     record(3, f'{{{two}, "quality_gates": true}}')
     assert best_version(serving, "gan") == serving / "gan" / "3"  # the newest of equals
