@@ -6,7 +6,9 @@ accepted and logged; any other unknown flag is an error.
 
 import argparse
 import dataclasses
+import typing
 from pathlib import Path
+from typing import Annotated
 
 from serving.model_server.starting import LOCAL
 
@@ -21,39 +23,65 @@ WITHOUT_EFFECT = (
 )
 
 
+_OWN = "(not TensorFlow Serving's)"
+
+
 @dataclasses.dataclass(frozen=True)
 class Flags:
     """The flags that have an effect, and the names of those given that have none."""
 
-    port: int
-    rest_api_port: int | None
-    host: str
-    model_name: str
-    model_base_path: Path | None
-    model_config_file: Path | None
-    model_config_file_poll_wait_seconds: float
-    file_system_poll_wait_seconds: float
-    enable_batching: bool
-    batching_parameters_file: Path | None
-    monitoring_config_file: Path | None
-    allow_version_labels_for_unavailable_models: bool
-    enable_model_warmup: bool
-    enable_grpc_healthcheck_service: bool
-    max_num_load_retries: int
-    load_retry_interval_micros: int
-    grpc_max_threads: int
-    tensorflow_intra_op_parallelism: int
-    tensorflow_inter_op_parallelism: int
-    rest_api_num_threads: int
-    rest_api_timeout_in_ms: int
-    rest_api_enable_cors_support: bool
-    max_request_mib: int
-    max_instances: int
-    max_count: int
-    max_steps: int
-    reload_config_root: Path | None
-    stop_at_end_of_stdin: bool
-    without_effect: tuple[str, ...]
+    port: Annotated[int, "gRPC port; 0 for a free one"] = 8500
+    rest_api_port: Annotated[int | None, "REST port; no REST by default", "PORT"] = None
+    host: Annotated[str, "address to listen on; 0.0.0.0 for all"] = LOCAL
+    model_name: Annotated[str, "name that clients use"] = "default"
+    model_base_path: Annotated[Path | None, "directory of the numbered versions", "DIR"] = None
+    model_config_file: Annotated[Path | None, "models.config; replaces both", "FILE"] = None
+    model_config_file_poll_wait_seconds: Annotated[
+        float, "interval to reread models.config; 0 reads it once", "SECONDS"
+    ] = 0.0
+    file_system_poll_wait_seconds: Annotated[
+        float, "interval to look for new versions; 0 looks once", "SECONDS"
+    ] = 1.0
+    enable_batching: Annotated[bool, "run concurrent requests as one batch"] = False
+    batching_parameters_file: Annotated[Path | None, "batching parameters", "FILE"] = None
+    monitoring_config_file: Annotated[Path | None, "switch metrics on", "FILE"] = None
+    allow_version_labels_for_unavailable_models: Annotated[bool, "labels of unloaded versions"] = (
+        False
+    )
+    enable_model_warmup: Annotated[bool, "run a version's warm-up requests before it answers"] = (
+        True
+    )
+    enable_grpc_healthcheck_service: Annotated[bool, "answer grpc.health.v1.Health"] = False
+    max_num_load_retries: Annotated[int, "attempts after a failed load", "N"] = 5
+    load_retry_interval_micros: Annotated[int, "time between them", "MICROSECONDS"] = 60_000_000
+    grpc_max_threads: Annotated[int, "concurrent gRPC calls", "N"] = _THREADS
+    tensorflow_intra_op_parallelism: Annotated[int, "threads of one operation", "N"] = 0
+    tensorflow_inter_op_parallelism: Annotated[int, "concurrent operations", "N"] = 0
+    rest_api_num_threads: Annotated[int, "concurrent REST requests", "N"] = _THREADS
+    rest_api_timeout_in_ms: Annotated[int, "deadline of a REST request", "MILLISECONDS"] = 30_000
+    rest_api_enable_cors_support: Annotated[bool, "allow requests from pages of other origins"] = (
+        False
+    )
+    max_request_mib: Annotated[
+        int, f"maximum size of a request, and of its tensors in memory {_OWN}", "MIB"
+    ] = BOUNDS["max_request_mib"]
+    max_instances: Annotated[int, f"maximum instances per request {_OWN}", "N"] = BOUNDS[
+        "max_instances"
+    ]
+    max_count: Annotated[int, f"maximum input `count`: images to generate {_OWN}", "N"] = BOUNDS[
+        "max_count"
+    ]
+    max_steps: Annotated[int, f"maximum input `steps`: of the reverse process {_OWN}", "N"] = (
+        BOUNDS["max_steps"]
+    )
+    reload_config_root: Annotated[
+        Path | None,
+        "parent directory of the models that HandleReloadConfigRequest may name; "
+        f"the call is off by default {_OWN}",
+        "DIR",
+    ] = None
+    stop_at_end_of_stdin: Annotated[bool, "end when the other end of standard input closes"] = False
+    without_effect: tuple[str, ...] = ()
 
 
 def parse(arguments: list[str] | None, description: str) -> Flags:
@@ -61,51 +89,22 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
     parser = argparse.ArgumentParser(
         prog="python -m serving.model_server", description=description, allow_abbrev=False
     )
-    add = parser.add_argument
-
-    def switch(name: str, default: bool, text: str) -> None:
-        add(name, type=_boolean, nargs="?", const=True, default=default, metavar="true", help=text)
-
-    add("--port", type=int, default=8500, help="gRPC port; 0 for a free one")
-    add("--rest_api_port", type=int, metavar="PORT", help="REST port; no REST by default")
-    add("--host", default=LOCAL, help="address to listen on; 0.0.0.0 for all")
-    add("--model_name", default="default", help="name that clients use")
-    add("--model_base_path", type=Path, metavar="DIR", help="directory of the numbered versions")
-    add("--model_config_file", type=Path, metavar="FILE", help="models.config; replaces both")
-    add("--model_config_file_poll_wait_seconds", type=float, default=0, metavar="SECONDS",
-        help="interval to reread models.config; 0 reads it once")  # fmt: skip
-    add("--file_system_poll_wait_seconds", type=float, default=1, metavar="SECONDS",
-        help="interval to look for new versions; 0 looks once")  # fmt: skip
-    switch("--enable_batching", False, "run concurrent requests as one batch")
-    add("--batching_parameters_file", type=Path, metavar="FILE", help="batching parameters")
-    add("--monitoring_config_file", type=Path, metavar="FILE", help="switch metrics on")
-    switch("--allow_version_labels_for_unavailable_models", False, "labels of unloaded versions")
-    switch("--enable_model_warmup", True, "run a version's warm-up requests before it answers")
-    switch("--enable_grpc_healthcheck_service", False, "answer grpc.health.v1.Health")
-    add("--max_num_load_retries", type=int, default=5, metavar="N")
-    add("--load_retry_interval_micros", type=int, default=60_000_000, metavar="MICROSECONDS")
-    add("--grpc_max_threads", type=int, default=_THREADS, metavar="N")
-    add("--tensorflow_intra_op_parallelism", type=int, default=0, metavar="N")
-    add("--tensorflow_inter_op_parallelism", type=int, default=0, metavar="N")
-    add("--rest_api_num_threads", type=int, default=_THREADS, metavar="N")
-    add("--rest_api_timeout_in_ms", type=int, default=30_000, metavar="MILLISECONDS")
-    switch("--rest_api_enable_cors_support", False, "allow requests from pages of other origins")
-    own = "(not TensorFlow Serving's)"
-    add("--max_request_mib", type=_positive, default=BOUNDS["max_request_mib"], metavar="MIB",
-        help=f"maximum size of a request, and of its tensors in memory {own}")  # fmt: skip
-    add("--max_instances", type=_positive, default=BOUNDS["max_instances"], metavar="N",
-        help=f"maximum instances per request {own}")  # fmt: skip
-    add("--max_count", type=_positive, default=BOUNDS["max_count"], metavar="N",
-        help=f"maximum input `count`: images to generate {own}")  # fmt: skip
-    add("--max_steps", type=_positive, default=BOUNDS["max_steps"], metavar="N",
-        help=f"maximum input `steps`: of the reverse process {own}")  # fmt: skip
-    add("--reload_config_root", type=Path, metavar="DIR",
-        help=f"parent directory of the models that HandleReloadConfigRequest may name; "
-        f"the call is off by default {own}")  # fmt: skip
-    add("--stop_at_end_of_stdin", action="store_true",
-        help="end when the other end of standard input closes")  # fmt: skip
+    hints = typing.get_type_hints(Flags, include_extras=True)
+    for field in dataclasses.fields(Flags):
+        if field.name != "without_effect":
+            hint, text, *metavar = typing.get_args(hints[field.name])
+            [kind] = {*(typing.get_args(hint) or (hint,))} - {type(None)}
+            switch = {"nargs": "?", "const": True} if kind is bool else {}
+            parser.add_argument(
+                f"--{field.name}",
+                type=_boolean if kind is bool else _positive if field.name in BOUNDS else kind,
+                default=field.default,
+                help=text,
+                metavar="true" if kind is bool else next(iter(metavar), None),
+                **switch,
+            )
     for name in WITHOUT_EFFECT:
-        add(f"--{name}", nargs="?", const="true", help="no effect here")
+        parser.add_argument(f"--{name}", nargs="?", const="true", help="no effect here")
     found = vars(parser.parse_args(arguments))
     ignored = tuple(name for name in WITHOUT_EFFECT if found.pop(name) is not None)
     if found["batching_parameters_file"] and not found["enable_batching"]:
