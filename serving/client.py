@@ -210,7 +210,7 @@ class _Rest:
             self._path += f"/versions/{version}"
         elif label:
             self._path += f"/labels/{label}"
-        self._outputs: dict[str, list[str]] = {}
+        self._signatures: dict[str, dict[str, Any]] = {}  # of the model's metadata
         self._http = httpx.Client(base_url=self._base, trust_env=False)
 
     def close(self) -> None:
@@ -237,18 +237,17 @@ class _Rest:
 
     def _names(self, signature: str, timeout_s: float) -> list[str]:
         """A single output comes without its name; signatures rarely differ between versions."""
-        if signature not in self._outputs:
+        if signature not in self._signatures:
             self._metadata(timeout_s)
-        return self._outputs[signature]
+        return sorted(self._signatures[signature]["outputs"])
 
     def signatures(self, timeout_s: float) -> dict[str, list[str]]:
-        found = self._metadata(timeout_s)["metadata"]["signature_def"]["signature_def"]
-        return {name: sorted(signature["inputs"]) for name, signature in found.items()}
+        self._metadata(timeout_s)
+        return {name: sorted(found["inputs"]) for name, found in self._signatures.items()}
 
     def _metadata(self, timeout_s: float) -> Any:
         found = self._ask("GET", f"{self._path}/metadata", timeout_s)
-        signatures = found["metadata"]["signature_def"]["signature_def"]
-        self._outputs = {name: sorted(s["outputs"]) for name, s in signatures.items()}
+        self._signatures = found["metadata"]["signature_def"]["signature_def"]
         return found
 
     def _ask(self, method: str, path: str, timeout_s: float, body: bytes | None = None) -> Any:
@@ -301,24 +300,20 @@ class _Grpc:
         ))  # fmt: skip
 
     def version(self, timeout_s: float) -> int:
-        return self._ask(lambda: self._client.served(timeout_s, self._version, self._label))
+        return self._metadata(timeout_s).model_spec.version.value
 
     def states(self, timeout_s: float) -> dict[int, str]:
         return self._ask(lambda: self._client.states(timeout_s))
 
     def signatures(self, timeout_s: float) -> dict[str, list[str]]:
-        from tensorflow_serving.apis import get_model_metadata_pb2
+        from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
-        from serving.model_server.grpc_client import predict_request
-
-        asked = predict_request(self._client.model_name, "", {}, self._version, self._label)
-        request = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=asked.model_spec)
-        request.metadata_field.append("signature_def")
-        call = self._client.predictions.GetModelMetadata
-        response = self._ask(lambda: call(request, timeout=timeout_s))
-        found = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(found)
+        found = SignatureDefMap()
+        self._metadata(timeout_s).metadata["signature_def"].Unpack(found)
         return {name: sorted(s.inputs) for name, s in found.signature_def.items()}
+
+    def _metadata(self, timeout_s: float) -> Any:
+        return self._ask(lambda: self._client.metadata(timeout_s, self._version, self._label))
 
     def _ask(self, call: Callable[[], _T]) -> _T:
         import grpc

@@ -30,6 +30,7 @@ from serving.model_server.starting import (
     free_ports,
     how_it_ended,
     last_line,
+    terminate,
 )
 from serving.releases import no_version, served_models, write_config
 
@@ -100,20 +101,23 @@ def _serve(
             options.rest_port,
             models,
         )
-    server = "TensorFlow Serving" if options.tensorflow_serving else "the model server"
+    upstream = options.tensorflow_serving
+    server = "TensorFlow Serving" if upstream else "the model server"
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # Unbuffered: closing a file with what a full disk did not take would raise.
     with open(log_path, "w+b", buffering=0) as log:
+        # Upstream's own warnings come from TensorFlow's logger.
+        level = {"TF_CPP_MIN_LOG_LEVEL": "1"} if upstream else {}
         process = subprocess.Popen(
             start,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=_environment(options),
+            env=environment() | level,
         )
-        shown_lines = _UPSTREAMS if options.tensorflow_serving else _OURS
+        shown_lines = _UPSTREAMS if upstream else _OURS
         copying = threading.Thread(
             target=_copy, args=(process.stdout, log, shown_lines), daemon=True
         )
@@ -142,7 +146,7 @@ def _serve(
         finally:
             if playground:
                 playground.stop()
-            _end(process)
+            terminate(process, _END_SECONDS)
             copying.join(_END_SECONDS)
 
 
@@ -223,12 +227,6 @@ def _flags(options: ServeOptions, models_config: Path) -> list[str]:
     ]
 
 
-def _environment(options: ServeOptions) -> dict[str, str]:
-    if options.tensorflow_serving:  # its own warnings come from TensorFlow's logger
-        return environment() | {"TF_CPP_MIN_LOG_LEVEL": "1"}
-    return environment()
-
-
 def _copy(output: BinaryIO, log: BinaryIO, shown_lines: re.Pattern[bytes]) -> None:
     """Copies the server's output to the log, warnings and errors to the screen too.
 
@@ -277,13 +275,3 @@ def _wait(
                 continue
             waiting.pop(0)
     return not stop.is_set()
-
-
-def _end(process: subprocess.Popen) -> None:
-    process.terminate()
-    try:
-        process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    process.stdin.close()

@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 
 PROFILE_NAMES = "|".join(profile_names())
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+]
+Output = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
+OUTPUT = "outputs"
 
 
 class _PlainHelp:

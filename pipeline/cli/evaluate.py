@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import PROFILE_NAMES, complain, console, leave, user_errors
+from pipeline.cli.common import (
+    OUTPUT,
+    PROFILE_NAMES,
+    Output,
+    Overrides,
+    complain,
+    console,
+    leave,
+    user_errors,
+)
 
 _EVALUATE = """Evaluates the newest trained models again. Does not change what is served.
 
@@ -46,17 +55,12 @@ def evaluate(
             metavar=PROFILE_NAMES, help="Settings and gates; by default those of the run."
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
-    ] = None,
+    set_: Overrides = None,
     run: Annotated[
         str | None,
         typer.Option("--run", metavar="RUN_ID", help="Run of the models; the newest by default."),
     ] = None,
-    output: Annotated[str, typer.Option(metavar="DIR", help="Directory of the runs.")] = (
-        "outputs"
-    ),
+    output: Output = OUTPUT,
     to: Annotated[
         Path | None,
         typer.Option("--to", "-o", metavar="DIR", help="Directory for metrics and plots."),

@@ -7,16 +7,22 @@ trace), 3 a model was not approved, 130 interrupted.
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli import evaluate, serving
 from pipeline.cli.common import (
+    OUTPUT,
     PROFILE_NAMES,
     Command,
     Group,
+    Output,
+    Overrides,
     complain,
     console,
     leave,
@@ -25,6 +31,7 @@ from pipeline.cli.common import (
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
+    from pipeline.results import RunResult
 
 app = typer.Typer(
     cls=Group,
@@ -85,10 +92,6 @@ An editor completes and checks settings by it: VS Code, with its YAML extension,
 with `# yaml-language-server: $schema=profile.json`.
 """
 _ProfileOption = Annotated[str, typer.Option(metavar=PROFILE_NAMES, help="Settings to start from.")]
-_SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
-]
 _ClusterDataOption = Annotated[
     str | None,
     typer.Option(
@@ -103,8 +106,6 @@ _ImagesOption = Annotated[
     str | None,
     typer.Option("--images", metavar="FILE", help="What skaffold build --file-output wrote."),
 ]
-_OutputOption = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
-_OUTPUT = "outputs"
 
 
 def main() -> None:
@@ -134,7 +135,7 @@ def run(
     data: Annotated[
         str | None, typer.Option(metavar="DIR", help="Four IDX files, named as MNIST's.")
     ] = None,
-    set_: _SetOption = None,
+    set_: Overrides = None,
     output: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where runs keep their files.")
     ] = None,
@@ -152,7 +153,7 @@ def run(
 
         overrides = list(set_ or [])
         if output is not None:
-            overrides.append(f"output_dir={_quote(output)}")
+            overrides.append(f"output_dir={json.dumps(output)}")
         config = load_config(profile, data, overrides)
         check_gates(config)
         if from_node is not None:
@@ -197,13 +198,11 @@ def compile(
     ] = "pipeline.yaml",
     profile: _ProfileOption = "full",
     data: _ClusterDataOption = None,
-    set_: _SetOption = None,
+    set_: Overrides = None,
     cluster: _ClusterOption = None,
     images: _ImagesOption = None,
 ) -> None:
     with user_errors():
-        from pathlib import Path
-
         from pipeline.kubeflow.compiler import compile_options
 
         notes = compile_options(Path(output), profile, data, set_ or [], cluster, images)
@@ -227,7 +226,7 @@ def submit(
         typer.Option(metavar=PROFILE_NAMES, help="Profile to compile; full if not given."),
     ] = None,
     data: _ClusterDataOption = None,
-    set_: _SetOption = None,
+    set_: Overrides = None,
     cluster: _ClusterOption = None,
     images: _ImagesOption = None,
     param: Annotated[
@@ -260,9 +259,6 @@ def submit(
     ] = False,
 ) -> None:
     with user_errors():
-        import tempfile
-        from pathlib import Path
-
         from core.config import require
         from pipeline.kubeflow import client as kfp
 
@@ -298,36 +294,35 @@ def submit(
 
 @app.command()
 def report(
-    output: _OutputOption = _OUTPUT,
+    output: Output = OUTPUT,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Prints the path of the newest report."""
     with user_errors():
-        path = _newest_report(output)
-        typer.echo(path)
+        from core.config import InputError, require
+        from pipeline.local.workspace import spelled_out
+
+        found = [result.report for result in _results(output)]
+        found = [path for path in found if path and Path(path).is_file()]
+        where = spelled_out(output)
+        require(bool(found), f"There is no report in {where}; make one with: inkwell run")
+        typer.echo(found[-1])
         if open_:
             import webbrowser
 
-            if not webbrowser.open(f"file://{path}"):
-                from core.config import InputError
-
-                raise InputError(f"No browser could be started; open {path} in one yourself.")
+            if not webbrowser.open(f"file://{found[-1]}"):
+                raise InputError(f"No browser could be started; open {found[-1]} in one yourself.")
 
 
 @app.command()
-def runs(output: _OutputOption = _OUTPUT) -> None:
+def runs(output: Output = OUTPUT) -> None:
     """Lists the runs, the newest last."""
     with user_errors():
-        from pathlib import Path
-
-        from pipeline.local.workspace import check_exists, spelled_out
-        from pipeline.results import load_results
+        from pipeline.local.workspace import spelled_out
         from pipeline.terminal.screen import say
         from pipeline.terminal.tables import runs_table
 
-        check_exists(output, _OUTPUT, "the one of the runs with --output")
-        results = load_results(Path(output))
-        if results:
+        if results := _results(output):
             console().print(runs_table(results))
         else:
             where = spelled_out(output)
@@ -340,8 +335,6 @@ def baseline(
 ) -> None:
     """Declares data good: writes the statistics that later data is compared with."""
     with user_errors():
-        from pathlib import Path
-
         from pipeline.environment import set_environment
         from pipeline.terminal.quiet import output_to
 
@@ -356,19 +349,11 @@ def baseline(
 @app.command(help=_SCHEMA)
 def schema(of: Annotated[str, typer.Argument(metavar="profile|cluster")]) -> None:
     with user_errors():
-        import json
-
         from core.config import require
         from pipeline.schema import SCHEMAS
 
         require(of in SCHEMAS, f"There is a schema of {' and of '.join(SCHEMAS)}, not of {of}.")
         typer.echo(json.dumps(SCHEMAS[of](), indent=2, ensure_ascii=False))
-
-
-def _quote(text: str) -> str:
-    import json
-
-    return json.dumps(text)
 
 
 def _print_plan(config: RunConfig) -> None:
@@ -384,18 +369,12 @@ def _print_plan(config: RunConfig) -> None:
         typer.echo(f"  {node_id}" + (f"  <-  {', '.join(needs)}" if needs else ""))
 
 
-def _newest_report(output: str) -> str:
-    from pathlib import Path
-
-    from core.config import InputError
-    from pipeline.local.workspace import check_exists, spelled_out
+def _results(output: str) -> list[RunResult]:
+    from pipeline.local.workspace import check_exists
     from pipeline.results import load_results
 
-    check_exists(output, _OUTPUT, "the one of the runs with --output")
-    for result in reversed(load_results(Path(output))):
-        if result.report and Path(result.report).is_file():
-            return result.report
-    raise InputError(f"There is no report in {spelled_out(output)}; make one with: inkwell run")
+    check_exists(output, OUTPUT, "the one of the runs with --output")
+    return load_results(Path(output))
 
 
 evaluate.add_to(app)

@@ -30,7 +30,6 @@ _INTEGERS = {
     *(types_pb2.DT_INT8, types_pb2.DT_INT16, types_pb2.DT_INT32, types_pb2.DT_INT64),
     *(types_pb2.DT_UINT8, types_pb2.DT_UINT32, types_pb2.DT_UINT64),
 }
-_KINDS = {True: "True", False: "False", None: "Null"}
 _WRITABLE = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
 
 
@@ -99,14 +98,13 @@ def write_response(outputs: Mapping[str, np.ndarray], is_row: bool) -> bytes:
         raise invalid("Cannot convert empty tensor map to JSON")
     if is_row:
         _check_rows(outputs)
-    values = {name: _plain(name, array) for name, array in outputs.items()}
-    if not is_row:
-        return _dump({"outputs": _alone(values) if len(values) == 1 else values})
-    if len(values) == 1:
-        return _dump({"predictions": _alone(values)})
-    count = len(next(iter(outputs.values())))
-    rows = [{name: value[i] for name, value in values.items()} for i in range(count)]
-    return _dump({"predictions": rows})
+    content: Any = {name: _plain(name, array) for name, array in outputs.items()}
+    if len(content) == 1:
+        [content] = content.values()
+    elif is_row:
+        rows = zip(*content.values(), strict=True)
+        content = [dict(zip(content, row, strict=True)) for row in rows]
+    return _dump({"predictions" if is_row else "outputs": content})
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -304,7 +302,7 @@ def _element(value: Any, dtype: int) -> Any:
 
 
 def _decode(value: dict[str, Any]) -> bytes:
-    if not (set(value) == {"b64"} and isinstance(value["b64"], str)):
+    if _is_object(value):
         raise _format(value, "not formatted correctly for base64 data")
     try:
         return base64.b64decode(value["b64"] + "=" * (-len(value["b64"]) % 4), validate=True)
@@ -329,9 +327,7 @@ def _plain(name: str, array: np.ndarray) -> Any:
     """What orjson takes: the array itself, or nested lists of texts or of b64 objects."""
     if array.dtype.kind in "OSU":
         one = _encode if name.endswith(_BYTES_SUFFIX) else _text
-        flat = np.empty(array.size, object)
-        flat[:] = [one(value) for value in array.ravel()]
-        return flat.reshape(array.shape).tolist()
+        return np.vectorize(one, otypes=[object])(array).tolist()
     if array.dtype.name not in (*_WRITABLE, "bool"):
         kind = dtype_name(tf.as_dtype(array.dtype).as_datatype_enum)
         raise invalid(f"Failed to write JSON value for tensor type: {kind}")
@@ -344,10 +340,6 @@ def _encode(value: bytes) -> dict[str, str]:
 
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
-
-
-def _alone(values: Mapping[str, Any]) -> Any:
-    return next(iter(values.values()))
 
 
 def _dump(document: dict[str, Any]) -> bytes:
@@ -380,9 +372,10 @@ def _is_object(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return _KINDS[value]
-    return {str: "String", dict: "Object", list: "Array"}.get(type(value), "Number")
+    if isinstance(value, bool):
+        return str(value)
+    kinds = {str: "String", dict: "Object", list: "Array", type(None): "Null"}
+    return kinds.get(type(value), "Number")
 
 
 def _shown(value: Any) -> str:

@@ -77,8 +77,10 @@ class GrpcClient:
         response = self.predictions.Predict(request, timeout=timeout_s)
         return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
 
-    def served(self, timeout_s: float, version: int | None = None, label: str | None = None) -> int:
-        """The version that answers.
+    def metadata(
+        self, timeout_s: float, version: int | None = None, label: str | None = None
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """Number and signatures of the version that answers.
 
         Raises:
             grpc.RpcError: NOT_FOUND if no version answers.
@@ -86,8 +88,7 @@ class GrpcClient:
         request = get_model_metadata_pb2.GetModelMetadataRequest()
         request.model_spec.CopyFrom(_spec(self.model_name, version, label))
         request.metadata_field.append("signature_def")
-        response = self.predictions.GetModelMetadata(request, timeout=timeout_s)
-        return response.model_spec.version.value
+        return self.predictions.GetModelMetadata(request, timeout=timeout_s)
 
     def states(self, timeout_s: float) -> dict[int, str]:
         """State by version, as AVAILABLE.

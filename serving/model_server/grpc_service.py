@@ -109,13 +109,10 @@ class PredictionService:
             if field != _SIGNATURE_DEF:
                 raise invalid(f"Metadata field {field} is not supported")
         servable = self._repository.find(request.model_spec)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        for name, signature in servable.signature_defs.items():
-            signatures.signature_def[name].CopyFrom(signature)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version
-        response.metadata[_SIGNATURE_DEF].Pack(signatures)
+        response.metadata[_SIGNATURE_DEF].Pack(servable.signature_map())
         return response
 
 

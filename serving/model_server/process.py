@@ -24,6 +24,7 @@ from serving.model_server.starting import (
     free_ports,
     how_it_ended,
     last_line,
+    terminate,
 )
 
 INKWELL_SERVER = "inkwell model server"
@@ -142,13 +143,7 @@ class ServerProcess:
 
     def _end(self) -> None:
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process.stdin.close()
+            terminate(self._process, _END_SECONDS)
             self._process = None
 
     def __enter__(self) -> Self:

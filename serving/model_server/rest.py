@@ -15,13 +15,15 @@ import time
 import urllib.parse
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import uvicorn
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
+from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from serving.model_server import codec
 from serving.model_server.errors import StatusError, invalid, unavailable
@@ -233,27 +235,13 @@ class _App:
         states = self._repository.states(_spec(match))
         for version, state in sorted(states.items(), reverse=True):
             response.model_version_status.add(version=version, state=state).status.SetInParent()
-        document = json_format.MessageToDict(
-            response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        return json.dumps(document, indent=1).encode()
+        return json.dumps(_document(response), indent=1).encode()
 
     def _metadata(self, match: re.Match) -> bytes:
         servable = self._repository.find(_spec(match))
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        for name, signature in servable.signature_defs.items():
-            signatures.signature_def[name].CopyFrom(signature)
         spec = {"name": servable.name, "signature_name": "", "version": str(servable.version)}
-        document = {
-            "model_spec": spec,
-            "metadata": {
-                "signature_def": json_format.MessageToDict(
-                    signatures,
-                    preserving_proto_field_name=True,
-                    always_print_fields_with_no_presence=True,
-                )
-            },
-        }
+        signatures = _document(servable.signature_map())
+        document = {"model_spec": spec, "metadata": {"signature_def": signatures}}
         return json.dumps(document, indent=1).encode()
 
 
@@ -271,6 +259,12 @@ def _failure(error: Exception, what: str) -> tuple[int, str]:
         return _HTTP["CANCELLED"], "The client disconnected."  # nobody reads it
     _LOGGER.error("%s failed", what, exc_info=error)
     return 500, "Internal error; see the log of the server."
+
+
+def _document(message: Message) -> dict[str, Any]:
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
 
 
 def _spec(match: re.Match) -> model_pb2.ModelSpec:

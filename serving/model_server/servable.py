@@ -15,7 +15,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 
 from serving.model_server.batching import BatchScheduler
 from serving.model_server.errors import LoadError, StatusError, invalid, plain
@@ -143,6 +143,10 @@ class Servable:
         except tf.errors.OpError as error:
             raise StatusError(_GRPC_CODES[error.error_code], plain(error.message)) from error
         return {name: outputs[name].numpy() for name in names}
+
+    def signature_map(self) -> get_model_metadata_pb2.SignatureDefMap:
+        """The signatures as both fronts describe them."""
+        return get_model_metadata_pb2.SignatureDefMap(signature_def=self.signature_defs)
 
     def warm_up(self, path: Path) -> None:
         """Runs the requests of ``assets.extra/tf_serving_warmup_requests``, where there are any.

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -124,6 +125,17 @@ def free_ports(count: int, host: str = LOCAL, taken: Collection[int] = ()) -> li
         f"{_CHOSEN_PORTS[1] - 1} ({os.strerror(number)}); free some, or allow this process to "
         "listen on them."
     )
+
+
+def terminate(process: subprocess.Popen, seconds: float) -> None:
+    """Terminates a server, kills it after ``seconds``, and closes its standard input."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdin.close()
 
 
 def last_line(log: BinaryIO) -> str:
