@@ -12,7 +12,7 @@ from tfx.components import ExampleValidator, StatisticsGen, Trainer
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
 
-from components.data_gate.component import make_data_gate, make_schema
+from components.data_gate.component import DataGate, make_schema
 from components.evaluator.component import Evaluator
 from components.evaluator.config import EvaluatorConfig
 from components.idx_example_gen.component import make_example_gen
@@ -68,13 +68,13 @@ def create_pipeline(
 
     # The gate ends the run if the data is faulty.
     data_gate = add(
-        make_data_gate(
+        DataGate(
             statistics=statistics,
             schema=schema,
             baseline=schema_node.outputs["baseline"],
             example_anomalies=validator.outputs["anomalies"],
-            max_images=config.data.max_images,
-        )
+            max_images=config.data.max_images or 0,
+        ).with_id("data-gate")
     )
 
     # Images as float32 in [0, 1], with full-pass statistics of the train split. Reads nothing

@@ -19,8 +19,6 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
-SCHEMA_NODE_ID = "schema"
-GATE_NODE_ID = "data-gate"
 FINDINGS_FILE = "anomalies.json"
 _STATISTICS_FILE = "FeatureStats.pb"  # as StatisticsGen names it
 _ANOMALIES_FILE = "SchemaDiff.pb"  # as ExampleValidator names it
@@ -34,27 +32,8 @@ def make_schema(data_dir: str) -> base_component.BaseComponent:
     from components.data_gate.schema import SCHEMA_FILE
     from components.idx_example_gen import idx
 
-    return EmitSchema(
-        data_dir=data_dir,
-        content=idx.digest(data_dir, SCHEMA_FILE, BASELINE_FILE),
-    ).with_id(SCHEMA_NODE_ID)
-
-
-def make_data_gate(
-    statistics: types.BaseChannel,
-    schema: types.BaseChannel,
-    baseline: types.BaseChannel,
-    example_anomalies: types.BaseChannel,
-    max_images: int | None,
-) -> base_component.BaseComponent:
-    """Builds the node ``data-gate``; ``max_images`` is ``DataConfig.max_images``."""
-    return DataGate(
-        statistics=statistics,
-        schema=schema,
-        baseline=baseline,
-        example_anomalies=example_anomalies,
-        max_images=max_images or 0,
-    ).with_id(GATE_NODE_ID)
+    content = idx.digest(data_dir, SCHEMA_FILE, BASELINE_FILE)
+    return EmitSchema(data_dir=data_dir, content=content).with_id("schema")
 
 
 @component
@@ -94,7 +73,7 @@ def DataGate(
     findings: OutputArtifact[standard_artifacts.ExampleAnomalies],
     max_images: Parameter[int] = 0,
 ) -> None:
-    """Judges the statistics; 0 for ``max_images`` means all."""
+    """Judges the statistics; ``max_images`` is ``DataConfig.max_images``, 0 for all."""
     from components.data_gate import gate
 
     known = _read_statistics(baseline)

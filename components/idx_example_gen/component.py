@@ -12,8 +12,6 @@ from tfx.proto import example_gen_pb2
 from components.idx_example_gen import encode, executor, idx
 from components.idx_example_gen.config import DataConfig
 
-NODE_ID = "example-gen"
-
 
 def make_example_gen(data_dir: str, config: DataConfig) -> component.FileBasedExampleGen:
     """Builds the node that reads the four IDX files of ``data_dir``.
@@ -49,4 +47,4 @@ def make_example_gen(data_dir: str, config: DataConfig) -> component.FileBasedEx
         ),
         custom_config=custom_config,
         custom_executor_spec=executor_spec.BeamExecutorSpec(executor.IdxExampleGenExecutor),
-    ).with_id(NODE_ID)
+    ).with_id("example-gen")

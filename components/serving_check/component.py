@@ -10,8 +10,8 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
@@ -30,11 +30,12 @@ class ServingCheckSpec(component_spec.ComponentSpec):
     """The candidate, transformed examples to send to it, and the verdict."""
 
     PARAMETERS = {
-        "model_name": component_spec.ExecutionParameter(type=str),
+        "model_name": component_spec.ExecutionParameter(type=str),  # under which it is served
         "config": component_spec.ExecutionParameter(type=str),  # JSON of ServingCheckConfig
     }
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        # Transform's, with a split ``eval``.
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS = {
@@ -80,26 +81,8 @@ class ServingCheck(base_component.BaseComponent):
     SPEC_CLASS = ServingCheckSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(
-        self,
-        model: types.BaseChannel,
-        examples: types.BaseChannel,
-        model_name: str,
-        config: ServingCheckConfig,
-    ):
-        """Output: ``outputs["blessing"]``, what Pusher calls ``infra_blessing``.
-
-        Args:
-            model: Model with ``Format-Serving/``.
-            examples: Transform's examples with a split ``eval``.
-            model_name: autoencoder, diffusion or gan; the name it is served under.
-            config: Requests to send and bounds to check.
-        """
-        spec = ServingCheckSpec(
-            model=model,
-            examples=examples,
-            model_name=model_name,
-            config=json.dumps(dataclasses.asdict(config), sort_keys=True),
-            blessing=channel.Channel(type=standard_artifacts.InfraBlessing),
-        )
-        super().__init__(spec=spec)
+    def __init__(self, config: ServingCheckConfig, **given: Any):
+        """Builds the node from the parameters and inputs of ``ServingCheckSpec``."""
+        given["config"] = json.dumps(dataclasses.asdict(config), sort_keys=True)
+        blessing = channel.Channel(type=standard_artifacts.InfraBlessing)
+        super().__init__(spec=ServingCheckSpec(blessing=blessing, **given))

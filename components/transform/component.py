@@ -7,7 +7,6 @@ from tfx import types
 from tfx.components.transform import component
 from tfx.proto import transform_pb2
 
-NODE_ID = "transform"
 SPLITS = ("train", "eval", "test")
 
 
@@ -22,4 +21,4 @@ def make_transform(examples: types.BaseChannel, schema: types.BaseChannel) -> co
         disable_statistics=True,
         # The pipeline passes no cache of an earlier span, so writing one would be useless.
         disable_analyzer_cache=True,
-    ).with_id(NODE_ID)
+    ).with_id("transform")

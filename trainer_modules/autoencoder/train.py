@@ -16,7 +16,7 @@ from trainer_modules.common.fit import fit
 from trainer_modules.common.history import History
 from trainer_modules.common.keras_files import freeze_all_but
 from trainer_modules.common.precision import recast
-from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule, total_steps
+from trainer_modules.common.schedule import adam, total_steps
 from trainer_modules.common.trained import SILENT, Export, Hooks, Trained
 
 _GRID_IMAGES = 32
@@ -60,8 +60,7 @@ def _fit(encoder, decoder, config, contrastive_weight, history, train, held_out,
     trainer = AutoencoderTrainer(
         encoder, decoder, config.noisy_share, config.noise_high, config.seed, contrastive_weight
     )
-    rate = cosine_schedule(config.learning_rate, total_steps(config, len(train.images)))
-    trainer.compile(optimizer=keras.optimizers.Adam(rate, global_clipnorm=CLIP_NORM))
+    trainer.compile(adam(config.learning_rate, total_steps(config, len(train.images))))
     fit(trainer, config, history, train, held_out, hooks, targets="images")
 
     def export(encoder: keras.Model, decoder: keras.Model) -> Export:

@@ -1,5 +1,7 @@
 """Learning rate and gradient clipping of the optimizers."""
 
+from typing import Any
+
 import keras
 
 from core.config import InputError
@@ -21,6 +23,12 @@ def cosine_schedule(peak: float, steps: int, warmup: float = 0.05):
         warmup_target=peak,
         warmup_steps=warm,
     )
+
+
+def adam(peak: float, steps: int, **settings: Any) -> keras.optimizers.Adam:
+    """Adam at the rates of ``cosine_schedule``, with clipped gradients; ``settings`` are Keras'."""
+    rate = cosine_schedule(peak, steps)
+    return keras.optimizers.Adam(rate, global_clipnorm=CLIP_NORM, **settings)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

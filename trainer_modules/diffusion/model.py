@@ -103,19 +103,26 @@ def _no_error_beyond_range(residual, x_0, images):
     return ops.where(ops.logical_or(black, white), 0.0, residual)
 
 
-class DiffusionTrainer(keras.Model):
+class _ResidualTrainer(keras.Model):
+    """Fits a network by the mean square of the residuals that ``call`` returns."""
+
+    def __init__(self, network: keras.Model, pixel_mean: float, pixel_std: float, seed: int):
+        super().__init__()
+        self.network = network
+        self.pixel_mean = pixel_mean
+        self.pixel_std = pixel_std
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return share_of_mean(ops.mean(ops.square(y_pred)))
+
+
+class DiffusionTrainer(_ResidualTrainer):
     """Fits the network: E |v - v_theta(x_t, t)|^2 over images, times and noise.
 
     The call samples t and eps and returns the residual v_theta - v, so that Keras' own training
     step works unchanged on every backend.
     """
-
-    def __init__(self, network: keras.Model, pixel_mean: float, pixel_std: float, seed: int):
-        super().__init__(name="diffusion_trainer")
-        self.network = network
-        self.pixel_mean = pixel_mean
-        self.pixel_std = pixel_std
-        self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, images, training=False):
         """Images [B, 28, 28, 1] in [0, 1] -> residual of the same shape."""
@@ -132,11 +139,8 @@ class DiffusionTrainer(keras.Model):
         drawn = drawn * self.pixel_std + self.pixel_mean
         return _no_error_beyond_range(v - schedule.velocity(x_0, eps, t), drawn, images)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return share_of_mean(ops.mean(ops.square(y_pred)))
 
-
-class DenoisingTrainer(keras.Model):
+class DenoisingTrainer(_ResidualTrainer):
     """Fits the trainable layers to E |x_0 - x_theta(y, sigma)|^2 on images y clipped to [0, 1].
 
     The diffusion objective never shows clipped noise, but every stored image is clipped: its noise
@@ -145,12 +149,8 @@ class DenoisingTrainer(keras.Model):
     """
 
     def __init__(self, network, pixel_mean: float, pixel_std: float, config):
-        super().__init__(name="denoising_trainer")
-        self.network = network
-        self.pixel_mean = pixel_mean
-        self.pixel_std = pixel_std
+        super().__init__(network, pixel_mean, pixel_std, config.seed)
         self.log_noise = (math.log(config.noise_low), math.log(config.noise_high))
-        self.seed_generator = keras.random.SeedGenerator(config.seed)
 
     def call(self, images, training=False):
         """Images [B, 28, 28, 1] in [0, 1] -> residual x_theta - x_0 of the same shape."""
@@ -166,6 +166,3 @@ class DenoisingTrainer(keras.Model):
         x_0, _ = schedule.split_velocity(x_t, self.network([x_t, t], training=training), t)
         drawn = x_0 * self.pixel_std + self.pixel_mean
         return _no_error_beyond_range((drawn - images) / self.pixel_std, drawn, images)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return share_of_mean(ops.mean(ops.square(y_pred)))

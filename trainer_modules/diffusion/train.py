@@ -17,7 +17,7 @@ from trainer_modules.common.fit import fit
 from trainer_modules.common.history import History
 from trainer_modules.common.keras_files import freeze_all_but
 from trainer_modules.common.precision import recast
-from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule, total_steps
+from trainer_modules.common.schedule import adam, total_steps
 from trainer_modules.common.trained import SILENT, Export, Hooks, Trained
 from trainer_modules.diffusion import sampler
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
@@ -36,13 +36,8 @@ def train(
     keras.utils.set_random_seed(config.seed)
     network = recast(build_network(config), config.precision)
     trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
-    optimizer = keras.optimizers.Adam(
-        cosine_schedule(config.learning_rate, total_steps(config, len(train.images))),
-        use_ema=True,
-        ema_momentum=config.ema_momentum,
-        global_clipnorm=CLIP_NORM,
-    )
-    trainer.compile(optimizer=optimizer)
+    steps, average = total_steps(config, len(train.images)), config.ema_momentum
+    trainer.compile(adam(config.learning_rate, steps, use_ema=True, ema_momentum=average))
     history = History("diffusion", "train", config.seed)
     if hooks.show:
         grid = _SampleGrid(network, config, train, hooks.show)
@@ -71,8 +66,7 @@ def finetune(
     denoiser = recast(base("network"), config.precision)
     freeze_all_but(denoiser, config.layers)
     trainer = DenoisingTrainer(denoiser, train.pixel_mean, train.pixel_std, config)
-    rate = cosine_schedule(config.learning_rate, total_steps(config, len(train.images)))
-    trainer.compile(optimizer=keras.optimizers.Adam(rate, global_clipnorm=CLIP_NORM))
+    trainer.compile(adam(config.learning_rate, total_steps(config, len(train.images))))
     history = History("diffusion", "finetune", config.seed)
     fit(trainer, config, history, train, held_out, hooks)
 

@@ -17,7 +17,7 @@ from trainer_modules.common.averages import averaged_weights, use_averages
 from trainer_modules.common.fit import EpochEnd, Reporter
 from trainer_modules.common.history import History
 from trainer_modules.common.precision import recast
-from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule, steps_per_epoch, total_steps
+from trainer_modules.common.schedule import adam, steps_per_epoch, total_steps
 from trainer_modules.common.trained import SILENT, Export, Hooks, Trained
 from trainer_modules.gan.config import GanConfig
 from trainer_modules.gan.model import (
@@ -76,24 +76,12 @@ def build_gan(config: GanConfig, steps: int) -> Gan:
         DiscriminatorTrainer(generator, discriminator, config),
     )
     # beta_1 = 0: the opponent changes every step, so momentum points at an outdated one.
-    gan.discriminator_trainer.compile(
-        optimizer=keras.optimizers.Adam(
-            cosine_schedule(config.discriminator_learning_rate, steps),
-            0.0,
-            0.99,
-            global_clipnorm=CLIP_NORM,
-        )
-    )
-    gan.generator_trainer.compile(
-        optimizer=keras.optimizers.Adam(
-            cosine_schedule(config.generator_learning_rate, steps),
-            0.0,
-            0.99,
-            use_ema=True,
-            ema_momentum=config.ema_momentum,
-            global_clipnorm=CLIP_NORM,
-        )
-    )
+    momenta = {"beta_1": 0.0, "beta_2": 0.99}
+    average = {"use_ema": True, "ema_momentum": config.ema_momentum}
+    rate = config.discriminator_learning_rate
+    gan.discriminator_trainer.compile(adam(rate, steps, **momenta))
+    rate = config.generator_learning_rate
+    gan.generator_trainer.compile(adam(rate, steps, **momenta, **average))
     return gan
 
 
@@ -126,8 +114,6 @@ def fit(gan: Gan, config: GanConfig, train: Digits, hooks: Hooks = SILENT) -> Hi
     rng.bit_generator.state = notes.get("rng", rng.bit_generator.state)
     reporter = Reporter(history, epoch_steps, config.epochs, done, hooks, record_every=1)
     callbacks = [reporter, _Balance(config, saved, reporter.total), *hooks.callbacks, end]
-    if hooks.show:
-        callbacks.insert(2, _Samples(gan, fixed, config.sample_every, reporter, hooks.show))
     tell = distribution.teller(callbacks, gan.generator_trainer)
 
     real_spread = float(train.images.std(axis=0).mean())
@@ -144,6 +130,9 @@ def fit(gan: Gan, config: GanConfig, train: Digits, hooks: Hooks = SILENT) -> Hi
                 spread = float(fakes.std(axis=0).mean()) / real_spread
             values["fake_spread"] = spread
             tell("on_train_batch_end", step, values)
+            now = history.steps
+            if hooks.show and (now % config.sample_every == 0 or now == reporter.total):
+                hooks.show(f"step_{now:06d}", sample_images(gan, fixed))
         tell("on_epoch_end", epoch, values)
     use_averages(gan.generator_trainer.optimizer, gan.generator.trainable_variables)
     tell("on_train_end")
@@ -175,10 +164,9 @@ class _Balance(keras.callbacks.Callback):
         self.config, self.saved, self.history, self.total = config, saved, saved.history, total
         self.monitor = BalanceMonitor()
         begun = max((event["step"] for event in self._restarts()), default=0)
-        for figures in zip(
-            *(self.history.curves.get(n, [])[begun:] for n in _WATCHED), strict=True
-        ):
-            self.monitor.update(*figures)  # of a resumed training; its events exist already
+        curves = [self.history.curves.get(name, [])[begun:] for name in _WATCHED]
+        for values in zip(*curves, strict=True):
+            self.monitor.update(*values)  # of a resumed training; its events exist already
 
     def on_train_batch_end(self, batch, logs=None):
         for name, sentence in self.monitor.update(*((logs or {})[n] for n in _WATCHED)):
@@ -201,20 +189,6 @@ class _Balance(keras.callbacks.Callback):
         words = f"both networks restart with new initial weights (restart {count} of {_RESTARTS})"
         self.history.event(self.history.steps, "restart", words)
         self.monitor = BalanceMonitor()
-
-
-class _Samples(keras.callbacks.Callback):
-    """Generates from fixed latents with the averaged generator."""
-
-    def __init__(self, gan: Gan, latents: np.ndarray, every: int, reporter: Reporter, show):
-        super().__init__()
-        self.gan, self.latents, self.every = gan, latents, every
-        self.reporter, self.show = reporter, show
-
-    def on_train_batch_end(self, batch, logs=None):
-        step = self.reporter.history.steps
-        if step % self.every == 0 or step == self.reporter.total:
-            self.show(f"step_{step:06d}", sample_images(self.gan, self.latents))
 
 
 def calibrate_scores(

@@ -22,7 +22,6 @@ class Agreement:
     accuracy: float
     nmi: float
     ari: float
-    classes: np.ndarray  # [k] class matched to each cluster; -1 where there are more clusters
     majority: np.ndarray  # [k] most frequent class of each cluster
     purity: np.ndarray  # [k] share of the most frequent class in the cluster
 
@@ -30,14 +29,10 @@ class Agreement:
 def agreement(clusters: np.ndarray, classes: np.ndarray) -> Agreement:
     """Scores a partition ``clusters`` [N] against ``classes`` [N], both integers from 0."""
     counts = contingency(clusters, classes)
-    rows, columns = linear_sum_assignment(counts, maximize=True)
-    matched = np.full(len(counts), -1)
-    matched[rows] = columns
     return Agreement(
         accuracy=float(accuracy(counts)),
         nmi=float(mutual_information(counts)),
         ari=float(rand_index(counts)),
-        classes=matched,
         majority=counts.argmax(axis=1),
         purity=counts.max(axis=1) / np.maximum(counts.sum(axis=1), 1),
     )

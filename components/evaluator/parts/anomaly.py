@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.evaluator.catalogue import CORRUPTIONS, OTHER_DATA
+from components.evaluator.catalogue import CORRUPTIONS, OTHER_DATA, Metric
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part, Row
 from components.evaluator.metrics import anomaly, reconstruction
@@ -22,6 +22,7 @@ from core.config import InputError
 from core.progress import report
 
 _MEMBERS = 10  # images shown per kind
+_COLUMNS = ("AUROC", "AUROC of PCA", "AUPRC", "AUPRC of PCA")
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
@@ -39,8 +40,7 @@ def measure_corruptions(
     config = references.config
     intact = _intact(references)
     kinds = {kind: anomaly.corrupt(intact, kind, config.seed) for kind in anomaly.CORRUPTIONS}
-    metrics = ("anomaly_auroc", "anomaly_auprc")
-    rows, ranks = _rank(model, references, kinds, metrics, stage, together=True)
+    rows, ranks = _rank(model, references, kinds, CORRUPTIONS, stage, together=True)
     if not draw:
         return Measured(rows)
     picture = Plot(
@@ -56,8 +56,7 @@ def measure_corruptions(
         f"Anomaly detection: {len(intact):,} intact test digits against as many corrupted "
         "ones; AUPRC of guessing is 0.5"
     )
-    table = _table(title, "corruption", ranks)
-    return Measured(rows, [picture], [table])
+    return Measured(rows, [picture], [Table(title, ("corruption", *_COLUMNS), ranks)])
 
 
 def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
@@ -72,8 +71,7 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
             name: images[np.sort(rng.permutation(len(images))[: config.anomaly_images])]
             for name, images in sets.items()
         }
-        metrics = ("anomaly_other_auroc", "anomaly_other_auprc")
-        rows, ranks = _rank(model, references, kinds, metrics, stage, together=False)
+        rows, ranks = _rank(model, references, kinds, OTHER_DATA, stage, together=False)
         if not draw:
             return Measured(rows)
         picture = Plot(
@@ -86,8 +84,7 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
             f"Anomaly detection: {len(_intact(references)):,} test digits against up to "
             f"{config.anomaly_images:,} images of other data sets"
         )
-        table = _table(title, "data set", ranks)
-        return Measured(rows, [picture], [table])
+        return Measured(rows, [picture], [Table(title, ("data set", *_COLUMNS), ranks)])
 
     return Part("other data", "anomalies", OTHER_DATA, measure)
 
@@ -118,11 +115,11 @@ def _rank(
     model: LoadedModel,
     references: References,
     kinds: Mapping[str, np.ndarray],
-    metrics: tuple[str, str],
+    metrics: Sequence[Metric],
     stage: str,
     together: bool,
 ) -> tuple[list[Row], list[list[str | float]]]:
-    """AUROC and AUPRC of every kind of anomaly: their means, and rows for a table.
+    """AUROC and AUPRC of every kind of anomaly: their means as ``metrics``, and rows for a table.
 
     ``together``: whether the anomalies are the intact digits themselves, corrupted.
     """
@@ -135,25 +132,23 @@ def _rank(
     for i, (kind, images) in enumerate(kinds.items()):
         odd = model.run("anomaly_score", image=images)["anomaly_score"]
         linear_odd = _linear_error(references, images, size)
-        scores.append([float(x[0]) for x in anomaly.ranking(normal, odd)])
-        floors.append([float(x[0]) for x in anomaly.ranking(linear_normal, linear_odd)])
+        scores.append([x.item() for x in anomaly.ranking(normal, odd)])
+        floors.append([x.item() for x in anomaly.ranking(linear_normal, linear_odd)])
         drawn.append(anomaly.ranking_replicates(normal, odd, config.bootstrap_replicates, seeds))
-        ranks.append(
-            [
-                kind,
-                *(round(x, 4) for pair in zip(scores[-1], floors[-1], strict=True) for x in pair),
-            ]
-        )
+        ranks.append([kind, *_rounded(scores[-1], floors[-1])])
         report(stage, i + 1, len(kinds), auroc=scores[-1][0])
     mean, floor, replicates = (np.mean(x, axis=0) for x in (scores, floors, drawn))
-    ranks.append(
-        ["mean", *(round(float(x), 4) for pair in zip(mean, floor, strict=True) for x in pair)]
-    )
+    ranks.append(["mean", *_rounded(mean, floor)])
     rows = [
-        Row(metric, float(value), float(reference), own)
+        Row(metric.name, float(value), float(reference), own)
         for metric, value, reference, own in zip(metrics, mean, floor, replicates, strict=True)
     ]
     return rows, ranks
+
+
+def _rounded(scores: Sequence[float], floors: Sequence[float]) -> list[float]:
+    """Each score with its reference behind it."""
+    return [round(float(x), 4) for pair in zip(scores, floors, strict=True) for x in pair]
 
 
 def _intact(references: References) -> np.ndarray:
@@ -164,7 +159,3 @@ def _intact(references: References) -> np.ndarray:
 def _linear_error(references: References, images: np.ndarray, size: int) -> np.ndarray:
     linear = reconstruction.pca_reconstruction(images, references.pixels, size)
     return reconstruction.squared_error(images, linear)
-
-
-def _table(title: str, kind: str, rows: list[list[str | float]]) -> Table:
-    return Table(title, (kind, "AUROC", "AUROC of PCA", "AUPRC", "AUPRC of PCA"), rows)

@@ -21,7 +21,7 @@ def run(root: Path, data_dir: Path) -> None:
     from tfx.components.example_validator.component import ExampleValidator
     from tfx.components.statistics_gen.component import StatisticsGen
 
-    from components.data_gate.component import make_data_gate, make_schema
+    from components.data_gate.component import DataGate, make_schema
     from components.idx_example_gen.component import make_example_gen
     from components.transform.component import make_transform
 
@@ -31,13 +31,13 @@ def run(root: Path, data_dir: Path) -> None:
     statistics_gen = StatisticsGen(examples=examples, schema=schema).with_id("statistics-gen")
     statistics = statistics_gen.outputs["statistics"]
     validator = ExampleValidator(statistics=statistics, schema=schema).with_id("example-validator")
-    data_gate = make_data_gate(
+    data_gate = DataGate(
         statistics=statistics,
         schema=schema,
         baseline=schema_node.outputs["baseline"],
         example_anomalies=validator.outputs["anomalies"],
         max_images=MAX_IMAGES,
-    )
+    ).with_id("data-gate")
     transform = make_transform(examples, schema)
     transform.add_upstream_node(data_gate)
     run_nodes(root, [example_gen, schema_node, statistics_gen, validator, data_gate, transform])
