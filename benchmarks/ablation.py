@@ -24,11 +24,12 @@ from benchmarks import command, tables
 from benchmarks.command import mistakes_exit
 from benchmarks.splits import Splits, read_splits
 from benchmarks.train_models import (
-    Judge,
     diffusion_draw,
     gan_draw,
+    measure_sampler,
     train_judge,
 )
+from components.evaluator.references import References
 from core.config import require
 from pipeline.config import RunConfig, load_config
 from trainer_modules.diffusion import train as diffusion
@@ -78,19 +79,18 @@ def main(arguments: list[str] | None = None) -> int:
     least = min(len(splits.train.images), len(splits.held_out.images))
     require(options.samples <= least, f"--samples must be at most {least}, the held-out images.")
     folder.mkdir(parents=True, exist_ok=True)
-    model, _ = train_judge(config, splits)
-    judged = Judge(model, config, splits.train.images, splits.held_out.images)
+    references, _ = train_judge(config, splits, splits.held_out)
     words = f"{tables.machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
     lines = [_TITLES]
     for name in options.variants:
-        lines += measure(name, config, splits, judged, folder)
+        lines += measure(name, config, splits, references, folder)
         tables.write(folder / "table.md", words, lines)
     tables.show(words, lines, 140)
     return 0
 
 
 def measure(
-    name: str, config: RunConfig, splits: Splits, judged: Judge, folder: Path
+    name: str, config: RunConfig, splits: Splits, references: References, folder: Path
 ) -> list[list[str]]:
     """Trains the variant ``name``; returns one line of the table for each sampler."""
     variant = VARIANTS[name]
@@ -113,7 +113,8 @@ def measure(
 
     lines = []
     for label, (draw, flops) in draws.items():
-        found = judged.draw(f"{name} {label}".strip(), label, flops, draw, folder).figures
+        grid = f"{name} {label}".strip()
+        found = measure_sampler(references, grid, label, flops, draw, folder).figures
         images = trained.history.steps * settings.batch_size
         sizes = [f"{network.count_params():,}", f"{images:,}", f"{seconds:.0f}"]
         figures = [f"{found['FD / floor']:.1f}", f"{found['Inception Score']:.2f}"]

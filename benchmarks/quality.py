@@ -10,6 +10,7 @@ seed, none left out.
 """
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -27,16 +28,15 @@ from benchmarks.command import mistakes_exit
 from benchmarks.splits import Splits, read_splits
 from benchmarks.train_models import (
     SIGMA,
-    Judge,
+    Draw,
     Work,
-    train_autoencoder,
-    train_diffusion,
-    train_gan,
+    measure_sampler,
     train_judge,
+    train_judged,
 )
 from benchmarks.train_speed import caption, product_gflops
 from components.evaluator.metrics.denoising import add_noise
-from components.evaluator.metrics.reconstruction import pixel_statistics, psnr, ssim
+from components.evaluator.metrics.reconstruction import psnr, ssim
 from core.config import require
 from core.models import STAGES
 from pipeline.config import RunConfig, load_config
@@ -51,11 +51,11 @@ class Row:
 
     model: str
     work: str
-    figure: str
+    metric: str
     lower: bool  # whether lower is better
     quick: float | None  # what the profile should reach
     full: float | None
-    beside: str | None = None  # the plain model
+    plain: str | None = None  # the plain model
 
 
 ROWS = (
@@ -74,7 +74,7 @@ ROWS = (
     Row("gan", "generate", "FD / floor", True, 8.0, 3.0, "DCGAN"),
     Row("gan", "generate", "Inception Score", False, 9.3, None, "DCGAN"),
 )
-_TITLES = ["model", "figure", "target", "ours", "plain", "seconds, ours", "seconds, plain"]
+_TITLES = ["model", "metric", "target", "ours", "plain", "seconds, ours", "seconds, plain"]
 
 
 @mistakes_exit("quality")
@@ -125,35 +125,25 @@ def of_seed(config: RunConfig, seed: int, splits: Splits, folder: Path) -> list[
 
 def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
     """Yields our works, then those of the plain models, which get as many seconds."""
-    model, work = train_judge(config, splits)
+    references, work = train_judge(config, splits, splits.test)
     yield work
-    judged = Judge(model, config, splits.train.images, splits.test.images)
-    statistics = pixel_statistics(splits.train.images)
     seconds = {}
-    for trained in (
-        train_autoencoder(config, splits, statistics, folder),
-        train_diffusion(config, splits, judged, folder),
-        train_gan(config, splits, judged, folder),
-    ):
-        for work in trained:
-            seconds[work.model, work.name] = work.seconds
-            yield work
+    for work in train_judged(config, splits, references, folder):
+        seconds[work.model, work.name] = work.seconds
+        yield work
 
     train, mean, std = splits.train, splits.train.pixel_mean, splits.train.pixel_std
     budget = seconds["gan", "train"]
     generator = baselines.train_dcgan(train, budget, seed)
     yield Work("DCGAN", "train", {}, budget, 0, 0)
-    yield judged.draw(
-        "DCGAN", "generate", 0, lambda n, s: baselines.draw_dcgan(generator, n, s), folder
-    )
+    draw: Draw = functools.partial(baselines.draw_dcgan, generator)
+    yield measure_sampler(references, "DCGAN", "generate", 0, draw, folder)
 
     budget, steps = seconds["diffusion", "train"], config.evaluator.generate_steps
     network = baselines.train_ddim(train, splits.held_out, budget, seed)
     yield Work("DDIM", "train", {}, budget, 0, 0)
-    sampler = baselines.Ddim(network, steps, mean, std)
-    yield judged.draw(
-        "DDIM", "generate", 0, lambda n, s: baselines.draw_ddim(sampler, n, s), folder
-    )
+    draw = functools.partial(baselines.draw_ddim, baselines.Ddim(network, steps, mean, std))
+    yield measure_sampler(references, "DDIM", "generate", 0, draw, folder)
 
     budget += seconds["diffusion", "finetune"]
     denoiser = baselines.train_denoiser(train, SIGMA, budget, seed)
@@ -174,30 +164,21 @@ def rows(found: Sequence[Sequence[Work]], profile: str) -> list[list[str]]:
     for row in ROWS:
         target = {"quick": row.quick, "full": row.full}.get(profile)
         sign = "≤" if row.lower else "≥"
-        plain = [""] * 2
-        if row.beside:
-            work = "train" if row.beside == "convolutional denoiser" else row.work
-            plain = [
-                f"{row.beside} {_figure(found, row.beside, work, row.figure)}",
-                _seconds(found, row.beside),
-            ]
+        words = "" if target is None else f"{sign} {target:g}"
+        value, plain, seconds = _value(found, row.model, row.work, row.metric), "", ""
+        if row.plain:
+            work = "train" if row.plain == "convolutional denoiser" else row.work
+            plain = f"{row.plain} {_value(found, row.plain, work, row.metric)}"
+            seconds = _seconds(found, row.plain)
         lines.append(
-            [
-                row.model,
-                row.figure,
-                "" if target is None else f"{sign} {target:g}",
-                _figure(found, row.model, row.work, row.figure),
-                plain[0],
-                _seconds(found, row.model),
-                plain[1],
-            ]
+            [row.model, row.metric, words, value, plain, _seconds(found, row.model), seconds]
         )
     return lines
 
 
-def _figure(found: Sequence[Sequence[Work]], model: str, work: str, figure: str) -> str:
+def _value(found: Sequence[Sequence[Work]], model: str, work: str, metric: str) -> str:
     values = [
-        one.figures[figure]
+        one.figures[metric]
         for works in found
         for one in works
         if one.model == model and one.name.partition(",")[0] == work
@@ -208,18 +189,10 @@ def _figure(found: Sequence[Sequence[Work]], model: str, work: str, figure: str)
 
 def _seconds(found: Sequence[Sequence[Work]], model: str) -> str:
     """Seconds of training, fine-tuning included; sampling apart."""
-    spent: dict[bool, list[float]] = {True: [], False: []}
-    for works in found:
-        for drawn in (True, False):
-            spent[drawn].append(
-                sum(
-                    one.seconds
-                    for one in works
-                    if one.model == model and one.name.startswith("generate") == drawn
-                )
-            )
-    drawing = np.mean(spent[True])
-    return f"{np.mean(spent[False]):.0f}" + (f" + {drawing:.0f} to draw" if drawing else "")
+    spent = {True: 0.0, False: 0.0}  # by whether images were sampled
+    for one in (one for works in found for one in works if one.model == model):
+        spent[one.name.startswith("generate")] += one.seconds / len(found)
+    return f"{spent[False]:.0f}" + (f" + {spent[True]:.0f} to sample" if spent[True] else "")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import expit, softmax
 
 from benchmarks.flops import (
     autoencoder_flops,
@@ -24,20 +26,13 @@ from benchmarks.splits import Splits
 from components.evaluator.metrics.bootstrap import interval, mean_replicates
 from components.evaluator.metrics.clustering import kmeans_runs
 from components.evaluator.metrics.denoising import add_noise, linear_optimum
-from components.evaluator.metrics.frechet import frechet_distance_of
-from components.evaluator.metrics.inception_score import (
-    class_histogram,
-    inception_score,
-    total_variation,
-)
 from components.evaluator.metrics.reconstruction import (
-    PixelStatistics,
     pca_reconstruction,
-    pixel_statistics,
     psnr,
     squared_error,
     ssim,
 )
+from components.evaluator.references import EvalData, References
 from core.digits import Digits
 from pipeline.config import RunConfig
 from trainer_modules.autoencoder import train as autoencoder
@@ -71,83 +66,84 @@ class Work:
 
 def train_all(config: RunConfig, splits: Splits, folder: Path) -> Iterator[Work]:
     """Yields each training and each sampler once it is done; image grids go to ``folder``."""
-    model, work = train_judge(config, splits)
+    references, work = train_judge(config, splits, splits.test)
     yield work
-    judged = Judge(model, config, splits.train.images, splits.test.images)
-    statistics = pixel_statistics(splits.train.images)
-    yield from train_autoencoder(config, splits, statistics, folder)
-    yield from train_diffusion(config, splits, judged, folder)
-    yield from train_gan(config, splits, judged, folder)
+    yield from train_judged(config, splits, references, folder)
+
+
+def train_judged(
+    config: RunConfig, splits: Splits, references: References, folder: Path
+) -> Iterator[Work]:
+    """The same of the models that the judge measures."""
+    for train in (train_autoencoder, train_diffusion, train_gan):
+        yield from train(config, splits, references, folder)
 
 
 class Judge:
-    """The trained judge, and how far ``train`` images are from ``target``'s in its features."""
+    """A judge in memory, which ``References`` call as they call a SavedModel."""
 
-    def __init__(
-        self, model: keras.Model, config: RunConfig, train: np.ndarray, target: np.ndarray
-    ):
+    def __init__(self, model: keras.Model):
         self._model = keras.Model(model.input, [model.output, model.get_layer("features").output])
-        self._config = config.evaluator
-        self.samples = min(self._config.samples, len(train))
-        part = np.random.default_rng(self._config.seed).permutation(len(train))[: self.samples]
-        self._target, self._real = self._look(target)
-        self._floor = frechet_distance_of(self._look(train[part])[0], self._target)
 
-    def figures(self, images: np.ndarray) -> dict[str, float]:
-        """Fréchet distance, also over that of as many train images; Inception Score; classes."""
-        features, probabilities = self._look(images)
-        distance = frechet_distance_of(features, self._target)
-        (score, _), (real, _) = (
-            inception_score(p, self._config.inception_splits) for p in (probabilities, self._real)
-        )
-        return {
-            "FD": distance,
-            "FD / floor": distance / self._floor,
-            "Inception Score": score,
-            "Inception Score of real images": real,
-            "class TV": total_variation(*map(class_histogram, (probabilities, self._real))),
-        }
-
-    def draw(self, model: str, work: str, flops: int, draw: Draw, folder: Path) -> Work:
-        """Generates ``samples`` images and measures them.
-
-        The seconds are those of all calls but the first, which compiles.
-        """
-        batch, seed = min(self._config.batch_size, self.samples // 2), self._config.seed
-        parts, begun = [draw(batch, seed * 1_000_003)], time.perf_counter()
-        while len(parts) * batch < self.samples:
-            parts.append(draw(batch, seed * 1_000_003 + len(parts)))
-        seconds = time.perf_counter() - begun
-        images = np.concatenate(parts)[: self.samples]
-        save_grid(images[:_GRID], folder / f"{model}.png")
-        figures = {**self.figures(images), "images": len(images)}
-        return Work(model, work, figures, seconds, (len(parts) - 1) * batch, flops)
-
-    def _look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features [N, D] and probabilities [N, K]."""
-        logits, features = self._model.predict(images, batch_size=500, verbose=0)
-        logits = logits - logits.max(axis=1, keepdims=True)
-        shares = np.exp(logits)
-        return features, shares / shares.sum(axis=1, keepdims=True)
+    def run(self, name: str, stage: str = "", *, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Features [N, D] and probabilities [N, K] of images."""
+        logits, features = self._model.predict(image, batch_size=500, verbose=0)
+        return {"features": features, "probabilities": softmax(logits, axis=1)}
 
 
-def train_judge(config: RunConfig, splits: Splits) -> tuple[keras.Model, Work]:
-    """The judge, and its accuracy."""
-    settings, test = config.judge, splits.test
-    trained, seconds = _timed(judge.train, settings, splits.train, splits.held_out)
+def train_judge(config: RunConfig, splits: Splits, target: Digits) -> tuple[References, Work]:
+    """The judge's accuracy on ``target``, and the reference values of these images."""
+    settings, train, held_out = config.judge, splits.train, splits.held_out
+    trained, seconds = _timed(judge.train, settings, train, held_out)
     [model] = trained.served().values()
-    classes = model.predict(test.images, batch_size=500, verbose=0).argmax(axis=1)
-    figures = {"accuracy": float(np.mean(classes == test.labels))}
-    return model, _work(trained, settings, figures, seconds, step_flops(model))
+    data = EvalData(
+        test_images=target.images,
+        test_labels=target.labels,
+        train_images=train.images,
+        num_classes=train.num_classes,
+        train_labels=train.labels,
+        held_out_images=held_out.images,
+    )
+    own: Any = Judge(model)
+    references = References(data, own, config.evaluator)
+    figures = {"accuracy": references.judge_accuracy}
+    return references, _work(trained, settings, figures, seconds, step_flops(model))
+
+
+def measure_sampler(
+    references: References, model: str, work: str, flops: int, draw: Draw, folder: Path
+) -> Work:
+    """Generates ``references.samples`` images and measures them.
+
+    The seconds are those of all calls but the first, which compiles.
+    """
+    count, seed = references.samples, references.config.seed
+    batch = min(references.config.batch_size, count // 2)
+    parts, begun = [draw(batch, seed * 1_000_003)], time.perf_counter()
+    while len(parts) * batch < count:
+        parts.append(draw(batch, seed * 1_000_003 + len(parts)))
+    seconds = time.perf_counter() - begun
+    images = np.concatenate(parts)[:count]
+    save_grid(images[:_GRID], folder / f"{model}.png")
+    scores, floor = references.score(references.judge(images)), references.floor
+    figures = {
+        "FD": scores.frechet_distance,
+        "FD / floor": scores.frechet_distance / floor.frechet_distance,
+        "Inception Score": scores.inception_score,
+        "Inception Score of real images": references.test_inception_score[0],
+        "class TV": scores.class_tv,
+        "images": count,
+    }
+    return Work(model, work, figures, seconds, (len(parts) - 1) * batch, flops)
 
 
 def train_autoencoder(
-    config: RunConfig, splits: Splits, statistics: PixelStatistics, folder: Path
+    config: RunConfig, splits: Splits, references: References, folder: Path
 ) -> Iterator[Work]:
     """First training and fine-tuning: the error, compared with PCA, and K-Means on the code."""
     test, size = splits.test.images, config.autoencoder.code_size
-    linear = float(squared_error(test, pca_reconstruction(test, statistics, size)).mean())
-    clusters = (splits.train.num_classes, config.evaluator.kmeans_seeds, config.evaluator.seed)
+    linear = float(squared_error(test, pca_reconstruction(test, references.pixels, size)).mean())
+    clusters = (references.clusters, config.evaluator.kmeans_seeds, config.evaluator.seed)
     errors = []  # [N] of each stage
     networks: dict[str, keras.Model] = {}
     for stage in ("train", "finetune"):
@@ -163,7 +159,7 @@ def train_autoencoder(
         flops = autoencoder_flops(encoder, decoder, contrastive)
         code = encoder.predict(test, batch_size=500, verbose=0)
         logits = decoder.predict(code, batch_size=500, verbose=0)
-        drawn = 1.0 / (1.0 + np.exp(-logits))
+        drawn = expit(logits)
         save_grid(drawn[:_GRID], folder / f"autoencoder-{stage}.png")
         found = kmeans_runs(code, splits.test.labels, *clusters)
         errors.append(squared_error(test, drawn))
@@ -179,7 +175,7 @@ def train_autoencoder(
 
 
 def train_diffusion(
-    config: RunConfig, splits: Splits, judged: Judge, folder: Path
+    config: RunConfig, splits: Splits, references: References, folder: Path
 ) -> Iterator[Work]:
     """First training, its sampler, and fine-tuning of a copy for denoising."""
     settings, train = config.diffusion, splits.train
@@ -206,7 +202,7 @@ def train_diffusion(
 
     steps = config.evaluator.generate_steps
     draw, flops = diffusion_draw(network, settings, train, steps)
-    yield judged.draw("diffusion", f"generate, {steps} steps", flops, draw, folder)
+    yield measure_sampler(references, "diffusion", f"generate, {steps} steps", flops, draw, folder)
 
     settings, base = config.finetune_diffusion, {"network": network}
     trained, seconds = _timed(
@@ -233,7 +229,9 @@ def diffusion_draw(
     return draw, steps * forward_flops(generator)
 
 
-def train_gan(config: RunConfig, splits: Splits, judged: Judge, folder: Path) -> Iterator[Work]:
+def train_gan(
+    config: RunConfig, splits: Splits, references: References, folder: Path
+) -> Iterator[Work]:
     """Training and sampling; the metric of the training is the final balance of the networks."""
     settings = config.gan
     trained, seconds = _timed(gan.train, settings, splits.train, splits.held_out)
@@ -243,7 +241,7 @@ def train_gan(config: RunConfig, splits: Splits, judged: Judge, folder: Path) ->
     yield _work(trained, settings, figures, seconds, gan_flops(**networks))
 
     draw, flops = gan_draw(networks, settings, splits.train)
-    yield judged.draw("gan", "generate", flops, draw, folder)
+    yield measure_sampler(references, "gan", "generate", flops, draw, folder)
 
 
 def gan_draw(

@@ -137,8 +137,8 @@ def test_the_table_has_mean_deviation_target_and_seconds():
     diffusion = table["diffusion", "FD / floor"]
     assert diffusion["target"] == "≤ 8" and diffusion["ours"] == "5 ± 1.4"
     assert diffusion["plain"] == "DDIM 45 ± 7.1"
-    assert diffusion["seconds, ours"] == "140 + 5 to draw"
-    assert diffusion["seconds, plain"] == "110 + 5 to draw"
+    assert diffusion["seconds, ours"] == "140 + 5 to sample"
+    assert diffusion["seconds, plain"] == "110 + 5 to sample"
     assert table["diffusion", "dB gained by fine-tuning, lower end"]["target"] == "≥ 0"
     assert table["diffusion", "dB gained by fine-tuning, lower end"]["ours"] == "0.2 ± 0"
     assert table["diffusion", "PSNR in dB"]["plain"] == "convolutional denoiser 20 ± 0"
