@@ -17,10 +17,8 @@ import time
 from pathlib import Path
 
 import psutil
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.tables import machine
+from benchmarks import tables
 from pipeline.profiles import profile_names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,33 +40,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs twice and prints the table; returns the exit code of the first run that failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--profile", default="quick", choices=profile_names())
-    parser.add_argument(
-        "--data", default=str(ROOT / "data" / "mnist"), help="directory of IDX files"
-    )
+    parser.add_argument("--data", default=str(_MNIST), help="directory of IDX files")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="inkwell-benchmark-") as folder:
         data = os.path.abspath(options.data)
         cold = measure(options.profile, data, Path(folder))
         print(f"cold run: {cold.seconds:.0f} s, exit code {cold.exit_code}", file=sys.stderr)
         cached = measure(options.profile, data, Path(folder))
-    print(f"profile {options.profile}, {machine()}")
-    Console(width=100).print(table(cold, cached))
+    tables.show(f"profile {options.profile}, {tables.machine()}", rows(cold, cached), 100)
     return cold.exit_code or cached.exit_code
 
 
 def measure(profile: str, data: str, folder: Path) -> Measurement:
     """Runs the pipeline once in ``folder``; a second call there finds everything cached."""
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline.cli.main",
-        "run",
-        "--profile",
-        profile,
-        "--data",
-        data,
-    ]
-    command += ["--output", str(folder / "out"), "--set", f"serving_dir={folder / 'serving'}"]
+    command = [sys.executable, "-m", "pipeline.cli.main", "run"]
+    command += ["--profile", profile, "--data", data, "--output", str(folder / "out")]
+    command += ["--set", f"serving_dir={folder / 'serving'}"]
     started, peak = time.monotonic(), 0
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}
@@ -99,22 +86,18 @@ def tree_memory(pid: int) -> int:
     return total
 
 
-def table(cold: Measurement, cached: Measurement) -> Table:
-    """One row per node, then the rest (start of Python and TFX), the sum and the memory."""
-    found = Table(box=None)
-    found.add_column("node")
-    found.add_column("cold, s", justify="right")
-    found.add_column("cached, s", justify="right")
+def rows(cold: Measurement, cached: Measurement) -> list[list[str]]:
+    """A line of titles, one per node, then the rest (start of Python and TFX), sum and memory."""
+    lines = [["node", "cold, s", "cached, s"]]
     for node_id, seconds in cold.nodes.items():
         again = cached.nodes.get(node_id)
-        found.add_row(node_id, f"{seconds:.1f}", "" if again is None else f"{again:.1f}")
-    rest = [run.seconds - sum(run.nodes.values()) for run in (cold, cached)]
-    found.add_row("start and end", *(f"{seconds:.1f}" for seconds in rest))
-    found.add_section()
-    found.add_row("all", *(f"{run.seconds:.1f}" for run in (cold, cached)))
-    found.add_row("peak memory, MiB", *(f"{run.peak_mib:.0f}" for run in (cold, cached)))
-    found.add_row("exit code", str(cold.exit_code), str(cached.exit_code))
-    return found
+        lines.append([node_id, f"{seconds:.1f}", "" if again is None else f"{again:.1f}"])
+    both = (cold, cached)
+    rest = [run.seconds - sum(run.nodes.values()) for run in both]
+    lines.append(["start and end", *(f"{seconds:.1f}" for seconds in rest)])
+    lines.append(["all", *(f"{run.seconds:.1f}" for run in both)])
+    lines.append(["peak memory, MiB", *(f"{run.peak_mib:.0f}" for run in both)])
+    return [*lines, ["exit code", *(f"{run.exit_code}" for run in both)]]
 
 
 if __name__ == "__main__":

@@ -24,10 +24,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.tables import machine
+from benchmarks import tables
 from core.images import IMAGE_SHAPE
 from serving.model_server.starting import LOCAL, ROOT, command, environment, free_ports, is_free
 from serving.releases import served_models, write_config
@@ -68,7 +66,6 @@ def main(arguments: list[str] | None = None) -> int:
     if not models:
         parser.error(f"there is no model in {options.serving}; push some with: inkwell run")
     loads: list[Load] = []
-    console = Console(width=110)
     with _model_server(options.serving, models, options.batching) as (process, ports):
         for model in models:
             for protocol, port in ports.items():
@@ -87,13 +84,13 @@ def main(arguments: list[str] | None = None) -> int:
                     measure("plain", process, COMPARED, "REST", port, clients, options.seconds)
                 )
                 print(loads[-1], file=sys.stderr, flush=True)
-    console.print(f"{machine()}, load {os.getloadavg()[0]:.1f}", table(loads), sep="\n")
+    tables.show(f"{tables.machine()}, load {os.getloadavg()[0]:.1f}", rows(loads), 110, left=3)
     for clients in options.clients:
         found = ratio(loads, clients)
         if found:
-            console.print(f"{COMPARED}, {clients} clients: {found:.1f} times the plain handler")
+            print(f"{COMPARED}, {clients} clients: {found:.1f} times the plain handler")
     if soaked:
-        console.print(soaked)
+        print(soaked)
     return 1 if any(load.errors for load in loads) else 0
 
 
@@ -107,20 +104,16 @@ def ratio(loads: Sequence[Load], clients: int) -> float | None:
     return found["inkwell"] / found["plain"] if "inkwell" in found and found.get("plain") else None
 
 
-def table(loads: Sequence[Load]) -> Table:
-    """One line for each measurement."""
-    found = Table(box=None)
-    for title in ("server", "model", "protocol"):
-        found.add_column(title)
-    for title in ("clients", "requests/s", "p50, ms", "p95, ms", "p99, ms", "errors", "MiB"):
-        found.add_column(title, justify="right")
+def rows(loads: Sequence[Load]) -> list[list[str]]:
+    """A line of titles, and one for each measurement."""
+    titles = ["server", "model", "protocol", "clients", "requests/s", "p50, ms", "p95, ms"]
+    lines = [[*titles, "p99, ms", "errors", "MiB"]]
     for load in loads:
-        found.add_row(
-            *(load.server, load.model, load.protocol, str(load.clients), f"{load.per_second:.0f}"),
-            *(f"{load.p50:.1f}", f"{load.p95:.1f}", f"{load.p99:.1f}"),
-            *(str(load.errors), f"{load.mib:.0f}"),
-        )
-    return found
+        place = [load.server, load.model, load.protocol, f"{load.clients}"]
+        latencies = [f"{each:.1f}" for each in (load.p50, load.p95, load.p99)]
+        rate, memory = f"{load.per_second:.0f}", f"{load.mib:.0f}"
+        lines.append([*place, rate, *latencies, f"{load.errors}", memory])
+    return lines
 
 
 def measure(
@@ -242,7 +235,9 @@ def _body(model: str, protocol: str) -> bytes:
     if model == "diffusion":
         inputs["noise_level"] = np.array([0.4], "float32")
     if model == "gan":
-        inputs = {"latent": rng.standard_normal((1, _latent_size()), dtype="float32")}
+        from trainer_modules.gan.config import GanConfig
+
+        inputs = {"latent": rng.standard_normal((1, GanConfig().latent_size), dtype="float32")}
     if protocol == "gRPC":
         from serving.model_server.grpc_client import predict_request
 
@@ -251,12 +246,6 @@ def _body(model: str, protocol: str) -> bytes:
 
     document = {"signature_name": SIGNATURES[model], "inputs": inputs}
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _latent_size() -> int:
-    from trainer_modules.gan.config import GanConfig
-
-    return GanConfig().latent_size
 
 
 @contextlib.contextmanager

@@ -20,11 +20,18 @@ def machine() -> str:
     )
 
 
-def show(caption: str, lines: Sequence[Sequence[str]], width: int = 120) -> None:
-    """Prints the caption and the table; the first of ``lines`` holds the titles."""
+def show(caption: str, lines: Sequence[Sequence[str]], width: int = 120, left: int = 1) -> None:
+    """Prints the caption and the table.
+
+    Args:
+        caption: A line above it.
+        lines: The titles, then the rows.
+        width: Columns of the terminal.
+        left: How many columns are words, which begin at the left; the others are numbers.
+    """
     found = Table(box=None)
     for i, title in enumerate(lines[0]):
-        found.add_column(title, justify="right" if i else "left")
+        found.add_column(title, justify="right" if i >= left else "left")
     for line in lines[1:]:
         found.add_row(*line)
     Console(width=width).print(caption, found, sep="\n", highlight=False)
