@@ -23,7 +23,7 @@ from benchmarks.train_models import Work, train_all
 from benchmarks.train_speed import MODELS, caption, measure, product_gflops
 from pipeline.config import RunConfig, load_config
 
-_TITLES = ["model", "work", "figures on test images", "seconds", "images / s", "share of product"]
+_TITLES = ["model", "work", "metrics on test images", "seconds", "images / s", "share of product"]
 
 
 @mistakes_exit("train_gpu")

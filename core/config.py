@@ -18,7 +18,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-# What pydantic's errors, and keywords of JSON Schema, ask of a value.
+# What pydantic's errors, and keywords of JSON Schema, require of a value.
 _TYPES = {
     **{f"{kind}_type": f"of type {kind}" for kind in ("int", "float", "bool")},
     "string_type": "of type str",
@@ -39,7 +39,7 @@ _RANGES = {
 
 
 class InputError(ValueError):
-    """A user's mistake, told in one sentence: what is wrong, where, and how to fix it.
+    """A user's mistake in one sentence: what is wrong, where, and how to fix it.
 
     Several mistakes are a line each.
     """
@@ -54,8 +54,8 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "", source:
 
     Args:
         cls: A dataclass type.
-        mapping: Field values as YAML and JSON have them: a list for a tuple, an int where a float
-            is asked. Fields that are left out take their defaults.
+        mapping: Field values as YAML and JSON have them: a list for a tuple, an int for a
+            float. Fields that are left out take their defaults.
         where: Dotted place of ``mapping`` in the whole config, for the error sentences.
         source: File or profile that ``mapping`` comes from; begins each sentence.
 

@@ -2,7 +2,7 @@
 
 Contract: defaults live in the dataclasses of each part and nowhere else; a profile in
 ``pipeline/profiles`` holds only what differs, with a reason. Unknown keys, wrong types and bad
-ranges are a sentence each, told all at once. Imports nothing heavy, so ``inkwell run --dry-run``
+ranges are a sentence each, all given at once. Imports nothing heavy, so ``inkwell run --dry-run``
 answers at once.
 """
 

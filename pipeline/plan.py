@@ -4,9 +4,7 @@ Contract: ``NODES`` agrees with ``create_pipeline`` (tested); ``inkwell run --dr
 and ``--from-node`` is checked against it, without the ten seconds of importing TFX.
 """
 
-import difflib
-
-from core.config import InputError
+from core.config import InputError, suggest
 from core.models import JUDGE, MODELS, STAGES
 
 PIPELINE_NAME = "inkwell"
@@ -51,6 +49,5 @@ NODES = _nodes()
 def check_node(node_id: str) -> None:
     """Raises ``InputError`` unless the pipeline has such a node."""
     if node_id not in NODES:
-        close = difflib.get_close_matches(node_id, list(NODES), n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = suggest(node_id, list(NODES))
         raise InputError(f"There is no node {node_id}{hint}; the nodes are {', '.join(NODES)}.")

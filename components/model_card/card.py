@@ -140,7 +140,7 @@ def _metrics(facts: Facts) -> Iterator[str | Grid]:
             title_of(figure)
         )
     rows = [("; ".join(titles), description) for description, titles in seen.items()]
-    yield Grid(("figure", "what it means"), rows)
+    yield Grid(("metric", "what it means"), rows)
 
 
 def _evaluation_data(facts: Facts) -> Iterator[str | Grid]:

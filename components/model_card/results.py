@@ -75,7 +75,7 @@ def analyses(facts: Facts) -> Iterator[str | tuple[str, ...] | Grid]:
     with_champion = any(figure.get("champion") is not None for figure in figures)
     yield Grid(
         (
-            *("figure", "value", "95 % interval", "reference", "reference is"),
+            *("metric", "value", "95 % interval", "reference", "reference is"),
             *(("champion",) if with_champion else ()),
         ),
         [
@@ -89,7 +89,7 @@ def analyses(facts: Facts) -> Iterator[str | tuple[str, ...] | Grid]:
             )
             for figure in figures
         ],
-        "Figures",
+        "Metrics",
     )
     reasons = not_measured(metrics)
     if reasons:

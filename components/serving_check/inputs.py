@@ -60,7 +60,7 @@ def check_specs(specs: Mapping[str, InputSpec]) -> None:
     for name, spec in specs.items():
         if name not in _SPECS:
             raise Refusal(
-                f"has an unknown input {name!r}; known inputs: {', '.join(sorted(_SPECS))}."
+                f"has an unknown input {name!r}; the inputs are {', '.join(sorted(_SPECS))}."
             )
         wanted = _SPECS[name]
         is_same_shape = len(spec.shape) == len(wanted.shape) and all(

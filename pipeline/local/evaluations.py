@@ -83,7 +83,7 @@ def find_candidates(
     from pipeline.local.metadata import RunMetadata
 
     for name in models:
-        require(name in MODELS, f"There is no model {name}; known are {', '.join(MODELS)}.")
+        require(name in MODELS, f"There is no model {name}; the models are {', '.join(MODELS)}.")
     database = output_dir / runs[0].profile / "metadata.sqlite"
     require(database.is_file(), f"The metadata of these runs is gone: there is no {database}.")
     metadata = RunMetadata(database, PIPELINE_NAME)
@@ -194,7 +194,7 @@ def evaluate_and_show(
         words = f"{explain(error)[1]}; the log is {folder / 'evaluate.log'}"
         raise EvaluationFailed(words) from error
     for evaluation, candidate in zip(found, candidates, strict=True):
-        screen.print(tables.figure_table(evaluation))
+        screen.print(tables.metric_table(evaluation))
         for sentence in tables.missing_sentences(evaluation):
             say(screen, f"Missing: {sentence}")
         if evaluation.gates:

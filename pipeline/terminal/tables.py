@@ -114,9 +114,9 @@ def _is_worse(gate: GateResult) -> bool:
     return gate.value <= gate.threshold if is_max else gate.value >= gate.threshold
 
 
-def figure_table(evaluation: Evaluation) -> Table:
+def metric_table(evaluation: Evaluation) -> Table:
     """Every measured metric, its reference value and the champion's value."""
-    table = _table(f"figures: {evaluation.model}", "value", "reference", "champion")
+    table = _table(f"metrics: {evaluation.model}", "value", "reference", "champion")
     table.columns[0].no_wrap = False
     for column in table.columns[1:]:
         column.justify = "right"
@@ -265,7 +265,7 @@ class ServedVersion:
     model: str
     version: str
     pushed: str
-    figure: str
+    metric: str
     verdict: str
     is_newest: bool
 
@@ -282,7 +282,7 @@ def served_versions(serving_dir: Path) -> list[ServedVersion]:
                     model=model,
                     version=path.name,
                     pushed=_pushed(path),
-                    figure=_key_figure(metrics),
+                    metric=_key_metric(metrics),
                     verdict=_verdict(metrics),
                     is_newest=path == paths[-1],
                 )
@@ -314,14 +314,14 @@ def models_table(
                 version.model,
                 version.version,
                 version.pushed,
-                version.figure,
+                version.metric,
                 version.verdict,
                 Text(", ".join(labels), "green"),
                 states.get((version.model, number), ""),
             )
         )
-    titles = ("model", "version", "pushed", "key figure", "verdict", "label", "state")
-    return FittingTable(titles, rows, spare=("pushed", "key figure"))
+    titles = ("model", "version", "pushed", "key metric", "verdict", "label", "state")
+    return FittingTable(titles, rows, spare=("pushed", "key metric"))
 
 
 def _pushed(version: Path) -> str:
@@ -334,7 +334,7 @@ def _pushed(version: Path) -> str:
     return moment.strftime("%Y-%m-%d %H:%M")
 
 
-def _key_figure(metrics: dict[str, Any] | None) -> str:
+def _key_metric(metrics: dict[str, Any] | None) -> str:
     """The first gated metric."""
     for gate in (metrics or {}).get("gates", []):
         return f"{gate.get('title') or gate['metric']} {_number(gate.get('value'))}"

@@ -99,7 +99,7 @@ def models_of(parsed: model_server_config_pb2.ModelServerConfig, source: str) ->
 
 
 def metrics_path(path: Path) -> str | None:
-    """Where metrics are told, by a monitoring.config; None if they are not."""
+    """Path of the metrics, by a monitoring.config; None if they are off."""
     parsed = _parse(path, _MONITORING())
     config = parsed.prometheus_config
     return (config.path or METRICS_PATH) if config.enable else None

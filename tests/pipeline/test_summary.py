@@ -258,12 +258,12 @@ def test_runs_are_listed_without_cutting_a_letter_at_any_width(width):
 
 @pytest.mark.parametrize(
     ("width", "left_out"),
-    [(80, {"key figure"}), (140, set()), (60, {"key figure", "pushed"})],
+    [(80, {"key metric"}), (140, set()), (60, {"key metric", "pushed"})],
 )
 def test_models_are_listed_without_cutting_a_letter_at_any_width(width, left_out):
-    figure = "Reconstruction error as a multiple of PCA's 0.4139"
+    metric = "Reconstruction error as a multiple of PCA's 0.4139"
     found = [
-        ServedVersion("autoencoder", "1795691906", "2026-11-26 10:15", figure, "approved", True)
+        ServedVersion("autoencoder", "1795691906", "2026-11-26 10:15", metric, "approved", True)
     ]
     releases = {"autoencoder": Release(stable=1795691906)}
     states = {("autoencoder", 1795691906): "AVAILABLE"}
@@ -272,7 +272,7 @@ def test_models_are_listed_without_cutting_a_letter_at_any_width(width, left_out
         "model": "autoencoder",
         "version": "1795691906",
         "pushed": "2026-11-26 10:15",
-        "key figure": figure,
+        "key metric": metric,
         "verdict": "approved",
         "label": "stable",
         "state": "AVAILABLE",

@@ -26,8 +26,8 @@ class AutoencoderConfig(SingleLossConfig):
     code_size: Annotated[int, Field(ge=1, le=784)] = 32  # dimensions of the bottleneck
     channels: Channels = 32  # at 14x14; twice as many at 7x7
     noisy_share: Share = 0.5  # of each batch that is shown with noise; the target is always clean
-    noise_high: NonNegativeFloat = 0.8  # largest deviation of that noise, in [0, 1] pixel units
-    # Weight of the contrastive loss beside the reconstruction's. It is what makes the codes of one
+    noise_high: NonNegativeFloat = 0.8  # largest standard deviation of the noise, pixels in [0, 1]
+    # Weight of the contrastive loss; the reconstruction's is 1. It is what makes the codes of one
     # class cluster: K-Means accuracy on held-out digits after two passes was 0.62 at 0, 0.87 at
     # 0.01 and 0.93 at 0.03. After all passes the reconstruction error is what it is without.
     contrastive_weight: NonNegativeFloat = 0.02

@@ -28,7 +28,7 @@ class DiffusionConfig(SingleLossConfig):
     # Step of the sampler away from the linear denoiser; 0: none. On held-out digits it halved the
     # Fréchet distance; a network that trained for longer may need less.
     guidance: NonNegativeFloat = 0.6
-    sample_steps: Count = 20  # network calls of the sample grids drawn in training
+    sample_steps: Count = 20  # network calls of the sample grids made in training
 
 
 @dataclass(frozen=True, config=STRICT)

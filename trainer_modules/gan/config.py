@@ -25,7 +25,7 @@ class GanConfig(TrainingConfig):
     epochs: Count = 5  # each batch is one step of either side
     batch_size: BatchSize = 64  # real images
     # As elsewhere. The penalty is a small difference of scores, of which bfloat16 rounds away a
-    # part: compare the figures before relying on it.
+    # part: compare the metrics before relying on it.
     precision: Precision = "float32"
     # Dimensions of the standard normal latent. 16 have a lower Fréchet distance after two passes,
     # but a higher one after all five (docs/lab-book.md).
@@ -38,6 +38,6 @@ class GanConfig(TrainingConfig):
     # gamma 1, 6.1 at 0.001 and 0.25, 2.7 at 0.002 and 0.15 and 2.3 at 0.004 and 0.15, which fooled
     # a nearest neighbour less well.
     gradient_penalty: NonNegativeFloat = 0.15
-    penalty_noise: Rate = 0.05  # deviation of the finite difference that measures the slope
+    penalty_noise: Rate = 0.05  # standard deviation of the step that measures the slope
     ema_momentum: Momentum = 0.995  # of the served generator; horizon of 200 steps
     sample_every: Count = 500  # steps between sample grids at the fixed latents

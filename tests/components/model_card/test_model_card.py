@@ -72,7 +72,7 @@ def test_every_field_of_a_model_card_is_there_and_filled_in_both_formats(model):
 
 def test_figures_and_gates_are_those_of_metrics_json():
     given = facts()
-    [figures] = grids(build_card(given), "Figures")
+    [figures] = grids(build_card(given), "Metrics")
     assert figures.columns[-1] == "champion"
     assert figures.rows == [
         (
@@ -139,7 +139,7 @@ def test_columns_of_the_champion_are_left_out_where_there_was_none():
         row |= dict.fromkeys(("champion", "difference", "limit"))
     made = build_card(facts(metrics=alone))
     assert grids(made, "Gates: comparison") == []
-    [figures] = grids(made, "Figures")
+    [figures] = grids(made, "Metrics")
     assert figures.columns[-1] == "reference is" and {len(row) for row in figures.rows} == {5}
 
 

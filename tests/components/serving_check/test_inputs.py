@@ -63,7 +63,7 @@ def test_bytes_that_are_not_png_files_of_one_size_are_refused():
 
 
 def test_unknown_name_is_refused_by_name():
-    with pytest.raises(Refusal, match="'picture'.*known inputs: code, count, image"):
+    with pytest.raises(Refusal, match="'picture'.*the inputs are code, count, image"):
         check_specs({"image": IMAGE, "picture": IMAGE})
 
 
