@@ -1,10 +1,8 @@
 """The executor of the node ``Evaluator``: artifacts in, plain function, artifacts out."""
 
 import json
-from typing import Any
 
 from tfx.dsl.components.base import base_executor
-from tfx.types import artifact_utils
 
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.run import blessing_properties, evaluate, write_blessing
@@ -14,25 +12,13 @@ from core.config import from_dict
 class Executor(base_executor.BaseExecutor):
     """Reads ``model``, ``judge`` and ``examples``; writes ``evaluation`` and ``blessing``."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[Any]],
-        output_dict: dict[str, list[Any]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict, output_dict, exec_properties) -> None:
         self._log_startup(input_dict, output_dict, exec_properties)
-        model, judge, examples = (
-            artifact_utils.get_single_instance(input_dict[key])
-            for key in ("model", "judge", "examples")
-        )
-        evaluation, blessing = (
-            artifact_utils.get_single_instance(output_dict[key])
-            for key in ("evaluation", "blessing")
-        )
-        name = exec_properties["model_name"]
+        [model], [judge], [examples] = (input_dict[k] for k in ("model", "judge", "examples"))
+        [evaluation], [blessing] = output_dict["evaluation"], output_dict["blessing"]
         config = from_dict(EvaluatorConfig, json.loads(exec_properties["config"]), "evaluator")
         result = evaluate(
-            model_name=name,
+            model_name=exec_properties["model_name"],
             model_uri=model.uri,
             judge_uri=judge.uri,
             examples_uri=examples.uri,

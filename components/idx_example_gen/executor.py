@@ -11,11 +11,9 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import apache_beam as beam
 from google.protobuf import struct_pb2
-from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
@@ -36,12 +34,7 @@ _LOG = logging.getLogger(__name__)
 class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
     """Reads the four IDX files of ``input_base``; see ``component.make_example_gen``."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict, output_dict, exec_properties) -> None:
         """Writes the splits and sets the properties that TFX's other components read.
 
         Raises:
@@ -59,9 +52,7 @@ class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             _LOG.info("%s: %d images from %s", source, count, data_dir)
             blocks += [(source, start) for start in range(0, count, _IMAGES_PER_BLOCK)]
 
-        artifact = artifact_utils.get_single_instance(
-            output_dict[standard_component_specs.EXAMPLES_KEY]
-        )
+        [artifact] = output_dict[standard_component_specs.EXAMPLES_KEY]
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")

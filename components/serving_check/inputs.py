@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from components.serving_check.config import ServingCheckConfig
 from core.images import IMAGE_SHAPE
+from serving.images import encode_png
 
 _SEED = 1
 _ANY = -1  # a size that the model chooses
@@ -93,7 +94,7 @@ def make_inputs(
     rng = np.random.default_rng(_SEED)
     makers: dict[str, Callable[[], np.ndarray | np.int32]] = {
         "image": lambda: images,
-        "image_bytes": lambda: encode_png(images),
+        "image_bytes": lambda: np.array(encode_png(images), object),
         "latent": lambda: rng.standard_normal((batch, specs["latent"].shape[1])).astype("float32"),
         "code": lambda: encode(images),
         # A batch of two images has both ends of their ranges.
@@ -104,12 +105,6 @@ def make_inputs(
         "steps": lambda: np.int32(config.generate_steps),
     }
     return {name: np.asarray(makers[name]()) for name in sorted(specs)}
-
-
-def encode_png(images: np.ndarray) -> np.ndarray:
-    """PNG files [B] (object array of bytes) of images [B, 28, 28, 1] in [0, 1]."""
-    grey = np.rint(np.clip(images, 0, 1) * 255).astype("uint8")
-    return np.array([tf.io.encode_png(image).numpy() for image in grey], dtype=object)
 
 
 def decode_png(files: np.ndarray) -> np.ndarray:

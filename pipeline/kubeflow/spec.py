@@ -102,9 +102,8 @@ def add_parameters(spec: Spec, data_uri: str, data_fingerprint: str) -> None:
             _give(spec, node_id, OVERRIDES, _of_run(OVERRIDES))
         if node_id in (*EVALUATORS, "report"):
             _give(spec, node_id, THRESHOLDS, _of_run(THRESHOLDS))
-        if node_id in (*PUSHERS, "report"):  # the model card names the data
+        if node_id in (*PUSHERS, "report"):  # the model card names the data and the run
             _give(spec, node_id, DATA_URI, _of_run(DATA_URI))
-        if node_id in (*PUSHERS, "report"):
             run_id = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
             _give(spec, node_id, RUN_ID, run_id)
 

@@ -15,7 +15,6 @@ from tensorflow_serving.config import model_server_config_pb2
 _INT64 = descriptor_pb2.FieldDescriptorProto.TYPE_INT64
 _BOOL = descriptor_pb2.FieldDescriptorProto.TYPE_BOOL
 _STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
-_MESSAGE = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
@@ -149,50 +148,47 @@ def _parse(path: Path, message: Message) -> Message:
         raise ConfigError(f"{path} is not as it should be: {error}") from None
 
 
-def _declare(fields: dict[str, dict[str, int]], nested: dict[str, dict[str, str]]) -> type[Message]:
-    """A message class; ``nested`` tells which fields of a message are messages of which name."""
-    file = descriptor_pb2.FileDescriptorProto(name=f"inkwell/{'_'.join(fields)}.proto")
+def _declare(messages: dict[str, dict[str, int | str]]) -> type[Message]:
+    """The class of the last message; a field's type is protobuf's number, or a message's name."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"inkwell/{'_'.join(messages)}.proto")
     file.package, file.syntax = "inkwell.serving", "proto3"
-    for name, kinds in fields.items():
+    for name, fields in messages.items():
         message = file.message_type.add(name=name)
-        for number, (field, kind) in enumerate(kinds.items(), 1):
-            added = message.field.add(name=field, number=number, type=kind)
+        for number, (field, kind) in enumerate(fields.items(), 1):
+            added = message.field.add(name=field, number=number)
             repeated = field in ("allowed_batch_sizes",)
             added.label = added.LABEL_REPEATED if repeated else added.LABEL_OPTIONAL
-            if kind == _MESSAGE:
-                added.type_name = f".inkwell.serving.{nested[name][field]}"
+            if isinstance(kind, str):
+                added.type, added.type_name = added.TYPE_MESSAGE, f".inkwell.serving.{kind}"
+            else:
+                added.type = kind
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    found = pool.FindMessageTypeByName(f"inkwell.serving.{list(fields)[-1]}")
+    found = pool.FindMessageTypeByName(f"inkwell.serving.{list(messages)[-1]}")
     return message_factory.GetMessageClass(found)
 
 
 _MONITORING = _declare(
     {
         "PrometheusConfig": {"enable": _BOOL, "path": _STRING},
-        "MonitoringConfig": {"prometheus_config": _MESSAGE},
-    },
-    {"MonitoringConfig": {"prometheus_config": "PrometheusConfig"}},
+        "MonitoringConfig": {"prometheus_config": "PrometheusConfig"},
+    }
 )
-_NUMBERS = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
 _BATCHING = _declare(
     {
         "Number": {"value": _INT64},
         "Flag": {"value": _BOOL},
         "Name": {"value": _STRING},
         "BatchingParameters": {
-            **dict.fromkeys((*_NUMBERS, "max_execution_batch_size"), _MESSAGE),
-            "thread_pool_name": _MESSAGE,
+            "max_batch_size": "Number",
+            "batch_timeout_micros": "Number",
+            "max_enqueued_batches": "Number",
+            "num_batch_threads": "Number",
+            "max_execution_batch_size": "Number",
+            "thread_pool_name": "Name",
             "allowed_batch_sizes": _INT64,
             "pad_variable_length_inputs": _BOOL,
-            "enable_large_batch_splitting": _MESSAGE,
-        },
-    },
-    {
-        "BatchingParameters": {
-            **dict.fromkeys((*_NUMBERS, "max_execution_batch_size"), "Number"),
-            "thread_pool_name": "Name",
             "enable_large_batch_splitting": "Flag",
-        }
-    },
+        },
+    }
 )

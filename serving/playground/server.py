@@ -4,6 +4,7 @@ Contract: besides the static files there is ``config.json``, the address of the 
 ``clusters.json``, the K-Means centres pushed with the autoencoder; 404 if it has none.
 """
 
+import contextlib
 import json
 import socket
 import threading
@@ -33,10 +34,11 @@ def application(serving_dir: Path, rest_port: int, models: Sequence[str]) -> ASG
         return JSONResponse({"rest_port": rest_port, "models": list(models)})
 
     async def clusters(request: Request) -> Response:
-        try:
-            return JSONResponse(json.loads(_clusters(serving_dir)))
-        except (OSError, ValueError, ServingError):
-            return Response("This autoencoder has no clusters.", 404)
+        with contextlib.suppress(OSError, ValueError, ServingError):
+            if version := served_version(serving_dir, "autoencoder"):
+                text = extra_file(version, CLUSTERS_FILE).read_text(encoding="utf-8")
+                return JSONResponse(json.loads(text))
+        return Response("This autoencoder has no clusters.", 404)
 
     app = Starlette(
         routes=[
@@ -59,14 +61,6 @@ def application(serving_dir: Path, rest_port: int, models: Sequence[str]) -> ASG
         await app(scope, receive, send_with_policy)
 
     return with_policy
-
-
-def _clusters(serving_dir: Path) -> str:
-    """Path of clusters.json of the served version."""
-    version = served_version(serving_dir, "autoencoder")
-    if version is None:
-        raise FileNotFoundError
-    return extra_file(version, CLUSTERS_FILE).read_text(encoding="utf-8")
 
 
 class Playground:

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +21,8 @@ import numpy as np
 
 from core.files import write_whole
 from trainer_modules.common import distribution
+from trainer_modules.common.history import LOGGER
 
-LOGGER = logging.getLogger("inkwell.training")
 _CODE = Path(__file__).resolve().parents[1]
 _DIGEST = 32  # bytes of SHA-256 before the .npz
 

@@ -30,9 +30,7 @@ class Signature:
 
 def image_spec():
     """float32 [B, 28, 28, 1] in [0, 1]."""
-    import tensorflow as tf
-
-    return tf.TensorSpec([None, *IMAGE_SHAPE], tf.float32, name=IMAGE)
+    return spec(IMAGE, [None, *IMAGE_SHAPE])
 
 
 def spec(name: str, shape, dtype: str = "float32"):

@@ -76,14 +76,6 @@ def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
     return float(ranking(normal, anomalous)[0][0])
 
 
-def average_precision(normal: np.ndarray, anomalous: np.ndarray) -> float:
-    """Area under the precision-recall curve of scores [N] and [M], by steps.
-
-    Guessing gives the share of anomalies, M / (N + M).
-    """
-    return float(ranking(normal, anomalous)[1][0])
-
-
 def ranking(
     normal: np.ndarray, anomalous: np.ndarray, weights: tuple[np.ndarray, np.ndarray] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +87,7 @@ def ranking(
         weights: [B, N] and [B, M], such as how often each image was resampled; None: 1 each, B = 1.
 
     Returns:
-        Both [B]; NaN where a score is not finite.
+        Both [B]; NaN where a score is not finite. Guessing gives 0.5, and the share of anomalies.
     """
     scores = np.concatenate([normal, anomalous])
     plain = (np.ones((1, len(normal))), np.ones((1, len(anomalous))))

@@ -9,10 +9,10 @@ from components.serving_check.inputs import (
     Refusal,
     check_specs,
     decode_png,
-    encode_png,
     make_inputs,
 )
 from core.config import InputError, from_dict
+from serving.images import encode_png
 from serving.model_server.limits import Limits
 
 IMAGES = np.random.default_rng(0).random((5, 28, 28, 1), dtype="float32")
