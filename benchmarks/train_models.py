@@ -222,11 +222,7 @@ def diffusion_draw(
     """The sampler of ``network`` in ``steps`` calls, and its operations per image."""
     generator = diffusion.generator_of(network, settings, train)
     sampler = Sampler(generator, steps, train.pixel_mean, train.pixel_std, eta)
-
-    def draw(count: int, seed: int) -> np.ndarray:
-        return sampler.predict_on_batch(sampler.noise(count, seed))
-
-    return draw, steps * forward_flops(generator)
+    return _draw_of(sampler), steps * forward_flops(generator)
 
 
 def train_gan(
@@ -249,12 +245,11 @@ def gan_draw(
 ) -> tuple[Draw, int]:
     """The sampler of the GAN, and its operations per image."""
     calibration = gan.calibrate_scores(**networks, seed=settings.seed, train=train)
-    sampler = GanSampler(**networks, slope=calibration.slope)
+    return _draw_of(GanSampler(**networks, slope=calibration.slope)), gan_draw_flops(**networks)
 
-    def draw(count: int, seed: int) -> np.ndarray:
-        return sampler.predict_on_batch(sampler.noise(count, seed))
 
-    return draw, gan_draw_flops(**networks)
+def _draw_of(sampler: Sampler | GanSampler) -> Draw:
+    return lambda count, seed: sampler.predict_on_batch(sampler.noise(count, seed))
 
 
 def _gain(name: str, gains: np.ndarray, config: RunConfig) -> dict[str, float]:

@@ -112,19 +112,15 @@ def measure(name: str, config: RunConfig, splits: Splits, seconds: float) -> lis
     found = [train_speed(name, training, splits.train, seconds)]
     if name == "diffusion":
         mean, std = splits.train.pixel_mean, splits.train.pixel_std
-        network = diffusion.generator_of(network, config.diffusion, splits.train)
-        sampler = Sampler(network, SAMPLE_STEPS, mean, std)
-        taken = call_seconds(
-            lambda i: sampler.predict_on_batch(sampler.noise(_SAMPLES, i)), seconds
-        )
-        flops, work = SAMPLE_STEPS * forward_flops(network), f"generate, {SAMPLE_STEPS} steps"
+        generator = diffusion.generator_of(network, config.diffusion, splits.train)
+        sampler: Any = Sampler(generator, SAMPLE_STEPS, mean, std)
+        flops, work = SAMPLE_STEPS * forward_flops(generator), f"generate, {SAMPLE_STEPS} steps"
     elif name == "gan":
-        taken = call_seconds(
-            lambda i: network.predict_on_batch(network.noise(_SAMPLES, i)), seconds
-        )
-        flops, work = gan_draw_flops(network.generator, network.discriminator), "generate"
+        sampler = network
+        flops, work = gan_draw_flops(sampler.generator, sampler.discriminator), "generate"
     else:
         return found
+    taken = call_seconds(lambda i: sampler.predict_on_batch(sampler.noise(_SAMPLES, i)), seconds)
     return [*found, Speed(name, work, _SAMPLES, flops, _SAMPLES / taken)]
 
 

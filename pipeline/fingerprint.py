@@ -54,7 +54,9 @@ def code_fingerprint(*modules: str) -> str:
     }
     for path in sorted(sources | beside):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(_content(path)).digest())
+        source = path.read_bytes()
+        content = _syntax(source) if path.suffix == ".py" else source
+        digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]
 
 
@@ -102,11 +104,6 @@ def _file(module: str) -> Path | None:
     base = ROOT.joinpath(*module.split("."))
     candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))
     return next((path for path in candidates if path.is_file()), None)
-
-
-def _content(path: Path) -> bytes:
-    source = path.read_bytes()
-    return _syntax(source) if path.suffix == ".py" else source
 
 
 @functools.cache

@@ -29,21 +29,16 @@ def load_network(serving_dir: str, name: str) -> keras.Model:
     return keras.models.load_model(path, compile=False)
 
 
-def freeze_all_but(network: keras.Model, prefixes: tuple[str, ...]) -> list[str]:
+def freeze_all_but(network: keras.Model, prefixes: tuple[str, ...]) -> None:
     """Leaves only the layers whose names start with one of ``prefixes`` trainable.
-
-    Returns:
-        The names of the layers that will be trained (those with weights).
 
     Raises:
         InputError: No layer with weights matches.
     """
     for layer in network.layers:
         layer.trainable = layer.name.startswith(prefixes)
-    trained = [layer.name for layer in network.layers if layer.trainable_variables]
-    if not trained:
+    if not network.trainable_variables:
         raise InputError(f"No layer of {network.name} starts with {', '.join(prefixes)}.")
-    return trained
 
 
 def save_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
