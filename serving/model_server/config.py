@@ -7,6 +7,7 @@ proto in tensorflow-serving-api; the two others are not there, so their fields a
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.message import Message
@@ -148,7 +149,7 @@ def _parse(path: Path, message: Message) -> Message:
         raise ConfigError(f"{path} is not as it should be: {error}") from None
 
 
-def _declare(messages: dict[str, dict[str, int | str]]) -> type[Message]:
+def _declare(messages: dict[str, dict[str, Any]]) -> type[Message]:
     """The class of the last message; a field's type is protobuf's number, or a message's name."""
     file = descriptor_pb2.FileDescriptorProto(name=f"inkwell/{'_'.join(messages)}.proto")
     file.package, file.syntax = "inkwell.serving", "proto3"

@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 import typing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from serving.model_server.starting import LOCAL
 
@@ -94,7 +94,7 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
         if field.name != "without_effect":
             hint, text, *metavar = typing.get_args(hints[field.name])
             [kind] = {*(typing.get_args(hint) or (hint,))} - {type(None)}
-            switch = {"nargs": "?", "const": True} if kind is bool else {}
+            switch: dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
             parser.add_argument(
                 f"--{field.name}",
                 type=_boolean if kind is bool else _positive if field.name in BOUNDS else kind,
