@@ -10,6 +10,7 @@ pipeline has none: a model that is not approved is a verdict.
 
 import concurrent.futures
 import dataclasses
+import graphlib
 import hashlib
 import json
 import os
@@ -120,30 +121,23 @@ class Backend:
         parameters = root_parameters(spec, arguments or {})
         tasks = spec["root"]["dag"]["tasks"]
         run = Run(str(uuid.uuid4()), {name: Task(name) for name in tasks})
-        begin, failed = time.monotonic(), threading.Event()
-        waiting = dict(tasks)
+        begin, failed = time.monotonic(), False
+        order = graphlib.TopologicalSorter({name: needs(task) for name, task in tasks.items()})
+        order.prepare()
         with concurrent.futures.ThreadPoolExecutor(self.workers) as pool:
             running: dict[concurrent.futures.Future, str] = {}
-            while waiting or running:
-                done = {name for name, task in run.tasks.items() if task.state != "PENDING"}
-                done -= set(running.values())
-                for name in [n for n, task in waiting.items() if set(needs(task)) <= done]:
-                    if failed.is_set():
-                        break
-                    del waiting[name]
-                    future = pool.submit(
-                        self._run_task, spec, platform, name, parameters, run, begin, evict
-                    )
-                    running[future] = name
+            while order.is_active():
+                for name in () if failed else order.get_ready():
+                    given = (spec, platform, name, parameters, run, begin, evict)
+                    running[pool.submit(self._run_task, *given)] = name
                 if not running:
                     break
                 finished, _ = concurrent.futures.wait(
                     running, return_when=concurrent.futures.FIRST_COMPLETED
                 )
                 for future in finished:
-                    del running[future]
-                    if future.result().state == "FAILED":
-                        failed.set()
+                    order.done(running.pop(future))
+                    failed |= future.result().state == "FAILED"
         return run
 
     def _run_task(self, spec, platform, name, parameters, run, begin, evict) -> Task:
