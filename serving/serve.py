@@ -242,20 +242,16 @@ def _copy(output: BinaryIO, log: BinaryIO, shown_lines: re.Pattern[bytes]) -> No
 
 def _where(options: ServeOptions, host: str, playground_port: int | None) -> list[str]:
     """Sentences that name the addresses."""
-    page = []
     if options.host == EVERY:
-        if playground_port is not None:
-            page = [
-                f"Playground on port {playground_port}; from here: http://{LOCAL}:{playground_port}"
-            ]
-        return [
+        servers = (
             f"gRPC on port {options.port} and REST on port {options.rest_port} of every address: "
-            "anyone who reaches this computer may send requests; there is no login.",
-            *page,
-        ]
-    if playground_port is not None:
-        page = [f"Playground http://{host}:{playground_port}"]
-    return [f"gRPC {host}:{options.port}, REST http://{host}:{options.rest_port}", *page]
+            "anyone who reaches this computer may send requests; there is no login."
+        )
+        page = f"Playground on port {playground_port}; from here: http://{LOCAL}:{playground_port}"
+    else:
+        servers = f"gRPC {host}:{options.port}, REST http://{host}:{options.rest_port}"
+        page = f"Playground http://{host}:{playground_port}"
+    return [servers] if playground_port is None else [servers, page]
 
 
 def _wait(

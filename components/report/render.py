@@ -41,13 +41,6 @@ class Verdict(NamedTuple):
     reasons: list[str]
 
 
-class Comparisons(NamedTuple):
-    """Whether anything was measured of a champion, and whether anything has an interval."""
-
-    champion: bool
-    intervals: bool
-
-
 def render_report(data: ReportData) -> str:
     """Renders the page."""
     script = _text("report.js")
@@ -98,13 +91,13 @@ def outcome(data: ReportData) -> str:
     return f"{words} Pushed: {', '.join(pushed)}." if pushed else f"No model was pushed. {words}"
 
 
-def comparisons(evaluation: Mapping[str, Any]) -> Comparisons:
-    """The optional columns of the tables of this evaluation."""
+def comparisons(evaluation: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether the tables of this evaluation have a column for a ``champion``, and ``intervals``."""
     rows = [*(evaluation.get("figures") or []), *(evaluation.get("gates") or [])]
-    return Comparisons(
-        champion=any(row.get("champion") is not None for row in rows),
-        intervals=any(row.get("interval") for row in rows),
-    )
+    return {
+        "champion": any(row.get("champion") is not None for row in rows),
+        "intervals": any(row.get("interval") for row in rows),
+    }
 
 
 def strip(gate: Mapping[str, Any]) -> Markup:

@@ -5,7 +5,6 @@ process it started, by its handle. Both servers get the same flags and the same 
 on 127.0.0.1 only; upstream's has no flag for that and listens on every address while it runs.
 """
 
-import contextlib
 import subprocess
 import tempfile
 import time
@@ -66,9 +65,7 @@ class ServerProcess:
         self.rest = ""  # host:port of REST
         self.load_seconds = 0.0
         self._process: subprocess.Popen | None = None
-        self._resources = contextlib.ExitStack()
-        log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the other resources
-        self._log = self._resources.enter_context(log)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - ``stop`` closes it
         self._started = 0.0
 
     def start(self) -> None:
@@ -139,7 +136,7 @@ class ServerProcess:
     def stop(self) -> None:
         """Ends the process: terminates it, then kills it."""
         self._end()
-        self._resources.close()
+        self._log.close()
 
     def _end(self) -> None:
         if self._process is not None:
