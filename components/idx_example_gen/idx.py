@@ -2,7 +2,7 @@
 
 Contract: images are uint8 [N, 28, 28], labels uint8 [N]. Any fault of a file is an ``InputError``
 of one sentence that names the file and the fix. All 70,000 images of MNIST take about 0.4 s, so
-``describe`` reads them whole for a check before a pipeline starts.
+``count_images`` reads them whole for a check before a pipeline starts.
 Format: http://yann.lecun.com/exdb/mnist (two zero bytes, element type, number of dimensions, the
 dimensions as big-endian int32, the elements).
 """
@@ -45,15 +45,6 @@ class IdxPair:
 
     images: np.ndarray
     labels: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class DataSummary:
-    """Content of a data directory."""
-
-    train_images: int
-    test_images: int
-    label_names: tuple[str, ...] | None
 
 
 def read_images(path: str) -> np.ndarray:
@@ -111,14 +102,13 @@ def find_files(data_dir: str, split: str) -> tuple[str, str]:
     )
 
 
-def describe(data_dir: str) -> DataSummary:
-    """Reads all four files to their ends, and the label names.
+def count_images(data_dir: str) -> dict[str, int]:
+    """Number of images by split; reads all four files to their ends, and the label names.
 
     Raises:
         InputError: As ``read_idx_pair`` of either split.
     """
-    counts = [len(read_idx_pair(data_dir, split).labels) for split in ("train", "test")]
-    return DataSummary(*counts, read_label_names(data_dir))
+    return {split: len(read_idx_pair(data_dir, split).labels) for split in FILE_PREFIX}
 
 
 def read_label_names(data_dir: str) -> tuple[str, ...] | None:

@@ -161,17 +161,17 @@ def run(
         if dry_run:
             _print_plan(config)
             return
-        from components.idx_example_gen.idx import describe
+        from components.idx_example_gen.idx import count_images
         from pipeline.local.workspace import absolute
         from pipeline.terminal.screen import say
 
-        described = describe(absolute(config).data_dir)
+        counts = count_images(absolute(config).data_dir)
         screen = console()
         limit = config.data.max_images
         part = f", the first {limit} of each file" if limit else ""
         say(
             screen,
-            f"Profile {config.profile}, {described.train_images} + {described.test_images} images "
+            f"Profile {config.profile}, {counts['train']} + {counts['test']} images "
             f"in {config.data_dir}{part}. Starting TFX takes some ten seconds.",
         )
         from pipeline.local.runner import StartError

@@ -52,7 +52,7 @@ def test_real_files_hold_mnist(mnist_dir: Path):
     assert np.bincount(test.labels).tolist() == [
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009
     ]  # fmt: skip
-    assert idx.describe(str(mnist_dir)) == idx.DataSummary(60000, 10000, None)
+    assert idx.count_images(str(mnist_dir)) == {"train": 60000, "test": 10000}
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -119,7 +119,7 @@ def test_missing_directory_file_and_double_file_are_named(data_dir: Path):
         idx.read_idx_pair(str(data_dir), "test")
     (data_dir / "train-labels-idx1-ubyte").unlink()
     with pytest.raises(InputError, match="neither train-labels-idx1-ubyte nor train-labels-idx1-u"):
-        idx.describe(str(data_dir))
+        idx.count_images(str(data_dir))
 
 
 @pytest.mark.parametrize("read", [lambda d: idx.read_idx_pair(d, "train"), idx.describe])
@@ -138,16 +138,16 @@ def test_a_single_class_is_refused(data_dir: Path):
 def test_label_names_come_from_the_data(data_dir: Path):
     names = data_dir / idx.LABEL_NAMES_FILE
     names.write_text("boot\nshirt\nbag\n", encoding="utf-8")
-    assert idx.describe(str(data_dir)).label_names == ("boot", "shirt", "bag")
+    assert idx.read_label_names(str(data_dir)) == ("boot", "shirt", "bag")
     names.write_text("boot\nshirt\n", encoding="utf-8")
     with pytest.raises(InputError, match="holds label 2 but labels.txt next to it names only 2"):
         idx.read_idx_pair(str(data_dir), "train")
     names.write_text("boot\n\nbag\n", encoding="utf-8")
     with pytest.raises(InputError, match="one class name per line"):
-        idx.describe(str(data_dir))
+        idx.count_images(str(data_dir))
     names.write_bytes(b"caf\xe9\nbar\n")
     with pytest.raises(InputError, match="not UTF-8"):
-        idx.describe(str(data_dir))
+        idx.count_images(str(data_dir))
 
 
 def test_digest_follows_content_alone(data_dir: Path, tmp_path_factory):
