@@ -329,8 +329,8 @@ def test_served_versions_are_in_numeric_order_and_the_newest_is_marked(tmp_path)
     (tmp_path / "gan" / "staging-11").mkdir()
     found = served_versions(tmp_path)
     assert [(v.version, v.is_newest) for v in found] == [("9", False), ("10", True)]
-    assert (found[0].figure, found[0].verdict) == ("FD 4.568", "approved")
-    assert (found[1].figure, found[1].verdict) == ("unknown", "unknown")
+    assert (found[0].metric, found[0].verdict) == ("FD 4.568", "approved")
+    assert (found[1].metric, found[1].verdict) == ("unknown", "unknown")
     assert found[1].pushed.startswith("20")
     assert printed(models_table(found, {}, {})).splitlines()[2].split()[-1] == "newest"
 
