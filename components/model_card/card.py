@@ -65,7 +65,7 @@ def _details(facts: Facts) -> Iterator[str | Grid]:
             ("pipeline run", lineage.get("run_id") or UNKNOWN),
             ("model artifact", _public(lineage.get("model_uri"))),
             ("evaluation", _public(lineage.get("evaluation_uri"))),
-            ("weights", UNKNOWN if weights is None else number(weights)),
+            ("weights", _known(weights)),
             ("input and output", "float32 images [B, 28, 28, 1] in 0 to 1, or PNG files"),
             ("made by", f"a run of Inkwell; the person or organisation is {UNKNOWN}"),
             ("licence of the model", UNKNOWN),
@@ -114,7 +114,7 @@ def _setting(column: Mapping[str, Any], name: str) -> str:
         return ", ".join(map(str, value))
     if isinstance(value, float):
         return f"{value:g}"  # as it is written in a profile
-    return UNKNOWN if value is None else number(value)
+    return _known(value)
 
 
 def _factors(facts: Facts) -> Iterator[str | tuple[str, ...]]:

@@ -73,16 +73,9 @@ class CheckResult:
 
     def to_json(self) -> dict[str, Any]:
         """The content of serving_check.json."""
-        return {
-            "model": self.model,
-            "passed": self.passed,
-            "reason": self.reason,
-            "server": self.server,
-            "load_seconds": self.load_seconds,
-            "memory_mib": self.memory_mib,
-            "latency_ms": {k: dataclasses.asdict(v) for k, v in self.latency_ms.items()},
-            "max_difference": dict(self.max_difference),
-        }
+        content = dataclasses.asdict(dataclasses.replace(self, warmup={}))
+        del content["warmup"]
+        return content
 
 
 def check_model(
