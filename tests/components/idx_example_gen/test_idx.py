@@ -122,7 +122,7 @@ def test_missing_directory_file_and_double_file_are_named(data_dir: Path):
         idx.count_images(str(data_dir))
 
 
-@pytest.mark.parametrize("read", [lambda d: idx.read_idx_pair(d, "train"), idx.describe])
+@pytest.mark.parametrize("read", [lambda d: idx.read_idx_pair(d, "train"), idx.count_images])
 def test_counts_must_agree(data_dir: Path, read):
     idx.write_idx(str(data_dir / "train-labels-idx1-ubyte"), LABELS[:-1])
     with pytest.raises(InputError, match="holds 6 images but .* holds 5 labels"):
