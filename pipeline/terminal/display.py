@@ -58,26 +58,30 @@ class Board:
     def __init__(self, node_ids: Sequence[str], clock: Callable[[], float] = time.monotonic):
         self.nodes = {node_id: NodeProgress() for node_id in node_ids}
         self.running: str | None = None
+        self.lock = threading.Lock()  # a display is drawn by a thread of its own
         self._clock = clock
 
     def started(self, node_id: str) -> None:
-        self.nodes[node_id] = NodeProgress(state=RUNNING, started=self._clock())
-        self.running = node_id
+        with self.lock:
+            self.nodes[node_id] = NodeProgress(state=RUNNING, started=self._clock())
+            self.running = node_id
 
     def progressed(self, progress: Progress) -> None:
-        node = self.nodes.get(self.running or "")
-        if node is None:
-            return
-        old = node.progress
-        if old is None or old.stage != progress.stage or progress.step < old.step:
-            node.stage_started = (self._clock(), progress.step)
-        node.progress = progress
+        with self.lock:
+            node = self.nodes.get(self.running or "")
+            if node is None:
+                return
+            old = node.progress
+            if old is None or old.stage != progress.stage or progress.step < old.step:
+                node.stage_started = (self._clock(), progress.step)
+            node.progress = progress
 
     def finished(self, node_id: str, state: str) -> None:
-        node = self.nodes[node_id]
-        node.state = state
-        node.seconds = self._clock() - node.started
-        self.running = None
+        with self.lock:
+            node = self.nodes[node_id]
+            node.state = state
+            node.seconds = self._clock() - node.started
+            self.running = None
 
     def seconds(self, node_id: str) -> float | None:
         """Seconds the node has taken, so far if it runs."""
@@ -99,12 +103,16 @@ class LiveDisplay:
     """The table on a terminal: state, seconds, bar and newest metrics of every node."""
 
     def __init__(self, board: Board, console: Console):
-        self._board = board
-        self._console = console
-        self._lock = threading.Lock()
+        def draw() -> Table:
+            with board.lock:
+                return board_table(board, console.width, console.height)
+
+        # The board alone changes; the table is drawn from it.
+        self.started, self.progressed = board.started, board.progressed
+        self.finished = board.finished
         self._live = Live(
             console=console,
-            get_renderable=self._draw,
+            get_renderable=draw,
             refresh_per_second=_REDRAWS_PER_SECOND,
             transient=True,  # the closing table takes its place
             redirect_stdout=False,
@@ -117,22 +125,6 @@ class LiveDisplay:
 
     def __exit__(self, *_) -> None:
         self._live.stop()
-
-    def started(self, node_id: str) -> None:
-        with self._lock:
-            self._board.started(node_id)
-
-    def progressed(self, progress: Progress) -> None:
-        with self._lock:
-            self._board.progressed(progress)
-
-    def finished(self, node_id: str, state: str) -> None:
-        with self._lock:
-            self._board.finished(node_id, state)
-
-    def _draw(self) -> Table:
-        with self._lock:
-            return board_table(self._board, self._console.width, self._console.height)
 
 
 class PlainDisplay:
