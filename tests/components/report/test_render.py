@@ -102,7 +102,7 @@ def test_every_figure_stands_with_its_reference_and_champion(report_data):
         in words
     )
     assert "Lower is better" in words
-    assert "figure value 95 % interval reference champion" in words
+    assert "metric value 95 % interval reference champion" in words
 
 
 def test_figures_that_are_not_numbers_are_shown_as_missing_with_the_reason(report_data):
