@@ -129,9 +129,11 @@ def spoilt(references: References, images: np.ndarray, model: str) -> Iterator[C
     top = np.arange(IMAGE_SHAPE[0])[:, None, None] < IMAGE_SHAPE[0] // 2
     by_size = np.argsort(np.bincount(classes, minlength=references.data.num_classes))
 
+    chance = rng.random((count, 1, 1, 1))
+
     def mixed(share: float, other: np.ndarray) -> np.ndarray:
-        """``other`` in the place of the first images."""
-        return np.where((np.arange(count) < share * count)[:, None, None, None], other, images)
+        """``other`` in the place of a random part, as some metrics look at the first images."""
+        return np.where(chance < share, other, images)
 
     def only(kept: np.ndarray) -> np.ndarray:
         return np.resize(images[kept], images.shape)

@@ -102,14 +102,15 @@ class EvaluatorConfig:
 
     def _check_gates(self, model: str) -> None:
         require(
-            model in MODELS, f"gates: there is no model {model}; known are {', '.join(MODELS)}."
+            model in MODELS,
+            f"gates: there is no model {model}; the models are {', '.join(MODELS)}.",
         )
         known = catalogue(model, self.noise_levels)
         names = [gate.metric for gate in self.gates_of(model)]
         for name in names:
             require(
                 name in known,
-                f"gates.{model}: there is no metric {name}; known are {', '.join(known)}.",
+                f"gates.{model}: there is no metric {name}; the metrics are {', '.join(known)}.",
             )
             require(names.count(name) == 1, f"gates.{model}: {name} has more than one gate.")
         for gate in self.gates_of(model):

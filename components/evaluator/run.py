@@ -42,7 +42,9 @@ def evaluate(
     Raises:
         InputError: A model or the data cannot be read, or a model lacks a signature.
     """
-    require(model_name in MODELS, f"There is no model {model_name}; known are {', '.join(MODELS)}.")
+    require(
+        model_name in MODELS, f"There is no model {model_name}; the models are {', '.join(MODELS)}."
+    )
     data = read_eval_data(examples_uri)
     judge = load_model("judge", Path(judge_uri) / SAVED_MODEL_DIR, config.batch_size)
     model = load_model(model_name, Path(model_uri) / SAVED_MODEL_DIR, config.batch_size)

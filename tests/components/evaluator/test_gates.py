@@ -279,7 +279,7 @@ AT_LEAST = {"direction": "min", "threshold": 0.9}
             "no metric fvd",
         ),
         ({"batch_size": 10_001}, "batch_size must be between 1 and 10000"),
-        ({"gates": {"vae": []}}, "no model vae; known are autoencoder, diffusion, gan"),
+        ({"gates": {"vae": []}}, "no model vae; the models are autoencoder, diffusion, gan"),
         (
             {"gates": {"gan": [{"metric": "class_tv", "direction": "up", "threshold": 1}]}},
             "max or min",
