@@ -7,6 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
+from core.wording import FORM_ONLY
 from pipeline.results import (
     Failure,
     GateResult,
@@ -103,6 +104,15 @@ def test_a_pushed_model_is_named_with_version_and_place():
     run = result(PUSHED)
     assert run.exit_code == 0
     assert "gan: approved, version 18 in /serving/gan/18" in summary(run)
+
+
+def test_a_model_whose_gates_judged_no_quality_is_marked():
+    [line] = [
+        line
+        for line in summary(result(dataclasses.replace(PUSHED, quality_gates=False)))
+        if line.startswith("gan: approved")
+    ]
+    assert line == f"gan: approved, version 18 in /serving/gan/18. {FORM_ONLY}"
 
 
 def test_a_rejected_model_is_named_with_the_failed_gates_sentence():

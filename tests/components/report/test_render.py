@@ -19,6 +19,7 @@ from components.report.render import (
 )
 from components.report.topics import by_topic
 from core.artifacts import Stage
+from core.wording import FORM_ONLY
 
 
 class Page(HTMLParser):
@@ -168,6 +169,18 @@ def test_events_of_a_training_are_listed(report_data):
 
 def test_the_same_data_gives_the_same_page(report_data):
     assert render_report(report_data) == render_report(report_data)
+
+
+def test_a_version_whose_gates_judged_no_quality_is_marked_on_the_page(report_data):
+    model = report_data.models[0]
+    evaluation = {**model.evaluation, "quality_gates": False}
+    evaluation["gates"] = [evaluation["gates"][0] | {"stated": "2 times PCA"}]
+    push = Push(True, "gan/18", "18")
+    marked = dataclasses.replace(model, push=push, evaluation=evaluation)
+    assert verdict(marked).reasons == [FORM_ONLY]
+    assert verdict(dataclasses.replace(model, push=push)).reasons == []
+    page = render_report(dataclasses.replace(report_data, models=[marked]))
+    assert FORM_ONLY in page and "at most 10 (2 times PCA)" in page
 
 
 def test_verdict_names_a_failed_serving_check(report_data):
