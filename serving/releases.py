@@ -4,7 +4,7 @@ Contract: ``releases.json`` in the serving directory maps the labels of a model 
 ``models.config`` next to it is made from it, and a model server that polls that file follows. For a
 model without labels the newest version is served. A label moves in two steps, as TensorFlow Serving
 requires: both versions are served first, then the label moves. Each file is replaced in one rename,
-so a crash leaves the old or the new one.
+so a crash leaves the old or the new one. Who changes a label holds the lock of the model.
 """
 
 import dataclasses
@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from core.config import InputError
 from core.files import write_whole
 from serving.errors import ServingError
-from serving.versions import judged_by_quality, list_versions, read_lineage
+from serving.locking import locked
+from serving.versions import damage, judged_by_quality, list_versions, read_lineage
 
 RELEASES_FILE = "releases.json"
 CONFIG_FILE = "models.config"
@@ -96,6 +98,21 @@ def best_version(serving_dir: str | Path, model: str) -> Path | None:
             better = -value if found.get("better") == "lower" else value
             ranks[better, version.number] = version.path
     return ranks[max(ranks)] if ranks else None
+
+
+def whole_version(serving_dir: str | Path, model: str) -> Path | None:
+    """``served_version``, with every file as it was pushed.
+
+    Raises:
+        InputError: A file is missing or differs.
+    """
+    version = served_version(serving_dir, model)
+    if version and (what := damage(version)):
+        raise InputError(
+            f"The version of {model} in serving is damaged: {what} in {version}. Restore that "
+            f"version, or remove its directory, or go back: inkwell rollback {model}"
+        )
+    return version
 
 
 def kept_versions(serving_dir: Path, model: str) -> set[int]:
@@ -241,6 +258,18 @@ def apply(
     Raises:
         ServingError: The server did not load a version in time; nothing has changed.
     """
+    # releases.json and models.config are those of all models.
+    with locked(serving_dir):
+        _apply(serving_dir, model, release, is_served, timeout_s)
+
+
+def _apply(
+    serving_dir: Path,
+    model: str,
+    release: Release,
+    is_served: Callable[[int], bool] | None,
+    timeout_s: float,
+) -> None:
     models = sorted({*served_models(serving_dir), model})
     releases = read_releases(serving_dir)
     current = _numbers(serving_dir, model)[-1]

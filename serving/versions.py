@@ -1,7 +1,8 @@
 """Version directories as TensorFlow Serving reads them, and the files that Inkwell adds to one.
 
 Contract: a version is ``<base>/<whole number>/``; other names (``.staging-...``, ``1.partial``) are
-skipped, so a version appears by one rename. Imports nothing heavy.
+skipped, so a version appears by one rename. ``lineage.json`` of a version has the digests of the
+SavedModel's files, by which ``damage`` knows a whole version. Imports nothing heavy.
 """
 
 import dataclasses
@@ -10,9 +11,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from core.files import difference, digests
+
 EXTRA_DIR = "assets.extra"  # of a version; model servers read nothing from it but the next file
 WARMUP_FILE = "tf_serving_warmup_requests"  # requests that a server runs before it serves
 LINEAGE_FILE = "lineage.json"  # origin of the version
+FILES_KEY = "files"  # of lineage.json: digests of the SavedModel's files, by path
 CLUSTERS_FILE = "clusters.json"  # K-Means centres of an autoencoder
 CARD_MARKDOWN, CARD_HTML = "model_card.md", "model_card.html"
 
@@ -42,6 +46,40 @@ def read_lineage(version: Path) -> dict[str, Any]:
 def judged_by_quality(version: Path) -> bool:
     """Whether the gates that approved a version judged its quality, as far as is known."""
     return read_lineage(version).get("quality_gates") is not False
+
+
+def model_files(version: str | os.PathLike[str]) -> dict[str, str]:
+    """Digests of the SavedModel's files, without what a push adds.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    found = digests(version)
+    return {name: digest for name, digest in found.items() if Path(name).parts[0] != EXTRA_DIR}
+
+
+def damage(version: Path) -> str:
+    """What is wrong with the files of a version, in words; empty if it is whole.
+
+    A version of before has no digests; it is whole if it has a ``saved_model.pb``.
+    """
+    if not version.is_dir():
+        return "the directory is gone"
+    lineage = extra_file(version, LINEAGE_FILE)
+    try:
+        expected = json.loads(lineage.read_bytes())[FILES_KEY] if lineage.is_file() else None
+    except KeyError:
+        expected = None
+    except (ValueError, TypeError):
+        return f"{EXTRA_DIR}/{LINEAGE_FILE} is not as the push wrote it"
+    if expected is None:
+        return "" if (version / "saved_model.pb").is_file() else "saved_model.pb is missing"
+    try:
+        found = model_files(version)
+    except OSError as error:
+        return f"{error.filename} cannot be read ({error.strerror})"
+    # A file that was added changes nothing that is served.
+    return difference(expected, {name: found[name] for name in expected if name in found})
 
 
 def list_versions(base_path: str | os.PathLike[str]) -> list[Version]:

@@ -184,20 +184,24 @@ def promote(
     with user_errors():
         _check_exists(serving)
         from serving.errors import ServingError
+        from serving.locking import locked
         from serving.releases import promoted
 
         if version != "newest" and not version.isdecimal():
             raise ServingError(f"A version is a whole number or newest, not {version!r}.")
         number = None if version == "newest" else int(version)
-        _release(model, promoted(serving, model, number, label), serving, server)
+        with locked(serving, model):
+            _release(model, promoted(serving, model, number, label), serving, server)
 
 
 def rollback(model: Model, serving: _Serving = _SERVING, server: Server = SERVER) -> None:
     with user_errors():
         _check_exists(serving)
+        from serving.locking import locked
         from serving.releases import rolled_back
 
-        _release(model, rolled_back(serving, model), serving, server)
+        with locked(serving, model):
+            _release(model, rolled_back(serving, model), serving, server)
 
 
 def _release(model: str, release, serving: Path, server: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core import files
-from core.files import write_whole
+from core.files import difference, digests, write_whole
 
 
 def fail(*_):
@@ -87,3 +87,17 @@ def test_a_reader_beside_a_writer_that_is_killed_never_sees_a_part(tmp_path):
         writer.kill()
         writer.wait()
     assert seen | {path.read_text()} == {"a" * 300_000, "b" * 300_000}
+
+
+def test_the_first_file_that_differs_is_named(tmp_path):
+    for name, text in {"a": "1", "b/c": "2", "d": "3"}.items():
+        write_whole(tmp_path / name, text)
+    before = digests(tmp_path)
+    assert before["a"] == "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+    assert list(before) == ["a", "b/c", "d"] and difference(before, digests(tmp_path)) == ""
+    write_whole(tmp_path / "b/c", "3")
+    assert difference(before, digests(tmp_path)) == "b/c differs"
+    (tmp_path / "a").unlink()
+    assert difference(before, digests(tmp_path)) == "a is missing"
+    assert difference({}, digests(tmp_path)) == "b/c is new"
+    assert digests(tmp_path / "nowhere") == {}
