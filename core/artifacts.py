@@ -1,16 +1,26 @@
 """Files that pass between nodes, read without TFX.
 
 Contract: content that an artifact lacks is None or empty, so that a failed run still gets a report.
+A verdict carries the digests of the model's files, so that the push can tell whether they are the
+ones that were judged.
 """
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.config import InputError
+from core.files import difference, digests
+
 SAVED_MODEL_DIR = "Format-Serving"  # of a Model artifact; TFX's name
 KERAS_DIR = "Format-Keras"  # of a Model artifact: networks to train on from
+# Custom property of both verdicts: digests of the files of the SavedModel that was judged, as JSON.
+MODEL_FILES = "model_files"
+# Custom property of a push: 1 if it was refused as the verdict knows an older champion.
+SUPERSEDED = "superseded"
 METRICS_FILE = "metrics.json"  # of an evaluation
 HISTORY_FILE = "history.json"  # of a training
 CONFIG_FILE = "config.json"  # its settings
@@ -62,6 +72,22 @@ def read_json(path: Path) -> Any | None:
 def read_bytes(path: Path) -> bytes | None:
     """Content of the file, None if there is no such file."""
     return path.read_bytes() if path.is_file() else None
+
+
+@contextlib.contextmanager
+def unchanged(model_dir: str | Path) -> Iterator[str]:
+    """Yields the digests of the SavedModel's files as JSON: the property ``MODEL_FILES``.
+
+    Raises:
+        InputError: A file has changed by the end of the block, so nothing is known of the model.
+    """
+    before = digests(model_dir)
+    yield json.dumps(before)
+    if what := difference(before, digests(model_dir)):
+        raise InputError(
+            f"The model in {model_dir} changed while it was judged: {what}; run it again when "
+            "nothing writes there."
+        )
 
 
 def read_stage(title: str, model_dir: str) -> Stage:

@@ -2,8 +2,9 @@
 
 Contract: one class, three nodes. Inputs ``model``, ``judge`` (Model) and ``examples`` (from
 Transform); outputs ``evaluation`` (metrics.json and plots) and ``blessing`` (a file, and the custom
-properties ``blessed``, ``current_model``, ``reason``). Standard artifact types and string
-parameters only, so the same node runs on both runners.
+properties ``blessed``, ``current_model``, ``model_files``, ``reason``, and ``baseline_model`` if
+there is a champion). Standard artifact types and string parameters only, so the same node runs on
+both runners.
 """
 
 from typing import Any

@@ -13,7 +13,7 @@ from components.evaluator.saved_model import LoadedModel, load_model
 from core.artifacts import SAVED_MODEL_DIR
 from core.config import InputError, require
 from core.models import MODELS, load
-from serving.releases import best_version, served_version
+from serving.releases import best_version, whole_version
 from serving.versions import judged_by_quality
 
 LOGGER = logging.getLogger(__name__)
@@ -40,7 +40,8 @@ def evaluate(
         output_dir: Directory of the evaluation, created if needed.
 
     Raises:
-        InputError: A model or the data cannot be read, or a model lacks a signature.
+        InputError: A model or the data cannot be read, the champion is damaged, or a model lacks a
+            signature.
     """
     require(
         model_name in MODELS, f"There is no model {model_name}; the models are {', '.join(MODELS)}."
@@ -83,7 +84,7 @@ def parts_of(model_name: str, config: EvaluatorConfig) -> list[Part]:
 
 def _standards(model_name: str, serving_dir: str, batch_size: int) -> list[Standard]:
     """The version that clients get, and the best one in the directory where that is another."""
-    champion = served_version(serving_dir, model_name)
+    champion = whole_version(serving_dir, model_name)
     best = best_version(serving_dir, model_name)
     LOGGER.info("Champion of %s: %s; best: %s", model_name, champion or "none yet", best or "none")
     places = {"the champion": champion, "the best version so far": best}

@@ -3,9 +3,11 @@
 TFX's Pusher copies into the numbered directory, where a server may pick up half a model, skips a
 second push in one second, and takes no evaluation or model card to ship with the model.
 
-Contract: pushes only if both verdicts exist and say ``blessed``; otherwise the destination is
-unchanged and ``pushed`` is 0. Output ``pushed_model`` has the custom properties of TFX's Pusher
-(``pushed``, ``pushed_destination``, ``pushed_version``), ``reason``, and pushed.json.
+Contract: pushes only if both verdicts exist, say ``blessed`` and are about these files, and if
+clients get the champion of the evaluation; otherwise the destination is unchanged and ``pushed`` is
+0. Output ``pushed_model`` has the custom properties of TFX's Pusher (``pushed``,
+``pushed_destination``, ``pushed_version``), ``reason``, ``superseded`` (1 if another champion is
+the reason), and pushed.json.
 """
 
 import datetime
@@ -21,10 +23,12 @@ from tfx.types import channel, component_spec, standard_artifacts
 
 from components.model_card.card import Facts, build_card
 from components.model_card.formats import to_html, to_markdown
-from components.pusher.push import KEEP_VERSIONS, push
+from components.pusher.push import KEEP_VERSIONS, Approval, Superseded, push
 from core.artifacts import (
     METRICS_FILE,
+    MODEL_FILES,
     SAVED_MODEL_DIR,
+    SUPERSEDED,
     key_pictures,
     read_evaluation,
     read_json,
@@ -42,6 +46,7 @@ from serving.versions import (
 )
 
 RESULT_FILE = "pushed.json"
+_VERDICTS = {"model_blessing": "evaluation", "infra_blessing": "serving check"}
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -79,17 +84,23 @@ class Executor(base_executor.BaseExecutor):
         [pushed_model] = output_dict["pushed_model"]
         model_name = exec_properties["model_name"]
         destination = os.path.join(exec_properties["serving_dir"], model_name)
-        reason = refusal(artifacts.get("model_blessing"), artifacts.get("infra_blessing"))
-        result: dict[str, Any] = {"pushed": not reason, "reason": reason}
-        pushed_model.set_int_custom_property("pushed", int(not reason))
-        if reason:
-            _LOGGER.warning("Not pushed to %s: %s", destination, reason)
-            pushed_model.set_string_custom_property("reason", reason)
-        else:
+        reason, pushed = refusal(artifacts), None
+        if not reason:
             model_dir = os.path.join(artifacts["model"].uri, SAVED_MODEL_DIR)
             run_id = self._context and self._context.pipeline_run_id
             extra = extra_files(model_name, artifacts, run_id, exec_properties["data_dir"])
-            pushed = push(model_dir, destination, extra, exec_properties["keep_versions"])
+            keep = exec_properties["keep_versions"]
+            try:
+                pushed = push(model_dir, destination, extra, keep, approval=approval(artifacts))
+            except Superseded as error:
+                reason = str(error)
+                pushed_model.set_int_custom_property(SUPERSEDED, 1)
+        result: dict[str, Any] = {"pushed": pushed is not None, "reason": reason}
+        pushed_model.set_int_custom_property("pushed", int(pushed is not None))
+        if pushed is None:
+            _LOGGER.warning("Not pushed to %s: %s", destination, reason)
+            pushed_model.set_string_custom_property("reason", reason)
+        else:
             _LOGGER.info("Pushed %s", pushed.destination)
             result |= {"destination": pushed.destination, "version": pushed.version}
             pushed_model.set_string_custom_property("pushed_destination", pushed.destination)
@@ -110,17 +121,34 @@ class Pusher(base_component.BaseComponent):
         super().__init__(spec=PusherSpec(pushed_model=pushed, **given))
 
 
-def refusal(model_blessing: Any | None, infra_blessing: Any | None) -> str:
-    """Why a model must not be pushed, in words; empty if it may."""
+def refusal(artifacts: dict[str, Any]) -> str:
+    """Why the verdicts do not allow a push, in words; empty if they do."""
     reasons = []
-    verdicts = (("evaluation", model_blessing), ("serving check", infra_blessing))
-    for title, blessing in verdicts:
+    for name, title in _VERDICTS.items():
+        blessing = artifacts.get(name)
         if blessing is None:
             reasons.append(f"The {title} gave no verdict.")
         elif blessing.get_int_custom_property("blessed") != 1:
             why = blessing.get_string_custom_property("reason")
             reasons.append(f"The {title} refused the model" + (f": {why}" if why else "."))
     return " ".join(reasons)
+
+
+def approval(artifacts: dict[str, Any]) -> Approval:
+    """What both verdicts are about.
+
+    A verdict without digests is none of this pipeline's nodes, whose cache ends with their code: it
+    comes from a component that stands in for one of them, and is not compared.
+    """
+    files = {}
+    for name, title in _VERDICTS.items():
+        if text := artifacts[name].get_string_custom_property(MODEL_FILES):
+            files[title] = json.loads(text)
+        else:
+            _LOGGER.warning("The %s does not say which files it judged", title)
+    # A path, which the pod of the evaluation may see under another name.
+    champion = artifacts["model_blessing"].get_string_custom_property("baseline_model")
+    return Approval(files, Path(champion).name if champion else "")
 
 
 def extra_files(

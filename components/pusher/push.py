@@ -4,12 +4,13 @@ Contract: the version is staged under a name that servers skip, on the same file
 through to disk, and appears by one rename. Version numbers are unix seconds and only grow. A crash
 at any moment leaves the existing versions intact; the next push removes its remains. A model that
 is already the newest version is not pushed again, so a retry, or a run without a cache, changes
-nothing.
+nothing. The files that appear are the ones that were judged, and clients get the version that the
+model was compared with until then; the lock of the served model is held meanwhile.
 """
 
 import dataclasses
 import errno
-import filecmp
+import json
 import os
 import re
 import secrets
@@ -20,13 +21,35 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.config import InputError
-from serving.releases import kept_versions
-from serving.versions import EXTRA_DIR, extra_file, list_versions, newest_version
+from core.files import difference, digests
+from core.models import MODELS
+from serving.locking import locked
+from serving.releases import kept_versions, served_version, whole_version
+from serving.versions import (
+    FILES_KEY,
+    LINEAGE_FILE,
+    Version,
+    extra_file,
+    list_versions,
+    model_files,
+)
 
 KEEP_VERSIONS = 5
 
 _STAGING = re.compile(r"\.staging-(?P<host>.+)-(?P<pid>\d+)-(?P<seconds>\d+)-[0-9a-f]{8}")
 _STALE_SECONDS = 3600.0  # of a process on another machine, which cannot be checked
+
+
+class Superseded(Exception):
+    """Clients get another version than the one that the model was compared with; one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Approval:
+    """What the verdicts on a model are about."""
+
+    files: Mapping[str, Mapping[str, str]]  # digests of the judged files, by the verdict's title
+    champion: str  # number of the version it was compared with; empty if there was none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,25 +66,30 @@ def push(
     extra: Mapping[str, bytes] | None = None,
     keep_versions: int = KEEP_VERSIONS,
     clock: Callable[[], float] = time.time,
+    approval: Approval | None = None,
 ) -> Pushed:
     """Makes the SavedModel in ``model_dir`` the newest version under ``destination``.
 
-    If the model is already the newest version, returns that version.
+    If the model is already the newest version, or the one that clients get, returns that version.
 
     Args:
         model_dir: Directory with ``saved_model.pb``; it is copied.
         destination: Directory of one model's versions, on a mounted file system.
-        extra: Contents of files to add to ``assets.extra``, by name.
+        extra: Contents of files to add to ``assets.extra``, by name. lineage.json is written in any
+            case: it gets the digests of the model's files.
         keep_versions: Number of newest versions to keep, this one included; older ones are removed,
             except labelled ones and the target of a rollback.
         clock: Seconds since 1970.
+        approval: What must still hold; None pushes any model onto any version.
 
     Raises:
-        InputError: ``model_dir`` holds no SavedModel, or ``destination`` is a URL.
+        InputError: ``model_dir`` holds no SavedModel, or another one than the approved, or the
+            version in serving is damaged, or ``destination`` is a URL.
+        Superseded: Another version went into serving after the approval; nothing was pushed.
     """
     model_dir, base = Path(model_dir), Path(destination).absolute()
     if not (model_dir / "saved_model.pb").is_file():
-        raise InputError(f"There is no SavedModel in {model_dir} to push; train the model again.")
+        raise InputError(f"There is no SavedModel in {model_dir} to push; {_remedy(base.name)}")
     if re.match(r"[a-z0-9]+://", str(destination)):
         raise InputError(
             f"Models are pushed by renaming a directory, which {destination} cannot do; "
@@ -70,16 +98,45 @@ def push(
     if keep_versions < 1:
         raise InputError(f"keep_versions must be at least 1, not {keep_versions}.")
     base.mkdir(parents=True, exist_ok=True)
+    with locked(base.parent, base.name):
+        return _push(model_dir, base, extra or {}, keep_versions, clock, approval)
+
+
+def _push(
+    model_dir: Path,
+    base: Path,
+    extra: Mapping[str, bytes],
+    keep_versions: int,
+    clock: Callable[[], float],
+    approval: Approval | None,
+) -> Pushed:
     _remove_stale_staging(base)
-    newest = newest_version(base)
-    if newest and _is_copy(newest.path, model_dir):
-        _prune(base, keep_versions)  # not done by a push that crashed after its rename
-        return Pushed(version=str(newest.number), destination=str(newest.path))
+    found = digests(model_dir)
+    if approval:
+        for title, judged in approval.files.items():
+            if what := difference(judged, found):
+                raise InputError(
+                    f"The model in {model_dir} is not the one that the {title} approved: {what}; "
+                    f"{_remedy(base.name)}"
+                )
+    files = model_files(model_dir)
+    for version in _newest_and_served(base):
+        if model_files(version.path) == files:
+            _prune(base, keep_versions)  # not done by a push that crashed after its rename
+            return Pushed(version=str(version.number), destination=str(version.path))
+    if approval:
+        _check_champion(base, approval)
 
     staging = _staging_path(base)
     try:
         shutil.copytree(model_dir, staging)
-        for name, content in (extra or {}).items():
+        if what := difference(found, digests(staging)):
+            raise InputError(
+                f"The copy of {model_dir} is not what was read before: {what}; run it again."
+            )
+        lineage = {**json.loads(extra.get(LINEAGE_FILE, b"{}")), FILES_KEY: files}
+        text = json.dumps(lineage, indent=2) + "\n"
+        for name, content in {**extra, LINEAGE_FILE: text.encode()}.items():
             path = extra_file(staging, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -93,16 +150,32 @@ def push(
     return Pushed(version=str(version), destination=str(base / str(version)))
 
 
-def _is_copy(version: Path, model_dir: Path) -> bool:
-    """Whether both directories hold the same files, except those that pushing adds."""
+def _newest_and_served(base: Path) -> list[Version]:
+    """The newest version, and the one that clients get where a label makes that another one."""
+    versions, served = list_versions(base), served_version(base.parent, base.name)
+    return [v for v in versions if v == versions[-1] or v.path == served]
 
-    def files(root: Path) -> list[Path]:
-        found = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
-        return [path for path in found if path.parts[0] != EXTRA_DIR]
 
-    names = files(model_dir)
-    return names == files(version) and all(
-        filecmp.cmp(version / name, model_dir / name, shallow=False) for name in names
+def _remedy(model: str) -> str:
+    command = f": inkwell run --from-node {MODELS[model].trained_by}" if model in MODELS else "."
+    return f"train it again{command}"
+
+
+def _check_champion(base: Path, approval: Approval) -> None:
+    """Raises ``Superseded`` if clients get another version than the one of the comparison.
+
+    Where there is none now, there is none that could be better.
+
+    Raises:
+        InputError: The version that clients get is damaged.
+    """
+    served = whole_version(base.parent, base.name)
+    if served is None or served.name == approval.champion:
+        return
+    met = f"version {approval.champion}" if approval.champion else "no version"
+    raise Superseded(
+        f"The model was compared with {met}, and clients get version {served.name} now; run again "
+        "to compare with it."
     )
 
 

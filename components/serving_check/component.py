@@ -1,8 +1,9 @@
 """The node serving-check-*: TFX around ``check_model``.
 
 Contract: output ``blessing`` is an InfraBlessing with the file INFRA_BLESSED or INFRA_NOT_BLESSED,
-the custom properties ``blessed`` (int) and ``reason`` (str), serving_check.json, and, if blessed,
-tf_serving_warmup_requests for ``assets.extra``. A refused model does not fail the run.
+the custom properties ``blessed`` (int), ``reason`` and ``model_files`` (str), serving_check.json,
+and, if blessed, tf_serving_warmup_requests for ``assets.extra``. A refused model does not fail the
+run.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.serving_check.config import ServingCheckConfig
-from core.artifacts import SAVED_MODEL_DIR
+from core.artifacts import MODEL_FILES, SAVED_MODEL_DIR, unchanged
 from core.config import from_dict
 from core.files import write_whole
 
@@ -59,7 +60,8 @@ class Executor(base_executor.BaseExecutor):
         digits = read_digits([os.path.join(examples.uri, SPLIT_DIR, "*")])
         model_dir = os.path.join(model.uri, SAVED_MODEL_DIR)
 
-        result = check_model(model_dir, model_name, digits.images, config)
+        with unchanged(model_dir) as files:
+            result = check_model(model_dir, model_name, digits.images, config)
         _LOGGER.info(
             "Serving check of %s %s: %s",
             model_name,
@@ -73,6 +75,7 @@ class Executor(base_executor.BaseExecutor):
             write_warmup(out, model_name, result.warmup)
         blessing.set_int_custom_property("blessed", int(result.passed))
         blessing.set_string_custom_property("reason", result.reason)
+        blessing.set_string_custom_property(MODEL_FILES, files)
 
 
 class ServingCheck(base_component.BaseComponent):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.pusher.push import push
+from core.config import InputError
 from serving.errors import ServingError
 from serving.model_server.config import read_models
 from serving.releases import (
@@ -19,6 +20,7 @@ from serving.releases import (
     rolled_back,
     served_models,
     served_version,
+    whole_version,
     write_config,
 )
 
@@ -210,3 +212,22 @@ def test_clients_get_the_stable_version_where_there_is_one(tmp_path):
         (tmp_path / "gan" / name).mkdir(parents=True)
     apply(tmp_path, "gan", Release(stable=9, canary=10))
     assert served_version(tmp_path, "gan") == tmp_path / "gan" / "9"
+
+
+def test_a_damaged_version_is_told_with_what_can_be_done(tmp_path):
+    serving, model = tmp_path / "serving", tmp_path / "model"
+    model.mkdir()
+    assert whole_version(serving, "gan") is None
+    for number in (1, 2):
+        (model / "saved_model.pb").write_text(str(number))
+        push(model, serving / "gan", clock=lambda n=number: n)
+    assert whole_version(serving, "gan") == serving / "gan" / "2"
+    (serving / "gan" / "2" / "saved_model.pb").write_text("3")
+    with pytest.raises(InputError) as caught:
+        whole_version(serving, "gan")
+    assert str(caught.value) == (
+        f"The version of gan in serving is damaged: saved_model.pb differs in {serving}/gan/2. "
+        "Restore that version, or remove its directory, or go back: inkwell rollback gan"
+    )
+    do(serving, rolled_back(serving, "gan"))
+    assert whole_version(serving, "gan") == serving / "gan" / "1"

@@ -3,12 +3,15 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from components.evaluator.config import EvaluatorConfig, Gate
+from components.pusher.push import push
 from core.config import InputError
+from core.files import digests
 
 GATES = {
     "gan": (Gate("missing_modes", "max", 0.0), Gate("fd_over_floor", "max", 3.0, 0.5, True)),
@@ -61,6 +64,8 @@ def test_a_good_model_is_blessed_in_file_and_properties_and_tfx_itself_reads_it(
     assert model_utils.is_model_blessed(blessing)
     assert blessing.get_string_custom_property("current_model") == uri
     assert blessing.get_string_custom_property("reason") == "All 2 gates passed."
+    judged = json.loads(blessing.get_string_custom_property("model_files"))
+    assert judged == digests(f"{uri}/Format-Serving") and "saved_model.pb" in judged
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert metrics["blessed"] is True
     assert metrics["champion"] is None
@@ -121,6 +126,26 @@ def test_a_champion_that_cannot_be_loaded_stops_the_run_and_says_how_to_go_on(
     (tmp_path / "serving" / "gan" / "7").mkdir(parents=True)
     with pytest.raises(InputError, match=r"serving/gan/7\. Restore that version"):
         run_node(gan_uri("real"))
+
+
+def test_a_champion_whose_files_changed_stops_the_run(run_node, gan_uri, tmp_path):
+    champion = push(f"{gan_uri('real')}/Format-Serving", tmp_path / "serving" / "gan")
+    Path(champion.destination, "fingerprint.pb").write_bytes(b"not what was pushed")
+    with pytest.raises(InputError, match=r"damaged: fingerprint.pb differs in .*serving/gan/\d+\."):
+        run_node(gan_uri("real"))
+
+
+def test_a_model_that_changes_while_it_is_judged_gets_no_verdict(run_node, gan_uri, monkeypatch):
+    from components.evaluator import executor
+
+    def change(model_uri: str, **_):
+        Path(model_uri, "Format-Serving", "fingerprint.pb").write_bytes(b"another")
+
+    uri = gan_uri("collapsed")
+    changed = shutil.copytree(uri, f"{uri}-changed")
+    monkeypatch.setattr(executor, "evaluate", change)
+    with pytest.raises(InputError, match="changed while it was judged: fingerprint.pb differs"):
+        run_node(str(changed))
 
 
 def test_a_profile_without_gates_blesses_nothing(run_node, gan_uri, small):

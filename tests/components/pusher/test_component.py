@@ -11,8 +11,11 @@ from tfx.orchestration.local import local_dag_runner
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.pusher.component import Executor, Pusher, extra_files
+from core.artifacts import unchanged
+from core.config import InputError
 from core.wording import FORM_ONLY
-from serving.versions import judged_by_quality, list_versions
+from serving.releases import Release, apply
+from serving.versions import damage, judged_by_quality, list_versions
 
 KINDS = {
     "model": standard_artifacts.Model,
@@ -54,16 +57,22 @@ def fill(artifacts: dict[str, object], blessed: int = 1, infra_blessed: int = 1)
     for name, verdict in verdicts.items():
         artifacts[name].set_int_custom_property("blessed", verdict)
         artifacts[name].set_string_custom_property("reason", "" if verdict else f"{name} says no.")
+        with unchanged(Path(artifacts["model"].uri, "Format-Serving")) as judged:
+            artifacts[name].set_string_custom_property("model_files", judged)
 
 
-def run_executor(tmp_path: Path, **verdicts: int):
-    """One call of the executor, as a runner makes it; returns the PushedModel."""
+def run_executor(tmp_path: Path, after_verdicts=lambda artifacts: None, **verdicts: int):
+    """One call of the executor, as a runner makes it; returns the PushedModel.
+
+    ``after_verdicts`` is called with the artifacts before it.
+    """
     artifacts = {name: kind() for name, kind in KINDS.items()}
     for name, artifact in artifacts.items():
         artifact.uri = str(tmp_path / name)
     pushed_model = standard_artifacts.PushedModel()
     pushed_model.uri = str(tmp_path / "pushed_model")
     fill(artifacts, **verdicts)
+    after_verdicts(artifacts)
     context = Executor.Context(tmp_dir=str(tmp_path), unique_id="1", pipeline_run_id="run-7")
     Executor(context).Do(
         {name: [artifact] for name, artifact in artifacts.items()},
@@ -181,6 +190,65 @@ def test_unblessed_model_is_not_pushed_and_nothing_is_written(tmp_path: Path, ve
     assert pushed.get_string_custom_property("pushed_destination") == ""
     assert not (tmp_path / "serving").exists()
     assert json.loads((tmp_path / "pushed_model" / "pushed.json").read_text())["pushed"] is False
+
+
+def write_model(text: str):
+    def write(artifacts) -> None:
+        Path(artifacts["model"].uri, "Format-Serving", "saved_model.pb").write_text(text)
+
+    return write
+
+
+def test_a_model_that_is_not_the_judged_one_stops_the_run(tmp_path: Path):
+    with pytest.raises(InputError, match="saved_model.pb differs; .* --from-node gan$"):
+        run_executor(tmp_path, write_model("grap!"))
+    assert list_versions(tmp_path / "serving" / "gan") == []
+
+
+def test_each_verdict_alone_is_compared_with_the_model(tmp_path: Path):
+    def forget(name):
+        def change(artifacts) -> None:
+            write_model("grap!")(artifacts)
+            artifacts[name].set_string_custom_property("model_files", "")
+
+        return change
+
+    with pytest.raises(InputError, match="the serving check approved: saved_model.pb differs"):
+        run_executor(tmp_path, forget("model_blessing"))
+    with pytest.raises(InputError, match="the evaluation approved: saved_model.pb differs"):
+        run_executor(tmp_path, forget("infra_blessing"))
+
+
+def test_a_version_says_which_files_it_has(tmp_path: Path):
+    run_executor(tmp_path)
+    [version] = list_versions(tmp_path / "serving" / "gan")
+    assert damage(version.path) == ""
+    (version.path / "saved_model.pb").write_text("grap!")
+    assert damage(version.path) == "saved_model.pb differs"
+
+
+def test_a_promotion_after_the_verdict_refuses_the_push(tmp_path: Path):
+    serving = tmp_path / "serving"
+    for version in ("7", "8"):
+        (serving / "gan" / version).mkdir(parents=True)
+        (serving / "gan" / version / "saved_model.pb").write_text(version)
+
+    def promote(artifacts) -> None:
+        path = "/the/pod/of/the/evaluation/gan/8"
+        artifacts["model_blessing"].set_string_custom_property("baseline_model", path)
+        apply(serving, "gan", Release(stable=7))
+
+    pushed = run_executor(tmp_path, promote)
+    words = (
+        "The model was compared with version 8, and clients get version 7 now; run again to "
+        "compare with it."
+    )
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert pushed.get_int_custom_property("superseded") == 1
+    assert pushed.get_string_custom_property("reason") == words
+    written = json.loads((tmp_path / "pushed_model" / "pushed.json").read_text())
+    assert written == {"pushed": False, "reason": words}
+    assert [version.number for version in list_versions(serving / "gan")] == [7, 8]
 
 
 class _SourceSpec(component_spec.ComponentSpec):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from components.pusher.push import push
+from components.pusher import push as push_module
+from components.pusher.push import Approval, Superseded, push
 from core.config import InputError
-from serving.releases import best_version
+from core.files import digests
+from serving.releases import Release, apply, best_version
 from serving.versions import EXTRA_DIR, list_versions
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,15 +62,17 @@ def in_child(code: str, *arguments: object, crash: bool = False) -> subprocess.C
 
 def test_push_copies_the_model_and_adds_the_extra_files(model_dir: Path, tmp_path: Path):
     before = int(time.time())
-    pushed = push(model_dir, tmp_path / "serving/gan", {"lineage.json": b"{}"})
+    pushed = push(model_dir, tmp_path / "serving/gan", {"lineage.json": b'{"model": "gan"}'})
     assert before <= int(pushed.version) <= int(time.time())
     version = tmp_path / "serving/gan" / pushed.version
     assert pushed.destination == str(version)
     for name in FILES:
         assert (version / name).read_bytes() == (model_dir / name).read_bytes()
-    assert (version / EXTRA_DIR / "lineage.json").read_bytes() == b"{}"
+    lineage = json.loads((version / EXTRA_DIR / "lineage.json").read_text())
+    assert lineage == {"model": "gan", "files": digests(model_dir)}
     assert not (model_dir / EXTRA_DIR).exists()
     assert os.listdir(tmp_path / "serving/gan") == [pushed.version]
+    assert sorted(os.listdir(tmp_path / "serving")) == [".gan.lock", "gan"]
 
 
 def test_version_can_be_read_by_a_server_of_another_user(model_dir: Path, tmp_path: Path):
@@ -173,7 +178,7 @@ def test_crash_while_old_versions_are_removed_leaves_no_half_version(
 def test_failed_push_leaves_nothing_behind(model_dir: Path, tmp_path: Path):
     base = tmp_path / "gan"
     with pytest.raises(TypeError):
-        push(model_dir, base, {"lineage.json": "text, not bytes"})  # type: ignore[dict-item]
+        push(model_dir, base, {"metrics.json": "text, not bytes"})  # type: ignore[dict-item]
     assert os.listdir(base) == []
 
 
@@ -239,3 +244,124 @@ def test_mistakes_are_one_sentence_and_write_nothing(model_dir: Path, tmp_path: 
     with pytest.raises(InputError, match="keep_versions"):
         push(model_dir, tmp_path / "gan", keep_versions=0)
     assert not (tmp_path / "gan").exists()
+
+
+def approval(model_dir: Path, champion: str = "") -> Approval:
+    return Approval({"evaluation": digests(model_dir)}, champion)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_model_that_changed_after_its_verdict_is_not_pushed(
+    model_dir: Path, tmp_path: Path, name: str
+):
+    approved = approval(model_dir)
+    content = bytearray((model_dir / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (model_dir / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        push(model_dir, tmp_path / "gan", approval=approved)
+    assert str(caught.value) == (
+        f"The model in {model_dir} is not the one that the evaluation approved: {name} differs; "
+        "train it again: inkwell run --from-node gan"
+    )
+    assert os.listdir(tmp_path / "gan") == []
+
+
+def test_every_verdict_must_be_about_the_files(model_dir: Path, tmp_path: Path):
+    files = digests(model_dir)
+    other = {**files, "saved_model.pb": "0" * 64}
+    with pytest.raises(InputError, match="the serving check approved: saved_model.pb differs"):
+        push(
+            model_dir, tmp_path / "gan", approval=Approval({"a": files, "serving check": other}, "")
+        )
+    less = {name: digest for name, digest in files.items() if name != "saved_model.pb"}
+    with pytest.raises(InputError, match="saved_model.pb is new"):
+        push(model_dir, tmp_path / "gan", approval=Approval({"evaluation": less}, ""))
+
+
+def test_what_changes_while_it_is_copied_never_appears(model_dir, tmp_path, monkeypatch):
+    def copy(source, target):
+        shutil.copytree(source, target)
+        (target / FILES[1]).write_bytes(b"half")
+
+    class Copying:
+        copytree, rmtree = staticmethod(copy), staticmethod(shutil.rmtree)
+
+    monkeypatch.setattr(push_module, "shutil", Copying)
+    with pytest.raises(InputError, match=f"{FILES[1]} differs; run it again"):
+        push(model_dir, tmp_path / "gan", approval=approval(model_dir))
+    assert os.listdir(tmp_path / "gan") == []
+
+
+def test_another_version_in_serving_than_the_one_of_the_comparison_refuses_the_push(
+    model_dir: Path, tmp_path: Path
+):
+    base = tmp_path / "gan"
+    push(trained_again(model_dir), base, clock=lambda: 10)
+    push(trained_again(model_dir), base, clock=lambda: 20)
+    trained_again(model_dir)
+    with pytest.raises(Superseded) as caught:
+        push(model_dir, base, approval=approval(model_dir))
+    assert str(caught.value) == (
+        "The model was compared with no version, and clients get version 20 now; run again to "
+        "compare with it."
+    )
+    apply(tmp_path, "gan", Release(stable=10))  # promoted between verdict and push
+    with pytest.raises(Superseded, match="with version 20, and clients get version 10 now"):
+        push(model_dir, base, approval=approval(model_dir, "20"))
+    assert numbers(base) == [10, 20] and staging(base) == []
+    assert push(model_dir, base, approval=approval(model_dir, "10"), clock=lambda: 30)
+    assert numbers(base) == [10, 20, 30]
+
+
+def test_a_champion_that_is_gone_refuses_nothing(model_dir: Path, tmp_path: Path):
+    assert push(model_dir, tmp_path / "gan", approval=approval(model_dir, "7"), clock=lambda: 9)
+
+
+def test_a_retry_finds_its_version_whatever_the_champion_was(model_dir: Path, tmp_path: Path):
+    base = tmp_path / "gan"
+    push(trained_again(model_dir), base, clock=lambda: 10)
+    approved = approval(trained_again(model_dir), "10")
+    first = push(model_dir, base, approval=approved, clock=lambda: 20)
+    assert push(model_dir, base, approval=approved) == first
+    # Also if clients get it by its label, under a newer version.
+    push(make_model(tmp_path / "other", b"other"), base, clock=lambda: 30)
+    apply(tmp_path, "gan", Release(stable=20))
+    assert push(model_dir, base, approval=approved) == first
+    assert numbers(base) == [10, 20, 30]
+
+
+def test_nothing_is_pushed_over_a_damaged_champion(model_dir: Path, tmp_path: Path):
+    base = tmp_path / "gan"
+    push(trained_again(model_dir), base, clock=lambda: 10)
+    (base / "10" / FILES[1]).write_bytes(b"damaged")
+    trained_again(model_dir)
+    with pytest.raises(InputError, match=f"gan in serving is damaged: {FILES[1]} differs in .*/10"):
+        push(model_dir, base, approval=approval(model_dir, "10"))
+    assert numbers(base) == [10]
+
+
+def test_of_two_pushes_at_once_that_met_no_champion_one_is_refused(tmp_path: Path):
+    code = """
+m._sync_tree = lambda _, sync=m._sync_tree: (m.time.sleep(5), sync(_))  # time to meet
+from core.files import digests
+try:
+    approved = m.Approval({"evaluation": digests(sys.argv[1])}, "")
+    print("pushed", m.push(sys.argv[1], sys.argv[2], approval=approved).version)
+except m.Superseded as error:
+    print("refused", error)
+"""
+    said: list[str] = []
+
+    def one(number: int) -> None:
+        model = make_model(tmp_path / f"model-{number}", b"%d" % number)
+        said.append(in_child(code, model, tmp_path / "gan").stdout)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [version] = numbers(tmp_path / "gan")
+    assert sorted(words.split()[0] for words in said) == ["pushed", "refused"]
+    assert f"with no version, and clients get version {version} now" in "".join(said)

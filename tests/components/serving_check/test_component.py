@@ -5,11 +5,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from tfx.types import channel, standard_artifacts
 
 from components.serving_check.component import Executor, ServingCheck
 from components.serving_check.config import ServingCheckConfig
+from core.config import InputError
+from core.files import digests
 from tests.serving.toy_model import save_toy
 
 IMAGES = np.random.default_rng(1).random((8, 28, 28, 1), dtype="float32")
@@ -59,6 +62,8 @@ def test_right_model_is_blessed_with_figures_and_warmup_requests(tmp_path: Path)
     blessing = run_executor(tmp_path, ServingCheckConfig(images=8, latency_requests=3))
     assert blessing.get_int_custom_property("blessed") == 1
     assert "All 9 signatures" in blessing.get_string_custom_property("reason")
+    judged = json.loads(blessing.get_string_custom_property("model_files"))
+    assert judged == digests(tmp_path / "model" / "Format-Serving")
     written = {path.name for path in (tmp_path / "blessing").iterdir()}
     assert written == {"INFRA_BLESSED", "serving_check.json", "tf_serving_warmup_requests"}
     result = json.loads((tmp_path / "blessing" / "serving_check.json").read_text())
@@ -72,6 +77,16 @@ def test_missing_model_is_refused_without_an_exception(tmp_path: Path):
     assert "Format-Serving" in blessing.get_string_custom_property("reason")
     written = {path.name for path in (tmp_path / "blessing").iterdir()}
     assert written == {"INFRA_NOT_BLESSED", "serving_check.json"}
+
+
+def test_a_model_that_changes_while_it_is_checked_gets_no_verdict(tmp_path: Path, monkeypatch):
+    def change(model_dir, *_):
+        Path(model_dir, "saved_model.pb").write_text("another")
+
+    save_toy(tmp_path / "model" / "Format-Serving")
+    monkeypatch.setattr("components.serving_check.check.check_model", change)
+    with pytest.raises(InputError, match="changed while it was judged: saved_model.pb differs"):
+        run_executor(tmp_path, ServingCheckConfig())
 
 
 def test_node_takes_its_settings_as_json():
