@@ -51,6 +51,11 @@ class ModelResult:
     version: str = ""
     destination: str = ""
     quality_gates: bool = True  # whether its gates judge quality
+    refusal: str = ""  # why it was not pushed, although both verdicts approve it
+    # At the end of the run: what is wrong with the pushed version; and the version that clients
+    # get, if another one is labelled stable.
+    problem: str = ""
+    served: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +83,18 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0 all approved and pushed, 1 a crash, 2 a user error, 3 not approved, 130 interrupted."""
+        """0 all approved and pushed, 1 a crash, 2 a user error, 130 interrupted; 3 if a model was
+        not approved, or was pushed and is not whole in its place at the end.
+        """
         if self.failure:
             codes = {"input": USER_ERROR, "interrupt": INTERRUPTED}
             return codes.get(self.failure.kind, CRASHED)
-        return OK if all(model.pushed for model in self.models) else NOT_APPROVED
+        is_whole = not any(model.problem for model in self.models)
+        return OK if self._all_pushed and is_whole else NOT_APPROVED
+
+    @property
+    def _all_pushed(self) -> bool:
+        return all(model.pushed for model in self.models)
 
     @property
     def verdict(self) -> str:
@@ -91,7 +103,7 @@ class RunResult:
             OK: "pushed",
             CRASHED: "crashed",
             USER_ERROR: "stopped",
-            NOT_APPROVED: "not approved",
+            NOT_APPROVED: "not in serving" if self._all_pushed else "not approved",
             INTERRUPTED: "interrupted",
         }[self.exit_code]
 

@@ -2,7 +2,8 @@
 
 Contract: heavy imports happen inside the commands, so ``--help`` answers at once. Exit codes: 0
 all models approved and pushed, 1 a node crashed, 2 the user's mistake (one sentence, no stack
-trace), 3 a model was not approved, 130 interrupted.
+trace), 3 a model was not approved, or its pushed version is gone or damaged at the end, 130
+interrupted.
 """
 
 from __future__ import annotations

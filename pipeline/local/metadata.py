@@ -10,7 +10,7 @@ from typing import Any
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from core.artifacts import METRICS_FILE, read_json
+from core.artifacts import METRICS_FILE, SUPERSEDED, read_json
 from core.models import MODELS
 from pipeline.results import ModelResult, read_gate
 from serving.releases import served_version
@@ -62,19 +62,22 @@ class RunMetadata:
 
         TFX's cache does not see the outside world: after a pushed version was deleted, or another
         one was pushed on top of it, a cached push would claim a model that is not in serving, and a
-        cached evaluation would have used another champion. Their artifacts are marked abandoned in
-        MLMD, and TFX takes only live ones from the cache, so those nodes run again.
+        cached evaluation would have used another champion. A push that was refused for its champion
+        may be allowed now. Their artifacts are marked abandoned in MLMD, and TFX takes only live
+        ones from the cache, so those nodes run again.
 
         Returns:
             Number of artifacts that were invalidated.
         """
         stale = []
         for artifact in self._live("PushedModel"):
-            properties = artifact.custom_properties
-            destination = Path(properties["pushed_destination"].string_value)
-            if properties["pushed"].int_value and destination != served_version(
-                destination.parent.parent, destination.parent.name
-            ):
+            if _flag(artifact, "pushed"):
+                destination = Path(_text(artifact, "pushed_destination"))
+                served = served_version(destination.parent.parent, destination.parent.name)
+                is_stale = destination != served
+            else:
+                is_stale = _flag(artifact, SUPERSEDED)
+            if is_stale:
                 stale.append(artifact)
         for artifact in self._live("ModelEvaluation"):
             metrics = read_json(Path(artifact.uri) / METRICS_FILE)
@@ -117,6 +120,7 @@ class RunMetadata:
             pushed=_flag(pushed, "pushed"),
             version=_text(pushed, "pushed_version"),
             destination=_text(pushed, "pushed_destination"),
+            refusal=_text(pushed, "reason") if _flag(pushed, SUPERSEDED) else "",
         )
 
 
@@ -133,8 +137,13 @@ def _met_champion(metrics: dict[str, Any], evaluation_uri: str, serving_dir: Pat
 
 
 def _flag(artifact: Any | None, name: str) -> bool | None:
-    return bool(artifact.custom_properties[name].int_value) if artifact else None
+    return bool(_property(artifact, name).int_value) if artifact else None
 
 
 def _text(artifact: Any | None, name: str) -> str:
-    return artifact.custom_properties[name].string_value if artifact else ""
+    return _property(artifact, name).string_value if artifact else ""
+
+
+def _property(artifact: Any, name: str) -> Any:
+    """The property, or an empty one. Indexing would add that, which the store then refuses."""
+    return artifact.custom_properties.get(name, pb.Value())

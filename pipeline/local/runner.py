@@ -2,7 +2,8 @@
 
 Contract: ``run(config, ...) -> RunResult``, whatever the end; artifacts, metadata (SQLite), logs
 and results are under ``<output_dir>/<profile>``. Finished nodes are cached, so a rerun resumes by
-itself after a failure; ``from_node`` makes a node and all that depends on it run again.
+itself after a failure; ``from_node`` makes a node and all that depends on it run again. What is in
+serving is looked at before the first node and after the last.
 """
 
 import contextlib
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from core.config import InputError
+from core.models import MODELS
 from pipeline.config import RunConfig
 from pipeline.environment import set_environment
 from pipeline.local.failures import explain
 from pipeline.local.watch import Watch, interrupted_by
 from pipeline.local.workspace import absolute, lock, make_directory, new_run_id, temporary_folder
-from pipeline.results import Failure, NodeResult, RunResult, save_result
+from pipeline.results import Failure, ModelResult, NodeResult, RunResult, save_result
 from pipeline.terminal.display import (
     CACHED,
     DONE,
@@ -32,6 +34,9 @@ from pipeline.terminal.display import (
 )
 from pipeline.terminal.quiet import output_to
 from pipeline.terminal.screen import Screen
+from serving.errors import ServingError
+from serving.releases import served_version, whole_version
+from serving.versions import damage
 
 
 class StartError(RuntimeError):
@@ -51,8 +56,9 @@ def run(
         build: Builds the pipeline; None uses ``create_pipeline``.
 
     Raises:
-        InputError: The output, serving or temporary directory cannot be written, or another run is
-            using the first.
+        InputError: The output, serving or temporary directory cannot be written, another run is
+            using the first, or a version in serving is damaged.
+        ServingError: The labels in the serving directory cannot be read.
         KeyboardInterrupt: The user interrupted it while no node was running.
         StartError: The run failed before its first node.
     """
@@ -61,6 +67,8 @@ def run(
     make_directory(profile_dir)
     if "://" not in config.serving_dir:
         make_directory(Path(config.serving_dir), "--set serving_dir=...")
+        for name in MODELS:
+            whole_version(config.serving_dir, name)  # before hours of training
     with lock(Path(config.output_dir)):
         run_id = new_run_id(profile_dir)
         log = profile_dir / "logs" / f"{run_id}.log"
@@ -109,11 +117,25 @@ def _run_logged(config, from_node, build, run_id, log, screen, signals) -> RunRe
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 3),
         nodes=[_node_result(node_id, board) for node_id in node_ids],
-        models=metadata.models(run_id),
+        models=[_as_served(model) for model in metadata.models(run_id)],
         report=metadata.report(run_id),
         log=str(log),
         failure=failure,
     )
+
+
+def _as_served(model: ModelResult) -> ModelResult:
+    """The result with what the serving directory holds now: the metadata may be of an older run."""
+    if not model.pushed:
+        return model
+    pushed = Path(model.destination)
+    problem = damage(pushed)
+    try:
+        served = served_version(pushed.parent.parent, pushed.parent.name)
+    except ServingError as error:
+        return dataclasses.replace(model, problem=problem or str(error).rstrip("."))
+    is_other = served is not None and served != pushed and not problem
+    return dataclasses.replace(model, problem=problem, served=served.name if is_other else "")
 
 
 def _prepare(config, from_node, build, run_id, profile_dir) -> tuple[Any, Any]:

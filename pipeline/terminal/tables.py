@@ -29,6 +29,7 @@ from pipeline.config import RunConfig
 from pipeline.results import (
     CRASHED,
     INTERRUPTED,
+    NOT_APPROVED,
     USER_ERROR,
     GateResult,
     ModelResult,
@@ -150,12 +151,16 @@ def with_interval(value: float | None, interval: tuple[float, float] | None) -> 
 
 def model_sentence(model: ModelResult) -> Text:
     """The result of a model and the reason."""
-    if model.pushed:
+    place = f"version {model.version} in {model.destination}"
+    if model.problem:
         return Text.assemble(
-            (f"{model.name}: approved", "green"),
-            f", version {model.version} in {model.destination}",
-            "" if model.quality_gates else f". {FORM_ONLY}",
+            (f"{model.name}: approved, and not in serving", "bold red"),
+            f". {place[0].upper()}{place[1:]}: {model.problem}. Remove what is left of it, and run "
+            "the same command again to push it.",
         )
+    if model.pushed:
+        form_only = "" if model.quality_gates else f". {FORM_ONLY}"
+        return Text.assemble((f"{model.name}: approved", "green"), f", {place}", form_only)
     why = ""
     if not model.blessed:
         failed = [gate.sentence or gate.title for gate in model.gates if not gate.passed]
@@ -165,7 +170,7 @@ def model_sentence(model: ModelResult) -> Text:
     elif model.pushed is None:
         head, why = "approved", "The run ended before it was pushed."
     else:
-        head = "not pushed"
+        head, why = "not pushed", model.refusal
     return Text.assemble((f"{model.name}: {head}", "bold red"), f". {why}".rstrip())
 
 
@@ -182,12 +187,21 @@ def end_sentence(result: RunResult) -> str:
             f"Interrupted{where} after {time}. Run the same command again to go on: finished nodes "
             "are cached."
         )
-    pushed = [model.name for model in result.models if model.pushed]
-    rejected = [_rejected(model) for model in result.models if not model.pushed]
-    if not rejected:
-        return f"Done in {time}; every model is approved and in serving."
-    words = f"pushed: {', '.join(pushed)}; " if pushed else ""
-    return f"Done in {time}; {words}not pushed: {', '.join(rejected)}."
+    models = result.models
+    parts = {
+        "pushed": [model.name for model in models if model.pushed and not model.problem],
+        "not pushed": [_rejected(model) for model in models if not model.pushed],
+        "not in serving": [f"{model.name} ({model.problem})" for model in models if model.problem],
+    }
+    others = [f"version {model.served} of {model.name}" for model in models if model.served]
+    if result.exit_code == NOT_APPROVED:
+        words = "; ".join(f"{head}: {', '.join(found)}" for head, found in parts.items() if found)
+    elif others:
+        words = "every model is approved and pushed"
+    else:
+        words = "every model is approved and in serving"
+    still = f"; clients still get {', '.join(others)}, labelled stable" if others else ""
+    return f"Done in {time}; {words}{still}."
 
 
 def _rejected(model: ModelResult) -> str:
@@ -197,6 +211,8 @@ def _rejected(model: ModelResult) -> str:
         why[_MOST_GATES:] = [f"and {len(why) - _MOST_GATES} more"]
     if model.infra_blessed is False:
         why.append(f"serving check: {model.infra_reason.rstrip('.')}")
+    if model.refusal:
+        why.append(model.refusal.rstrip("."))
     return f"{model.name} ({'; '.join(why)})" if why else model.name
 
 

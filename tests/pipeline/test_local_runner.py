@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,15 @@ import pytest
 
 pytest.importorskip("tfx")
 from core.config import InputError
+from core.models import MODELS
 from pipeline.config import RunConfig
 from pipeline.environment import set_environment
 from pipeline.local.runner import StartError, run
 from pipeline.local.workspace import temporary_folder
 from pipeline.results import load_results
-from tests.pipeline.toy import toy_pipeline
+from serving.releases import Release, apply
+from serving.versions import newest_version
+from tests.pipeline.toy import pushing_pipeline, toy_pipeline
 
 
 @pytest.fixture
@@ -170,6 +174,81 @@ def test_a_serving_directory_that_cannot_be_written_is_found_before_anything_run
         run(config, build=toy_pipeline())
     assert config.serving_dir in str(caught.value)
     assert load_results(Path(config.output_dir)) == []
+
+
+@pytest.fixture
+def gan_alone(monkeypatch):
+    """The GAN is the only model of the pipeline."""
+    from pipeline.local import metadata, runner
+
+    for module in (metadata, runner):
+        monkeypatch.setattr(module, "MODELS", {"gan": MODELS["gan"]})
+
+
+def the_version(config) -> Path:
+    return newest_version(Path(config.serving_dir) / "gan").path
+
+
+def test_what_is_said_to_be_in_serving_is_there(config, gan_alone):
+    result = run(config, build=pushing_pipeline())
+    assert result.exit_code == 0 and result.models[0].problem == ""
+    again = run(config, build=pushing_pipeline())
+    assert (again.exit_code, states(again)["push-gan"]) == (0, "cached")
+    assert again.models[0].version == the_version(config).name
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [("delete", "the directory is gone"), ("damage", "saved_model.pb differs")],
+)
+def test_a_version_that_is_lost_after_its_push_is_found_at_the_end(
+    config, gan_alone, fault, problem
+):
+    result = run(config, build=pushing_pipeline(fault))
+    assert states(result)["push-gan"] == "done"
+    assert (result.models[0].pushed, result.models[0].problem) == (True, problem)
+    assert result.exit_code == 3
+    shutil.rmtree(result.models[0].destination, ignore_errors=True)
+    again = run(config, build=pushing_pipeline())  # what the closing sentence says to do
+    assert (again.exit_code, states(again)["push-gan"]) == (0, "done")
+    assert (the_version(config) / "saved_model.pb").read_text() == "graph"
+
+
+def test_a_cached_push_whose_version_is_lost_later_is_found_at_the_end(config, gan_alone):
+    run(config, build=pushing_pipeline())
+    result = run(config, build=pushing_pipeline("delete"))
+    assert states(result)["push-gan"] == "cached"
+    assert (result.exit_code, result.models[0].problem) == (3, "the directory is gone")
+
+
+def test_a_damaged_champion_stops_the_run_before_its_first_node(config, gan_alone):
+    run(config, build=pushing_pipeline())
+    (the_version(config) / "saved_model.pb").write_text("grapH")
+    words = "gan in serving is damaged: saved_model.pb differs in .*/gan/\\d+. Restore that version"
+    with pytest.raises(InputError, match=words):
+        run(config, build=pushing_pipeline())
+    assert len(load_results(Path(config.output_dir))) == 1
+
+
+def test_a_pushed_version_under_a_stable_label_is_told(config, gan_alone):
+    model = Path(config.serving_dir) / "gan" / "7"
+    model.mkdir(parents=True)
+    (model / "saved_model.pb").write_text("older")
+    apply(Path(config.serving_dir), "gan", Release(stable=7))
+    result = run(config, build=pushing_pipeline(champion="7"))
+    assert (result.exit_code, result.models[0].served) == (0, "7")
+
+
+def test_a_push_that_met_another_champion_is_refused_and_tried_again(config, gan_alone):
+    model = Path(config.serving_dir) / "gan" / "7"
+    model.mkdir(parents=True)
+    (model / "saved_model.pb").write_text("of another run")
+    result = run(config, build=pushing_pipeline())
+    assert (result.exit_code, result.models[0].pushed) == (3, False)
+    assert "compared with no version, and clients get version 7 now" in result.models[0].refusal
+    shutil.rmtree(model)
+    again = run(config, build=pushing_pipeline())
+    assert (again.exit_code, states(again)["push-gan"]) == (0, "done")
 
 
 def test_what_nodes_leave_in_the_temporary_folder_goes_with_the_run(config, tmp_path, monkeypatch):

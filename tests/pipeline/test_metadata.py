@@ -95,6 +95,12 @@ def test_a_rejection_is_kept_as_long_as_its_champion_serves(world):
     assert not world.is_live(rejected) and world.is_live(not_pushed)
 
 
+def test_a_push_that_was_refused_for_its_champion_is_tried_again(world):
+    properties = {"pushed": 0, "superseded": 1, "reason": "Compared with no version."}
+    refused = world.artifact("PushedModel", world.root / "p", **properties)
+    assert world.forget() == 1 and not world.is_live(refused)
+
+
 def test_forgetting_twice_changes_nothing_more(world):
     world.evaluate("e1", champion="7")
     assert (world.forget(), world.forget()) == (1, 0)

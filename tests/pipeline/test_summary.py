@@ -135,6 +135,41 @@ def test_a_model_that_fails_the_serving_check_says_so():
     assert "Done in 12 min 05 s; not pushed: gan (serving check: decode differs by 0.2)." in lines
 
 
+def test_a_model_that_met_another_champion_says_so():
+    words = "The model was compared with version 7, and clients get version 8 now."
+    run = result(dataclasses.replace(PUSHED, pushed=False, refusal=words))
+    lines = summary(run)
+    assert run.exit_code == 3
+    assert f"gan: not pushed. {words}" in lines
+    assert f"Done in 12 min 05 s; not pushed: gan ({words[:-1]})." in lines
+
+
+def test_a_pushed_version_that_is_not_whole_at_the_end_is_not_in_serving():
+    gone = dataclasses.replace(PUSHED, problem="the directory is gone")
+    run = result(dataclasses.replace(PUSHED, name="autoencoder"), gone)
+    assert (run.exit_code, run.verdict) == (3, "not in serving")
+    lines = summary(run)
+    assert (
+        "gan: approved, and not in serving. Version 18 in /serving/gan/18: the directory is gone. "
+        "Remove what is left of it, and run the same command again to push it."
+    ) in lines
+    assert (
+        "Done in 12 min 05 s; pushed: autoencoder; not in serving: gan (the directory is gone)."
+    ) in lines
+    other = dataclasses.replace(PUSHED, pushed=False)
+    assert result(gone, other).verdict == "not approved"
+
+
+def test_a_pushed_version_under_a_stable_one_is_not_said_to_be_in_serving():
+    run = result(PUSHED, dataclasses.replace(PUSHED, name="diffusion", served="17"))
+    assert run.exit_code == 0
+    assert (
+        "Done in 12 min 05 s; every model is approved and pushed; clients still get version 17 of "
+        "diffusion, labelled stable."
+    ) in summary(run)
+    assert "Done in 12 min 05 s; every model is approved and in serving." in summary(result(PUSHED))
+
+
 def test_the_end_says_which_models_were_refused_by_which_gates():
     worse = GateResult("Precision", False, 0.8401, 0.7, "min", limit=0.957)
     gates = [

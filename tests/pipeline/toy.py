@@ -1,22 +1,26 @@
-"""A pipeline of three small nodes, to try the runner without training anything.
+"""Pipelines of three small nodes, to try the runner without training anything.
 
 TFX reads the annotations of a component as they stand, so they are not postponed here.
 """
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration.pipeline import Pipeline
-from tfx.types.standard_artifacts import Model
+from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, ModelEvaluation
 
+from components.pusher.component import Pusher
 from core import progress
+from core.artifacts import METRICS_FILE, MODEL_FILES, SAVED_MODEL_DIR, unchanged
 from core.config import InputError
 
 
@@ -77,5 +81,60 @@ def toy_pipeline(text: str = "a", fail: str = ""):
         copy = Copy(source=make.outputs["model"], fail=fail).with_id("copy")
         other = Make(text="other").with_id("other")
         return Pipeline("toy", root, connection, [make, copy, other], enable_cache=True)
+
+    return build
+
+
+@component
+def Approve(
+    model: OutputArtifact[Model],
+    evaluation: OutputArtifact[ModelEvaluation],
+    blessing: OutputArtifact[ModelBlessing],
+    infra_blessing: OutputArtifact[InfraBlessing],
+    champion: Parameter[str],
+):
+    """Stands where trainer, evaluator and serving check stand."""
+    folder = Path(model.uri, SAVED_MODEL_DIR)
+    folder.mkdir()
+    (folder / "saved_model.pb").write_text("graph")
+    Path(evaluation.uri, METRICS_FILE).write_text("{}")
+    with unchanged(folder) as files:
+        for verdict in (blessing, infra_blessing):
+            verdict.set_int_custom_property("blessed", 1)
+            verdict.set_string_custom_property(MODEL_FILES, files)
+    blessing.set_string_custom_property("baseline_model", champion)
+
+
+@component
+def Harm(
+    evaluation: InputArtifact[ModelEvaluation], serving_dir: Parameter[str], fault: Parameter[str]
+):
+    """What happens to the pushed versions outside the pipeline while it runs."""
+    for version in Path(serving_dir, "gan").iterdir():
+        if fault == "delete":
+            shutil.rmtree(version)
+        if fault == "damage":
+            (version / "saved_model.pb").write_text("grapH")
+
+
+def pushing_pipeline(fault: str = "", champion: str = ""):
+    """approve -> push-gan, and then harm by ``fault``: delete or damage."""
+
+    def build(config, root, connection):
+        approve = Approve(champion=champion).with_id("approve")
+        outputs = approve.outputs
+        push = Pusher(
+            model_name="gan",
+            serving_dir=config.serving_dir,
+            model=outputs["model"],
+            model_blessing=outputs["blessing"],
+            infra_blessing=outputs["infra_blessing"],
+            evaluation=outputs["evaluation"],
+        ).with_id("push-gan")
+        harm = Harm(
+            evaluation=outputs["evaluation"], serving_dir=config.serving_dir, fault=fault
+        ).with_id("harm")
+        harm.add_upstream_node(push)
+        return Pipeline("toy", root, connection, [approve, push, harm], enable_cache=True)
 
     return build
