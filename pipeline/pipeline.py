@@ -43,6 +43,7 @@ def create_pipeline(
         metadata_connection_config: MLMD's connection; None where the cluster keeps the metadata.
     """
     nodes: list[Any] = []
+    is_local = metadata_connection_config is not None  # it runs now, on the data of now
 
     def add(component: Any, *code: str) -> Any:
         """Makes the component a node, with its code and that of ``code`` in its cache key."""
@@ -50,11 +51,11 @@ def create_pipeline(
         return component
 
     # Examples: train and eval from the file of 60,000, test from that of 10,000.
-    example_gen = add(make_example_gen(config.data_dir, config.data))
+    example_gen = add(make_example_gen(config.data_dir, config.data, is_local))
     examples = example_gen.outputs["examples"]
 
     # The schema, and statistics of known good data; both from the data directory.
-    schema_node = add(make_schema(config.data_dir))
+    schema_node = add(make_schema(config.data_dir, is_local))
     schema = schema_node.outputs["schema"]
 
     # Statistics of every column of every split; the schema says that labels are categories.
@@ -89,7 +90,7 @@ def create_pipeline(
         """A Trainer with its function as an import path, as clusters need it."""
         settings = dataclasses.asdict(getattr(config, stage.settings))
         custom_config: dict[str, Any] = {"config": settings}
-        if metadata_connection_config is not None:
+        if is_local:
             # TFX gives a repeated execution a new directory, so a killed training looks for its
             # state here. On a cluster a repeated pod starts with an empty disk.
             custom_config["checkpoint"] = f"{pipeline_root}/checkpoints/{stage.node_id}"

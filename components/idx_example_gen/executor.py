@@ -6,14 +6,16 @@ reaches the command line as an ``InputError``. A Beam element is a block of imag
 per image Beam itself cost more than the work (2,000 images/s).
 """
 
+import dataclasses
 import functools
 import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import apache_beam as beam
-from google.protobuf import struct_pb2
+from google.protobuf import json_format, struct_pb2
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
@@ -38,19 +40,25 @@ class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         """Writes the splits and sets the properties that TFX's other components read.
 
         Raises:
-            InputError: The data directory lacks a file, or a file is faulty.
+            InputError: The data directory lacks a file, a file is faulty, or the files are not
+                those of the digest in the settings.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         data_dir = exec_properties[standard_component_specs.INPUT_BASE_KEY]
-        max_images = _max_images(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
+        settings = _settings(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
+        max_images = None if settings["max_images"] is None else int(settings["max_images"])
         buckets = _split_buckets(exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY])
 
         _read.cache_clear()  # the files may have changed since an earlier run of this process
-        blocks = []
+        blocks, files = [], {}
         for source in idx.FILE_PREFIX:
-            count = len(_read(data_dir, source, max_images).labels)
+            pair = _read(data_dir, source, max_images)
+            files |= pair.files
+            count = len(pair.labels)
             _LOG.info("%s: %d images from %s", source, count, data_dir)
             blocks += [(source, start) for start in range(0, count, _IMAGES_PER_BLOCK)]
+        if settings["is_checked"]:
+            idx.check_unchanged(settings["content"], idx.digest(data_dir, read=files), data_dir)
 
         [artifact] = output_dict[standard_component_specs.EXAMPLES_KEY]
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
@@ -101,7 +109,9 @@ class _EncodeBlock(beam.DoFn):
 def _read(data_dir: str, source: str, max_images: int | None) -> idx.IdxPair:
     """Reads a source once per process: the executor for its check, then a worker for its blocks."""
     pair = idx.read_idx_pair(data_dir, source)
-    return idx.IdxPair(pair.images[:max_images], pair.labels[:max_images])
+    return dataclasses.replace(
+        pair, images=pair.images[:max_images], labels=pair.labels[:max_images]
+    )
 
 
 def _write_split(examples_uri: str, split: str, blocks: Iterable[tuple[int, list[bytes]]]) -> None:
@@ -118,13 +128,12 @@ def _write_split(examples_uri: str, split: str, blocks: Iterable[tuple[int, list
                 writer.write(record)
 
 
-def _max_images(custom_config_json: str) -> int | None:
+def _settings(custom_config_json: str) -> dict[str, Any]:
     config = example_gen_pb2.CustomConfig()
     proto_utils.json_to_proto(custom_config_json, config)
     settings = struct_pb2.Struct()
     config.custom_config.Unpack(settings)
-    value = settings["max_images"]
-    return None if value is None else int(value)
+    return json_format.MessageToDict(settings)
 
 
 def _split_buckets(output_config_json: str) -> tuple[int, int]:

@@ -7,15 +7,16 @@ Format: http://yann.lecun.com/exdb/mnist (two zero bytes, element type, number o
 dimensions as big-endian int32, the elements).
 """
 
-import contextlib
 import dataclasses
 import gzip
 import hashlib
+import io
 import math
 import posixpath
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import BinaryIO
 
 import numpy as np
@@ -45,6 +46,8 @@ class IdxPair:
 
     images: np.ndarray
     labels: np.ndarray
+    # SHA-256 of the bytes that were read, by path.
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read_images(path: str) -> np.ndarray:
@@ -53,12 +56,12 @@ def read_images(path: str) -> np.ndarray:
     Raises:
         InputError: The file is missing, empty, damaged, cut short, too long, or not such images.
     """
-    return _read_array(path, "images")
+    return _read_array(path, "images")[0]
 
 
 def read_labels(path: str) -> np.ndarray:
     """Reads an IDX file of labels into uint8 [N]; raises ``InputError`` as ``read_images``."""
-    return _read_array(path, "labels")
+    return _read_array(path, "labels")[0]
 
 
 def read_idx_pair(data_dir: str, split: str) -> IdxPair:
@@ -68,7 +71,8 @@ def read_idx_pair(data_dir: str, split: str) -> IdxPair:
         InputError: Besides what the readers raise: counts differ, or there is only one class.
     """
     image_path, label_path = find_files(data_dir, split)
-    images, labels = read_images(image_path), read_labels(label_path)
+    images, images_digest = _read_array(image_path, "images")
+    labels, labels_digest = _read_array(label_path, "labels")
     _check_counts(image_path, len(images), label_path, len(labels))
     if len(np.unique(labels)) < 2:
         raise InputError(
@@ -81,7 +85,7 @@ def read_idx_pair(data_dir: str, split: str) -> IdxPair:
             f"{label_path} holds label {labels.max()} but {LABEL_NAMES_FILE} next to it names only "
             f"{len(names)} classes; give one name per line, in the order of the labels."
         )
-    return IdxPair(images, labels)
+    return IdxPair(images, labels, {image_path: images_digest, label_path: labels_digest})
 
 
 def find_files(data_dir: str, split: str) -> tuple[str, str]:
@@ -130,8 +134,10 @@ def read_label_names(data_dir: str) -> tuple[str, ...] | None:
     return names
 
 
-def digest(data_dir: str, *more_files: str) -> str:
+def digest(data_dir: str, *more_files: str, read: Mapping[str, str] = MappingProxyType({})) -> str:
     """SHA-256 over the IDX files, the label names and ``more_files`` of a data directory.
+
+    Files in ``read``, which is as ``IdxPair.files``, count as they were read and not as they are.
 
     As part of a node's settings, the digest breaks that node's cache when a file changes. It is ""
     if the directory cannot be read now: the data is on a cluster, or the path is wrong, which the
@@ -142,11 +148,24 @@ def digest(data_dir: str, *more_files: str) -> str:
         paths = [path for split in FILE_PREFIX for path in find_files(data_dir, split)]
         optional = [storage.join(data_dir, name) for name in (LABEL_NAMES_FILE, *more_files)]
         for path in paths + [path for path in optional if storage.exists(path)]:
-            content = storage.read_bytes(path)
-            total.update(f"{posixpath.basename(path)} {len(content)} ".encode() + content)
+            one = read.get(path) or hashlib.sha256(storage.read_bytes(path)).hexdigest()
+            total.update(f"{posixpath.basename(path)} {one}\n".encode())
     except InputError:
         return ""
     return total.hexdigest()
+
+
+def check_unchanged(planned: str, found: str, data_dir: str) -> None:
+    """Raises ``InputError`` if the digest of what was read is not the one in the node's settings.
+
+    The cache would give the result to every later run with the planned content. An empty plan, of
+    data that could not be read then, agrees with everything.
+    """
+    if planned and planned != found:
+        raise InputError(
+            f"The files in {data_dir} changed after the run began; run it again when nothing "
+            "writes there."
+        )
 
 
 def write_idx(path: str, array: np.ndarray) -> None:
@@ -161,8 +180,10 @@ def write_idx(path: str, array: np.ndarray) -> None:
         file.write(gzip.compress(payload, 6, mtime=0) if path.endswith(".gz") else payload)
 
 
-def _read_array(path: str, kind: str) -> np.ndarray:
-    with _open_payload(path) as file:
+def _read_array(path: str, kind: str) -> tuple[np.ndarray, str]:
+    """The array, and the SHA-256 of the bytes that it was read from."""
+    content = storage.read_bytes(path)
+    with _payload(content) as file:
         try:
             shape = _read_header(file, path, kind)
             expected = math.prod(shape)
@@ -187,7 +208,8 @@ def _read_array(path: str, kind: str) -> np.ndarray:
             f"{path} holds more than the {shape[0]} {kind} ({expected} bytes) that its header "
             "announces; correct the header or copy the file again."
         )
-    return np.frombuffer(payload, np.uint8).reshape(shape)
+    digest_of_file = hashlib.sha256(content).hexdigest()
+    return np.frombuffer(payload, np.uint8).reshape(shape), digest_of_file
 
 
 def _read_header(file: BinaryIO, path: str, kind: str) -> tuple[int, ...]:
@@ -246,14 +268,7 @@ def _find(data_dir: str, name: str) -> str:
     return paths[0]
 
 
-@contextlib.contextmanager
-def _open_payload(path: str) -> Iterator[BinaryIO | gzip.GzipFile]:
-    """Opens ``path`` for reading its bytes, decompressed where the content is gzip."""
-    with storage.open_file(path) as raw:
-        is_gzip = raw.read(2) == _GZIP_MAGIC
-        raw.seek(0)
-        if is_gzip:
-            with gzip.GzipFile(fileobj=raw, mode="rb") as file:
-                yield file
-        else:
-            yield raw
+def _payload(content: bytes) -> BinaryIO | gzip.GzipFile:
+    """The bytes of a file to read from, decompressed where they are gzip."""
+    raw = io.BytesIO(content)
+    return gzip.GzipFile(fileobj=raw, mode="rb") if content.startswith(_GZIP_MAGIC) else raw

@@ -10,6 +10,7 @@ import pytest
 from components.data_gate import gate
 from components.idx_example_gen import idx
 from components.idx_example_gen.config import DataConfig
+from core.config import InputError
 from tests.components.data_gate import corruption
 from tests.components.idx_example_gen.local_run import newest, run_nodes
 
@@ -114,6 +115,18 @@ def test_changed_schema_breaks_the_cache_and_rules(clean_root: Path, copied: Pat
     path.write_text(text.replace("min_examples_count: 50", "min_examples_count: 1200"))
     with pytest.raises(gate.DataGateError, match="breaks the schema: images: low num examples"):
         run(clean_root, copied)
+
+
+def test_a_schema_replaced_after_the_plan_ends_the_run(tmp_path: Path, copied: Path):
+    from components.data_gate.component import make_schema
+
+    planned, compiled = make_schema(str(copied)), make_schema(str(copied), is_checked=False)
+    with open(copied / "schema.pbtxt", "a") as file:
+        file.write("# another one")
+    with pytest.raises(InputError, match="changed after the run began"):
+        run_nodes(tmp_path / "root", [planned])
+    run_nodes(tmp_path / "root", [compiled])
+    run_nodes(tmp_path / "root", [make_schema(str(copied))])
 
 
 def test_data_without_baseline_passes_and_says_so(tmp_path: Path, small_mnist_dir: Path, caplog):

@@ -86,6 +86,66 @@ def test_cache_holds_until_content_changes_even_with_the_old_time_stamp(
     assert records(changed, "train") != records(first, "train")
 
 
+def replace_after_the_plan(data_dir: Path, monkeypatch, put_back: bool) -> None:
+    """Other valid labels are there when the node reads them; perhaps the old ones are back soon."""
+    path = data_dir / "train-labels-idx1-ubyte.gz"
+    old, read = path.read_bytes(), idx.read_idx_pair
+
+    def read_others(folder: str, split: str):
+        if split == "test":
+            return read(folder, split)
+        idx.write_idx(str(path), idx.read_labels(str(path))[::-1])
+        pair = read(folder, split)
+        if put_back:
+            path.write_bytes(old)
+        return pair
+
+    monkeypatch.setattr(idx, "read_idx_pair", read_others)
+
+
+@pytest.mark.parametrize("put_back", [True, False])
+def test_data_replaced_after_the_plan_fails_and_is_never_cached(
+    small_mnist_dir: Path, tmp_path: Path, monkeypatch, put_back: bool
+):
+    data_dir = shutil.copytree(small_mnist_dir, tmp_path / "data")
+    before = {path.name: path.read_bytes() for path in data_dir.iterdir()}
+    with monkeypatch.context() as patch:
+        node = make(data_dir)
+        replace_after_the_plan(data_dir, patch, put_back)
+        with pytest.raises(InputError) as caught:
+            run_nodes(tmp_path / "root", [node])
+    assert str(caught.value) == (
+        f"The files in {data_dir} changed after the run began; run it again when nothing writes "
+        "there."
+    )
+    for name, content in before.items():
+        (data_dir / name).write_bytes(content)
+    run_nodes(tmp_path / "root", [make(data_dir)])
+    examples = newest(tmp_path / "root", "example-gen", "examples")
+    train = idx.read_idx_pair(str(data_dir), "train")
+    rows = ~encode.choose_eval(train.images)
+    expected = encode.encode_examples(train.images[rows], train.labels[rows])
+    assert records(examples, "train") == expected
+
+
+def test_a_compiled_pipeline_reads_what_is_there_when_it_runs(
+    small_mnist_dir: Path, tmp_path: Path
+):
+    from components.idx_example_gen.component import make_example_gen
+
+    data_dir = shutil.copytree(small_mnist_dir, tmp_path / "data")
+    node = make_example_gen(str(data_dir), DataConfig(), is_checked=False)
+    path = data_dir / "train-labels-idx1-ubyte.gz"
+    labels = idx.read_labels(str(path))[::-1]
+    idx.write_idx(str(path), labels)
+    run_nodes(tmp_path / "root", [node])
+    examples = newest(tmp_path / "root", "example-gen", "examples")
+    train = idx.read_idx_pair(str(data_dir), "train")
+    rows = ~encode.choose_eval(train.images)
+    expected = encode.encode_examples(train.images[rows], labels[rows])
+    assert records(examples, "train") == expected
+
+
 def test_max_images_takes_the_first_of_each_file(root: Path, examples: Path, small_mnist_dir: Path):
     run_nodes(root, [make(small_mnist_dir, 1000)])
     limited = newest(root, "example-gen", "examples")

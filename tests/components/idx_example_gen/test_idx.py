@@ -150,6 +150,18 @@ def test_label_names_come_from_the_data(data_dir: Path):
         idx.count_images(str(data_dir))
 
 
+def test_digest_takes_what_was_read_for_what_is_there(data_dir: Path):
+    before = idx.digest(str(data_dir))
+    files = idx.read_idx_pair(str(data_dir), "train").files
+    assert [Path(path).name for path in files] == [
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte",
+    ]
+    with open(data_dir / "train-labels-idx1-ubyte", "ab") as file:
+        file.write(b"more")
+    assert idx.digest(str(data_dir), read=files) == before != idx.digest(str(data_dir))
+
+
 def test_digest_follows_content_alone(data_dir: Path, tmp_path_factory):
     before = idx.digest(str(data_dir), "schema.pbtxt")
     copy = tmp_path_factory.mktemp("copy")
