@@ -52,10 +52,8 @@ class ModelResult:
     destination: str = ""
     quality_gates: bool = True  # whether its gates judge quality
     refusal: str = ""  # why it was not pushed, although both verdicts approve it
-    # At the end of the run: what is wrong with the pushed version; and the version that clients
-    # get, if another one is labelled stable.
-    problem: str = ""
-    served: str = ""
+    problem: str = ""  # what is wrong with the pushed version at the end of the run
+    served: str = ""  # the version that clients get then, if it is another
 
 
 @dataclasses.dataclass(frozen=True)

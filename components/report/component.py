@@ -126,5 +126,5 @@ def _model(name: str, artifacts: dict[str, Any], page_dir: str) -> ModelReport:
 def _push(pushed: Any, page_dir: str) -> Push:
     destination = pushed.get_string_custom_property("pushed_destination")
     if not pushed.get_int_custom_property("pushed"):
-        return Push(pushed=False)
+        return Push(pushed=False, reason=pushed.get_string_custom_property("reason"))
     return read_push(destination, pushed.get_string_custom_property("pushed_version"), page_dir)

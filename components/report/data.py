@@ -35,6 +35,7 @@ class Push:
     card_markdown: str = ""
     card_html: str = ""
     card_address: str = ""  # of the HTML card, relative to the page
+    reason: str = ""  # why it was not pushed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,7 +69,8 @@ def verdict(model: ModelReport) -> Verdict:
     check = model.serving_check
     if check is not None and not check.get("passed"):
         return Verdict("bad", "Approved, but fails the serving check", [check.get("reason", "")])
-    return Verdict("bad", "Approved, but not pushed", [])
+    why = [model.push.reason] if model.push and model.push.reason else []
+    return Verdict("bad", "Approved, but not pushed", why)
 
 
 def key_figures(model: ModelReport) -> list[Mapping[str, Any]]:

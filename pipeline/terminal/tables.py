@@ -200,8 +200,8 @@ def end_sentence(result: RunResult) -> str:
         words = "every model is approved and pushed"
     else:
         words = "every model is approved and in serving"
-    still = f"; clients still get {', '.join(others)}, labelled stable" if others else ""
-    return f"Done in {time}; {words}{still}."
+    instead = f"; clients get {', '.join(others)}" if others else ""
+    return f"Done in {time}; {words}{instead}."
 
 
 def _rejected(model: ModelResult) -> str:

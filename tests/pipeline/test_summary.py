@@ -164,8 +164,8 @@ def test_a_pushed_version_under_a_stable_one_is_not_said_to_be_in_serving():
     run = result(PUSHED, dataclasses.replace(PUSHED, name="diffusion", served="17"))
     assert run.exit_code == 0
     assert (
-        "Done in 12 min 05 s; every model is approved and pushed; clients still get version 17 of "
-        "diffusion, labelled stable."
+        "Done in 12 min 05 s; every model is approved and pushed; clients get version 17 of "
+        "diffusion."
     ) in summary(run)
     assert "Done in 12 min 05 s; every model is approved and in serving." in summary(result(PUSHED))
 

@@ -63,6 +63,16 @@ def test_a_rejected_model_still_yields_a_page(tmp_path):
     assert "Not approved" in page and "Nothing was pushed." in page
 
 
+def test_an_approved_model_that_was_not_pushed_is_on_the_page_with_the_reason(tmp_path):
+    inputs = gan(tmp_path, blessed=True)
+    properties = {"pushed": 0, "superseded": 1, "reason": "Clients get version 8 now."}
+    inputs["gan_pushed_model"] = artifact(
+        standard_artifacts.PushedModel, tmp_path / "refused", **properties
+    )
+    page = write_page(inputs, tmp_path)
+    assert "Approved, but not pushed" in page and "Clients get version 8 now." in page
+
+
 def test_a_page_of_nothing_says_what_is_missing(tmp_path):
     page = write_page({}, tmp_path)
     assert page.count("The evaluation is missing.") == 3

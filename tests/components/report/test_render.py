@@ -193,6 +193,13 @@ def test_verdict_names_a_failed_serving_check(report_data):
     assert verdict(model).reasons == ["decode differs by 0.2."]
 
 
+def test_verdict_says_why_an_approved_model_was_not_pushed(report_data):
+    words = "The model was compared with version 7, and clients get version 8 now."
+    model = dataclasses.replace(report_data.models[0], push=Push(False, reason=words))
+    assert verdict(model).title == "Approved, but not pushed"
+    assert verdict(model).reasons == [words]
+
+
 def test_key_figures_are_the_gated_ones(report_data):
     assert [f["name"] for f in key_figures(report_data.models[0])] == ["frechet_distance"]
 
