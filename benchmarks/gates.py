@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.judge:
         record = read_record(Path(options.judge))
     else:
-        require(options.seeds >= 2, "A standard deviation needs at least two seeds.")
+        require(options.seeds >= 1, "--seeds must be at least 1.")
         folder = Path(options.output).absolute() / options.profile / Path(config.data_dir).name
         record = measure(absolute(config), options.models, options.seeds, folder)
         record["caption"] = f"{tables.machine()}; {' '.join(options.set)}".rstrip("; ")
@@ -169,19 +169,19 @@ def trained_table(record: Mapping[str, Any], config: RunConfig) -> list[list[str
 def _line(model: str, gate: Gate, found: Sequence[Sequence[float]]) -> tuple[list[str], float]:
     """The line of one gate, and the share of retrainings that it refuses."""
     values, bounds = np.array([[value, gate.bound(own)] for value, own in found]).T
-    mean, deviation = values.mean(), values.std(ddof=1)
-    room = (bounds - values) if gate.direction == "max" else (values - bounds)
-    share, distance = 0.0, "none varies"
-    if deviation:
-        share = float(norm.sf(room.mean() / deviation))
-        distance = f"{room.mean() / deviation:.1f}"
-    worst = values.max() if gate.direction == "max" else values.min()
-    spread = f"{2 * deviation / abs(mean) if gate.relative else 2 * deviation:.2g}"
-    sign = "≤" if gate.direction == "max" else "≥"
-    numbers = [f"{number:.4g}" for number in (mean, deviation, worst)]
-    ready = f"{spread} of the mean" if gate.relative else spread
-    line = [model, gate.metric, *numbers, f"{sign} {bounds.mean():.4g}", distance]
-    return [*line, f"{60 * share:.2g}", ready], share
+    is_max = gate.direction == "max"
+    mean, worst = values.mean(), values.max() if is_max else values.min()
+    line = [model, gate.metric, f"{mean:.4g}"]
+    bound = f"{'≤' if is_max else '≥'} {bounds.mean():.4g}"
+    if len(values) < 2 or not values.std():
+        return [*line, "none", f"{worst:.4g}", bound, "", "", ""], 0.0
+    deviation = values.std(ddof=1)
+    distance = ((bounds - values) if is_max else (values - bounds)).mean() / deviation
+    share = float(norm.sf(distance))
+    spread = f"{2 * deviation / (abs(mean) if gate.relative else 1):.2g}"
+    spread += " of the mean" * gate.relative
+    line += [f"{deviation:.4g}", f"{worst:.4g}", bound, f"{distance:.1f}"]
+    return [*line, f"{60 * share:.2g}", spread], share
 
 
 def bad_table(record: Mapping[str, Any], config: RunConfig) -> list[list[str]]:

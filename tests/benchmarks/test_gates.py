@@ -40,7 +40,7 @@ def test_the_table_has_distance_and_expected_refusals_of_a_normal_distribution(c
     assert float(line["refused of 60"]) == pytest.approx(60 * 0.000119, rel=0.02)
     assert line["two standard deviations"] == "0.33 of the mean"
     line = dict(zip(lines[0], lines[2], strict=True))
-    assert line["threshold"] == "≥ 0.72" and line["distance"] == "none varies"
+    assert line["threshold"] == "≥ 0.72" and line["standard deviation"] == "none"
     assert lines[3][1] == "4 of 4 approved"
     assert gates.trained_table(record(4.0, 9.0), config)[3][1] == "1 of 2 approved"
 
@@ -110,6 +110,9 @@ def test_two_seeds_are_trained_judged_alike_and_kept_and_bad_candidates_measured
     assert "other settings" in capsys.readouterr().err
 
 
-def test_one_seed_has_no_deviation(capsys):
-    assert gates.main(["--seeds", "1"]) == 2
-    assert "two seeds" in capsys.readouterr().err
+def test_one_seed_has_no_standard_deviation(config, capsys):
+    lines = gates.trained_table(record(4.0), config)
+    assert lines[1][2:] == ["4", "none", "4", "≤ 8", "", "", ""]
+    assert lines[3][1] == "1 of 1 approved"
+    assert gates.main(["--seeds", "0"]) == 2
+    assert "at least 1" in capsys.readouterr().err
