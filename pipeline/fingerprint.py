@@ -54,9 +54,7 @@ def code_fingerprint(*modules: str) -> str:
     }
     for path in sorted(sources | beside):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
-        source = path.read_bytes()
-        content = _syntax(source) if path.suffix == ".py" else source
-        digest.update(hashlib.sha256(content).digest())
+        digest.update(hashlib.sha256(_content(path)).digest())
     return digest.hexdigest()[:16]
 
 
@@ -104,6 +102,11 @@ def _file(module: str) -> Path | None:
     base = ROOT.joinpath(*module.split("."))
     candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _content(path: Path) -> bytes:
+    source = path.read_bytes()
+    return _syntax(source) if path.suffix == ".py" else source
 
 
 @functools.cache
