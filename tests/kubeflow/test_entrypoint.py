@@ -256,3 +256,20 @@ def test_a_package_compiled_before_the_entry_moved_still_starts():
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert "required: --node_id, --executor_class_path" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "words"),
+    [
+        ({"parameterValues": {"thresholds": "gan=3"}}, 2, "gan: gan=3 in thresholds is not of"),
+        ({"artifacts": {"model": {"artifacts": [{}]}}}, 1, "gan: KFP passed an artifact model"),
+    ],
+)
+def test_the_users_mistake_ends_with_2_and_the_backends_with_1(
+    message, code, words, monkeypatch, capsys
+):
+    monkeypatch.setenv(CONFIG_VARIABLE, json.dumps(dataclasses.asdict(load_config("smoke"))))
+    flags = ("node_id=gan", "executor_class_path=none.such")
+    flags += (f"json_serialized_invocation_args={json.dumps({'inputs': message})}",)
+    assert entrypoint.main([f"--{flag}" for flag in flags]) == code
+    assert capsys.readouterr().err.startswith(words)

@@ -192,6 +192,14 @@ def test_the_end_says_which_models_were_refused_by_which_gates():
     )
 
 
+@pytest.mark.parametrize(
+    ("pushed", "code"),
+    [([True, True], 0), ([True, False], 3), ([False, False], 3), ([True, None], 3)],
+)
+def test_exit_code_is_0_only_if_every_model_was_pushed(pushed, code):
+    assert result(*(ModelResult(str(i), pushed=p) for i, p in enumerate(pushed))).exit_code == code
+
+
 @pytest.fixture
 def on_path(tmp_path, monkeypatch):
     """``inkwell`` can be typed, as in an activated environment."""

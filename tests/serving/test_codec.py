@@ -154,6 +154,24 @@ def test_numbers_too_large_for_the_type_are_refused(number):
             codec.read_request(body, signatures(x=dtype))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "right", "wrong"),
+    [
+        (types_pb2.DT_UINT8, [0, 255], ["-1", "256", "true", "1.5"]),
+        (types_pb2.DT_INT32, [-(2**31), 2**31 - 1], ["2147483648", "-2147483649", "false", "1.0"]),
+        (types_pb2.DT_FLOAT, [0.25, 7], ["true", '"1"', "null"]),
+    ],
+)
+def test_a_type_takes_its_own_values_to_the_last_and_no_others(dtype, right, wrong):
+    kinds = signatures(x=dtype)
+    _, found, _ = codec.read_request(json.dumps({"inputs": right}).encode(), kinds)
+    assert found["x"].tolist() == right
+    for value in wrong:
+        for values in (value, f"{right[0]}, {value}", f"{value}, {right[0]}"):
+            with pytest.raises(StatusError):
+                codec.read_request(f'{{"inputs": [{values}]}}'.encode(), kinds)
+
+
 def test_a_large_value_is_shown_in_part():
     body = json.dumps({"instances": ["x" * 100_000]}).encode()
     with pytest.raises(StatusError) as caught:

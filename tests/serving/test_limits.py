@@ -14,7 +14,9 @@ import numpy as np
 import psutil
 import pytest
 
+from serving.model_server.errors import StatusError
 from serving.model_server.grpc_client import GrpcClient, predict_request
+from serving.model_server.limits import Limits
 from tests.serving.conformance.model import HalfPlus
 from tests.serving.test_model_server import ROOT, failure
 from tests.serving.toy_model import save_toy
@@ -61,6 +63,19 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Narrow]:
     yield found
     found.process.terminate()
     assert found.process.wait(30) == 0
+
+
+@pytest.mark.parametrize(("name", "most"), [("count", 10), ("steps", 20)])
+def test_a_request_may_take_what_its_limit_says_and_no_more(name, most):
+    limits = Limits(max_count=10, max_steps=20, max_instances=2)
+    for value in (1, most):
+        limits.check_arrays({name: np.array(value, "int32")})
+    for value in (0, most + 1, -1):
+        with pytest.raises(StatusError, match=f"between 1 and {most} .--max_{name}."):
+            limits.check_arrays({name: np.array(value, "int32")})
+    limits.check_arrays({"image": np.zeros((2, 28, 28, 1))})
+    with pytest.raises(StatusError, match="holds 3 instances; send at most 2"):
+        limits.check_arrays({"image": np.zeros((3, 28, 28, 1))})
 
 
 def test_body_above_the_limit(narrow):

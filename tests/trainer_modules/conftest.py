@@ -1,4 +1,4 @@
-"""Digits, as a trainer reads them: the first real images, no TFX in between."""
+"""Digits, as a trainer reads them: real images, no TFX in between; no image is in two splits."""
 
 import gzip
 import types
@@ -11,19 +11,30 @@ from core.digits import Digits
 from trainer_modules.common import export
 
 MNIST = Path(__file__).resolve().parents[2] / "data" / "mnist"
-COUNT = 256
+COUNT, HELD_OUT = 256, 128
+
+
+def read_train_file(start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, 28, 28, 1] in [0, 1] and labels [N] of MNIST's train file."""
+    with gzip.open(MNIST / "train-images-idx3-ubyte.gz") as file:
+        pixels = np.frombuffer(file.read(16 + (start + count) * 784)[16 + start * 784 :], np.uint8)
+    with gzip.open(MNIST / "train-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(8 + start + count)[8 + start :], np.uint8)
+    return (pixels.reshape(-1, 28, 28, 1) / 255).astype("float32"), labels.astype("int64")
 
 
 @pytest.fixture(scope="session")
 def digits() -> Digits:
-    """The first 256 train images."""
-    with gzip.open(MNIST / "train-images-idx3-ubyte.gz") as file:
-        pixels = np.frombuffer(file.read(16 + COUNT * 784)[16:], np.uint8)
-    with gzip.open(MNIST / "train-labels-idx1-ubyte.gz") as file:
-        labels = np.frombuffer(file.read(8 + COUNT)[8:], np.uint8)
-    images = (pixels.reshape(-1, 28, 28, 1) / 255).astype("float32")
-    mean, std = float(images.mean()), float(images.std())
-    return Digits(images, labels.astype("int64"), mean, std, 10)
+    """The train split: 256 images."""
+    images, labels = read_train_file(0, COUNT)
+    return Digits(images, labels, float(images.mean()), float(images.std()), 10)
+
+
+@pytest.fixture(scope="session")
+def held_out(digits) -> Digits:
+    """The eval split: the 128 images after those, with the constants of the train split."""
+    images, labels = read_train_file(COUNT, HELD_OUT)
+    return Digits(images, labels, digits.pixel_mean, digits.pixel_std, 10)
 
 
 def write_examples(digits: Digits, folder: Path) -> str:
@@ -53,8 +64,14 @@ def write_examples(digits: Digits, folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def example_files(digits, tmp_path_factory) -> str:
-    """The same digits as a trainer's files."""
+    """The train split as a trainer's files."""
     return write_examples(digits, tmp_path_factory.mktemp("examples"))
+
+
+@pytest.fixture(scope="session")
+def held_out_files(held_out, tmp_path_factory) -> str:
+    """The eval split as a trainer's files."""
+    return write_examples(held_out, tmp_path_factory.mktemp("held_out"))
 
 
 @pytest.fixture
@@ -68,14 +85,14 @@ def only_weights(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def fn_args(example_files, tmp_path_factory):
+def fn_args(example_files, held_out_files, tmp_path_factory):
     """Builds the part of TFX's FnArgs that a trainer reads."""
 
     def build(name: str, config: dict, base=None):
         folder = tmp_path_factory.mktemp(name)
         return types.SimpleNamespace(
             train_files=[example_files],
-            eval_files=[example_files],
+            eval_files=[held_out_files],
             serving_model_dir=str(folder / "Format-Serving"),
             model_run_dir=str(folder / "logs"),
             base_model=None if base is None else base.serving_model_dir,

@@ -153,6 +153,42 @@ def test_signatures_agree_with_each_other(trained, digits):
     np.testing.assert_allclose(one[0], drawn[0], atol=1e-5)
 
 
+def test_every_signature_is_its_formula_on_the_stored_networks(trained, digits):
+    import tensorflow as tf
+    from scipy.special import entr, expit
+
+    for args in trained:
+        folder = Path(args.serving_model_dir).parent / "Format-Keras"
+        encoder, decoder = (
+            keras.models.load_model(folder / f"{name}.keras", compile=False)
+            for name in ("encoder", "decoder")
+        )
+        served = tf.saved_model.load(args.serving_model_dir).signatures
+        x = digits.images[:5]
+        code = encoder.predict(x, verbose=0)
+        p = expit(decoder.predict(code, verbose=0).astype("float64"))
+        image = tf.constant(x)
+        np.testing.assert_allclose(served["encode"](image=image)["code"], code, atol=1e-5)
+        drawn = served["serving_default"](image=image)["image"]
+        np.testing.assert_allclose(drawn, p, atol=1e-5)
+        cross_entropy = -(x * np.log(p) + (1 - x) * np.log1p(-p)).mean(axis=(1, 2, 3))
+        entropy = (entr(x) + entr(1 - x)).mean(axis=(1, 2, 3))
+        score = served["anomaly_score"](image=image)["anomaly_score"]
+        np.testing.assert_allclose(score, cross_entropy - entropy, atol=1e-4)
+
+
+def test_the_loss_is_the_cross_entropy_plus_the_weighted_contrastive_loss(digits):
+    encoder, decoder = (f(AutoencoderConfig(channels=4)) for f in (build_encoder, build_decoder))
+    trainer = AutoencoderTrainer(encoder, decoder, 0.5, 0.8, seed=0, contrastive_weight=0.3)
+    rng = np.random.default_rng(0)
+    logits, contrast = rng.normal(size=(4, 28, 28, 1)), rng.uniform(size=4)
+    x = digits.images[:4].astype("float64")
+    entropy = (np.logaddexp(0, logits) - x * logits).mean()
+    given = [part.astype("float32") for part in (logits, contrast)]
+    found = float(trainer.compute_loss(y=digits.images[:4], y_pred=given))
+    assert found == pytest.approx(entropy + 0.3 * contrast.mean(), rel=1e-5)
+
+
 def test_png_signatures_take_and_return_pictures(trained, digits):
     import tensorflow as tf
 

@@ -154,6 +154,56 @@ def test_only_what_clipping_leaves_wrong_counts_as_error(trainer_of, estimate, w
         np.testing.assert_allclose(residual[1], (estimate - 0.4) / std, atol=1e-3)
 
 
+def signal(sigma):
+    """alpha_bar of images plus noise of that standard deviation, in NumPy: [B, 1, 1, 1]."""
+    return (1 / (1 + np.asarray(sigma, "float64") ** 2))[:, None, None, None]
+
+
+def noise_at(t):
+    """Noise over signal at time t: the cosine schedule with its log-SNR shifted by 2 log 0.4."""
+    return np.tan(np.asarray(t, "float64") * np.pi / 2) / 0.4
+
+
+def listener(told: list):
+    """A network that keeps what it is asked, and answers 0."""
+
+    def network(inputs, training):
+        told.append([to_numpy(x).astype("float64") for x in inputs])
+        return keras.ops.zeros_like(inputs[0])
+
+    return network
+
+
+def test_the_network_is_trained_on_the_velocity_at_times_of_equal_distance():
+    mean, std, told = 0.13, 0.31, []
+    images = np.random.default_rng(0).uniform(0.2, 0.8, (64, 28, 28, 1)).astype("float32")
+    missed = -to_numpy(DiffusionTrainer(listener(told), mean, std, seed=0).call(images))
+    [(x_t, t)] = told
+    np.testing.assert_allclose(np.diff(np.sort(t)), 1 / 64, atol=1e-5)
+    a = signal(noise_at(t))
+    some = (t > 0.01) & (t < 0.99)  # not where next to nothing is left of image or noise
+    x_0 = (np.sqrt(a) * x_t - np.sqrt(1 - a) * missed)[some]
+    eps = (np.sqrt(1 - a) * x_t + np.sqrt(a) * missed)[some]
+    np.testing.assert_allclose(x_0, ((images - mean) / std)[some], atol=2e-3)
+    assert eps.std() == pytest.approx(1, abs=0.02) and eps.mean() == pytest.approx(0, abs=0.02)
+
+
+def test_fine_tuning_tells_the_network_the_noise_that_it_adds():
+    """On grey images, where nothing is clipped, and in the units of each."""
+    mean, std, told = 0.13, 0.31, []
+    config = DiffusionFinetuneConfig(noise_low=0.02, noise_high=0.1)
+    images = np.full((64, 28, 28, 1), 0.5, "float32")
+    missed = to_numpy(DenoisingTrainer(listener(told), mean, std, config).call(images))
+    [(x_t, t)] = told
+    sigma = noise_at(t) * std
+    assert 0.02 <= sigma.min() < 0.03 and 0.08 < sigma.max() <= 0.1
+    a = signal(sigma / std)
+    y = x_t / np.sqrt(a) * std + mean
+    np.testing.assert_allclose((y - images).std(axis=(1, 2, 3)), sigma, rtol=0.12)
+    # The answer 0 stands for x_0 = sqrt(a) x_t.
+    np.testing.assert_allclose(missed, np.sqrt(a) * x_t - (images - mean) / std, atol=1e-3)
+
+
 def test_network_has_no_hidden_state_and_keeps_its_shape():
     network = build_network(DiffusionConfig(channels=8, global_width=64))
     out = network([np.zeros((3, 28, 28, 1), "float32"), np.zeros(3, "float32")])
@@ -200,6 +250,69 @@ def test_train_and_finetune_export_every_signature(trained, digits):
     ]
     for before, after in zip(*(g.get_weights() for g in generators), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_every_signature_is_its_formula_on_the_stored_networks(trained, digits):
+    """In NumPy: which network denoises and which generates, and in which units noise is told."""
+    import tensorflow as tf
+
+    mean, std, image = digits.pixel_mean, digits.pixel_std, digits.images[:3]
+    for args in trained:
+        folder = Path(args.serving_model_dir).parent / "Format-Keras"
+        generator, denoiser = (
+            keras.models.load_model(folder / f"{name}.keras", compile=False)
+            for name in ("generator", "denoiser")
+        )
+        served = tf.saved_model.load(args.serving_model_dir).signatures
+
+        level = np.array([0.1, 0.4, 0.9], "float32")
+        a, t = signal(level / std), np.arctan(0.4 * level / std) * 2 / np.pi
+        x_t = np.sqrt(a) * (image - mean) / std
+        v = to_numpy(denoiser([x_t.astype("float32"), t.astype("float32")]))
+        expected = np.clip((np.sqrt(a) * x_t - np.sqrt(1 - a) * v) * std + mean, 0, 1)
+        for name in ("denoise", "serving_default"):
+            clean = served[name](image=tf.constant(image), noise_level=tf.constant(level))["image"]
+            np.testing.assert_allclose(clean, expected, atol=1e-3)
+
+        steps = np.array([1, 300, 1000], "int32")
+        a = np.maximum(signal(noise_at(np.minimum(steps / 1000, 0.9999))), 1e-5)
+        eps = tf.random.stateless_normal(image.shape, [5, 0]).numpy()
+        x_t = np.sqrt(a) * (image - mean) / std + np.sqrt(1 - a) * eps
+        asked = {"image": tf.constant(image), "step": tf.constant(steps), "seed": tf.constant(5)}
+        noisy = served["forward"](**asked)["image"]
+        np.testing.assert_allclose(noisy, np.clip(x_t * std + mean, 0, 1), atol=1e-3)
+
+        draw = {"seed": tf.constant(7), "count": tf.constant(5), "steps": tf.constant(3)}
+        made = sampler.sample(
+            lambda x_t, t, network=generator: network([x_t, t]),
+            lambda k: tf.random.stateless_normal([5, 28, 28, 1], tf.stack([7, k])),
+            *(5, 3, -mean / std, (1 - mean) / std),
+            eta=3.0,
+        )
+        made = np.clip(to_numpy(made) * std + mean, 0, 1)
+        np.testing.assert_allclose(served["generate"](**draw)["image"], made, atol=1e-3)
+
+
+def test_the_fine_tuned_network_denoises_and_the_other_generates(trained):
+    base, tuned = (Path(a.serving_model_dir).parent / "Format-Keras" for a in trained)
+
+    def head(folder: Path, name: str) -> np.ndarray:
+        network = keras.models.load_model(folder / f"{name}.keras", compile=False)
+        return network.get_layer("head").get_weights()[0]
+
+    for name in ("network", "denoiser"):
+        np.testing.assert_array_equal(head(base, name), head(tuned, "network"))
+    assert np.abs(head(tuned, "denoiser") - head(base, "denoiser")).max() > 1e-4
+
+
+def test_guidance_is_away_from_the_best_linear_denoiser_of_the_train_images(trained, digits):
+    folder = Path(trained[0].serving_model_dir).parent / "Format-Keras"
+    generator = keras.models.load_model(folder / "generator.keras", compile=False)
+    x = ((digits.images - digits.pixel_mean) / digits.pixel_std).reshape(len(digits.images), -1)
+    mean, variances, directions = generator.get_layer("linear").get_weights()
+    np.testing.assert_allclose(mean, x.mean(axis=0), atol=1e-5)
+    covariance = directions * variances @ directions.T
+    np.testing.assert_allclose(covariance, np.cov(x, rowvar=False, bias=True), atol=1e-3)
 
 
 def test_finetuning_trains_the_last_layers_only(trained):

@@ -75,6 +75,11 @@ def test_numbers_that_ask_for_too_much_fail_with_a_sentence(networks, model):
                     endpoint(**inputs)
 
 
+@pytest.mark.parametrize("value", [1, 2, 10])
+def test_the_bounds_themselves_are_allowed(value):
+    assert export.check_between("count", tf.constant(value), 1, 10) == value
+
+
 def test_pngs_of_another_size_or_format_are_refused():
     grey = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), dtype="uint8")
     right = [tf.io.encode_png(image).numpy() for image in grey]

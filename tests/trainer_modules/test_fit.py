@@ -1,5 +1,6 @@
 """Early stop, divergence, clipping and mixed precision, with small nets of every model."""
 
+import argparse
 import dataclasses
 import importlib
 import json
@@ -13,7 +14,7 @@ from core.config import DivergedError, InputError, from_dict
 from tests.trainer_modules.conftest import write_examples
 from trainer_modules.common import export, stage
 from trainer_modules.common.precision import recast
-from trainer_modules.common.schedule import CLIP_NORM
+from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule
 from trainer_modules.judge.config import JudgeConfig
 from trainer_modules.judge.model import build_model
 
@@ -59,6 +60,107 @@ def test_training_stops_when_the_held_out_loss_falls_no_more(
     expected = weights_after(model, shorter, best + 1)
     for weight, other in zip(weights_of(folder), expected, strict=True):
         np.testing.assert_array_equal(weight, other)
+
+
+TRAININGS = [(model, "run_fn") for model in SMALL]
+TRAININGS += [("autoencoder", "finetune_fn"), ("diffusion", "finetune_fn")]
+AVERAGED = {"gan": "generator", "diffusion": "network"}  # what has a moving average, and its file
+PEAK = 3e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A training's folder, and what could be seen in it: weights after each step, optimizer."""
+
+    folder: Path
+    weights: list[list[np.ndarray]]
+    optimizer: keras.optimizers.Optimizer
+
+
+def watched(model: str, entry: str, args) -> Ended:
+    """Trains; of a GAN the generator is watched."""
+    weights, optimizers = [], []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            weights.append([w.numpy() for w in self.model.trainable_variables])
+
+        def on_train_end(self, logs=None):
+            optimizers.append(self.model.optimizer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "board", lambda folder: [Watch()])
+        patch.setattr(keras.src.trainers.trainer, "model_supports_jit", lambda model: False)  # slow
+        return Ended(run(model, args, entry), weights, *optimizers)
+
+
+@pytest.fixture(scope="module")
+def pair_of(fn_args, opposite):
+    """``pair_of(model, entry)``: two trainings whose eval images alone differ; fine-tunings start
+    from the same model.
+    """
+    done = {}
+
+    def pair(model: str, entry: str) -> list[Ended]:
+        if (model, entry) not in done:
+            if entry == "finetune_fn":
+                folder = pair(model, "run_fn")[0].folder
+                base = argparse.Namespace(serving_model_dir=str(folder / "Format-Serving"))
+                settings = {"batch_size": 64, "learning_rate": PEAK}
+            else:
+                sides = ("generator_", "discriminator_") if model == "gan" else ("",)
+                rates = dict.fromkeys((f"{side}learning_rate" for side in sides), PEAK)
+                momentum = {"ema_momentum": 0.8} if model in AVERAGED else {}
+                base, settings = None, {**SMALL[model], **rates, **momentum}
+            first, second = (fn_args(model, {"epochs": 1, **settings}, base) for _ in range(2))
+            second.eval_files = [opposite]
+            done[model, entry] = [watched(model, entry, args) for args in (first, second)]
+        return done[model, entry]
+
+    return pair
+
+
+@pytest.mark.parametrize(("model", "entry"), TRAININGS)
+def test_no_weight_depends_on_the_eval_images(model, entry, pair_of, only_weights):
+    """Training, guidance and calibration take the train split; the eval split is watched alone."""
+    folders = [ended.folder for ended in pair_of(model, entry)]
+    for one, other in zip(*map(weights_of, folders), strict=True):
+        np.testing.assert_array_equal(one, other)
+    one, other = (json.loads((folder / "history.json").read_text()) for folder in folders)
+    assert one["curves"].get("loss") == other["curves"].get("loss")
+    assert one.get("calibration") == other.get("calibration")
+    if model != "gan":
+        assert one["curves"]["val_loss"] != other["curves"]["val_loss"]
+
+
+@pytest.mark.parametrize(("model", "entry"), TRAININGS)
+def test_the_learning_rate_is_at_its_end_when_the_training_is(model, entry, pair_of, only_weights):
+    for ended in pair_of(model, entry):
+        assert int(ended.optimizer.iterations.numpy()) == 4
+        assert float(ended.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_to_zero_by_a_cosine():
+    rate, steps = cosine_schedule(PEAK, 200), np.arange(201)
+    rise = PEAK * (0.01 + 0.99 * steps / 10)  # a twentieth of the steps
+    fall = PEAK * (1 + np.cos(np.pi * (steps - 10) / 190)) / 2
+    expected = np.where(steps < 10, rise, fall)
+    found = [float(rate(int(step))) for step in steps]
+    np.testing.assert_allclose(found, expected, atol=1e-4 * PEAK)
+
+
+@pytest.mark.parametrize("model", AVERAGED)
+def test_the_average_of_the_weights_is_exported_and_not_the_last_ones(model, pair_of, only_weights):
+    ended = pair_of(model, "run_fn")[0]
+    average = ended.weights[0]
+    for weights in ended.weights[1:]:
+        average = [0.8 * a + 0.2 * w for a, w in zip(average, weights, strict=True)]
+    path = ended.folder / f"Format-Keras/{AVERAGED[model]}.keras"
+    exported = keras.models.load_model(path, compile=False).get_weights()
+    for found, expected in zip(exported, average, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    moved = [np.abs(w - e).max() for w, e in zip(ended.weights[-1], exported, strict=True)]
+    assert len(ended.weights) == 4 and max(moved) > 1e-3
 
 
 def weights_of(folder: Path) -> list[np.ndarray]:

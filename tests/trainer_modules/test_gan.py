@@ -12,6 +12,7 @@ from core.config import DivergedError
 from trainer_modules.common.trained import SILENT, Hooks
 from trainer_modules.gan import train
 from trainer_modules.gan.config import GanConfig
+from trainer_modules.gan.model import DiscriminatorTrainer
 from trainer_modules.gan.monitor import BalanceMonitor
 from trainer_modules.gan.sampler import Sampler, calibrate
 
@@ -60,14 +61,53 @@ def test_discriminator_alone_learns_to_tell_reals_from_fakes(digits):
     assert float(values["loss"]) < 0.4
 
 
+def test_a_generator_step_raises_the_score_of_its_own_fakes(digits):
+    """Against a critic that is frozen meanwhile: the sign of its loss."""
+    keras.utils.set_random_seed(1)
+    gan = train.build_gan(GanConfig(**SMALL), steps=10)
+    latents = np.random.default_rng(0).standard_normal((64, 8), "float32")
+
+    def score() -> float:
+        return float(np.mean(gan.discriminator(gan.generator(latents))))
+
+    before = score()
+    for _ in range(4):
+        gan.generator_trainer.train_on_batch([digits.images[:64], latents])
+    assert score() > before + 0.01
+
+
+def test_both_losses_are_those_of_the_pairing(game, digits):
+    """Huang et al. 2024, eq. 2, from the critic's own scores; the penalty is at scores alike."""
+    latents = np.random.default_rng(0).standard_normal((32, 8), "float32")
+    images = digits.images[:32]
+    real = game.discriminator.predict(images, verbose=0)
+    fake = game.discriminator.predict(game.generator.predict(latents, verbose=0), verbose=0)
+    scores = np.array(game.discriminator_trainer([images, latents]))
+    np.testing.assert_allclose(scores[:2], [real, fake], atol=1e-5)
+    np.testing.assert_allclose(game.generator_trainer([images, latents]), scores[:2], atol=1e-5)
+    alike = np.stack([real, fake, real, fake])
+    d = game.discriminator_trainer.compute_loss(y_pred=alike)
+    g = game.generator_trainer.compute_loss(y_pred=alike[:2])
+    assert float(d) == pytest.approx(np.logaddexp(0, fake - real).mean(), rel=1e-5)
+    assert float(g) == pytest.approx(np.logaddexp(0, real - fake).mean(), rel=1e-5)
+
+
 def test_penalty_measures_the_slope_of_the_critic():
-    """For a linear critic D(x) = w.x the finite difference estimates |w|^2 without bias."""
+    """For a linear critic D(x) = w.x the finite differences estimate |w|^2, of reals and fakes."""
     rng = np.random.default_rng(0)
-    w = rng.normal(size=784)
-    noise, x = 0.05, rng.uniform(size=(20_000, 784))
-    shifted = x + noise * rng.normal(size=x.shape)
-    estimate = (((shifted - x) @ w / noise) ** 2).mean()
-    assert estimate == pytest.approx((w**2).sum(), rel=0.05)
+    image, latent = keras.Input((28, 28, 1)), keras.Input((1,))
+    slope = keras.layers.Dense(1, use_bias=False)
+    critic = keras.Model(image, slope(keras.layers.Flatten()(image))[:, 0], name="critic")
+    black = keras.ops.zeros((1, 28, 28, 1)) * latent[:, :, None, None]
+    generator = keras.Model(latent, black, name="generator")
+    w = 0.1 * rng.normal(size=(784, 1))
+    slope.set_weights([w])
+    trainer = DiscriminatorTrainer(generator, critic, GanConfig(gradient_penalty=3.0))
+    images = rng.uniform(size=(4000, 28, 28, 1)).astype("float32")
+    scores = trainer([images, np.zeros((4000, 1), "float32")])
+    pairing = np.logaddexp(0, np.array(scores[1] - scores[0])).mean()
+    penalty = float(trainer.compute_loss(y_pred=scores)) - pairing
+    assert penalty == pytest.approx(3.0 / 2 * 2 * (w**2).sum(), rel=0.06)
 
 
 def test_same_seed_gives_the_same_images(digits):
@@ -259,9 +299,41 @@ def test_run_fn_writes_history_grids_and_signatures(fn_args, digits):
     np.testing.assert_array_equal(images, again)
     score = served["discriminate"](image=tf.constant(digits.images[:4]))["score"]
     assert score.shape == (4,) and ((score.numpy() >= 0) & (score.numpy() <= 1)).all()
-    latents = tf.random.stateless_normal([6, 2, 8], [3, 0])
-    pairs = [served["serving_default"](latent=latents[:, i])["image"].numpy() for i in range(2)]
-    far = [np.abs(images.numpy() - pair).max(axis=(1, 2, 3)) for pair in pairs]
-    assert (np.min(far, axis=0) < 1e-5).all()  # each is one of its two candidates
+    check_signatures(folder, served, digits)
     png = served["generate_png"](seed=tf.constant(3), count=tf.constant(2))["image_bytes"]
     assert tf.io.decode_png(png[0]).shape == (28, 28, 1)
+
+
+def check_signatures(folder: Path, served, digits) -> None:
+    """Every signature once more in NumPy, with the networks and the calibration as stored."""
+    import tensorflow as tf
+
+    generator, critic = (
+        keras.models.load_model(folder / f"Format-Keras/{name}.keras", compile=False)
+        for name in ("generator", "discriminator")
+    )
+    found = json.loads((folder / "history.json").read_text())["calibration"]
+
+    def of_critic(images):
+        return critic.predict(images, verbose=0)
+
+    latents = np.random.default_rng(2).standard_normal((500, 8), "float32")
+    drawn = served["serving_default"](latent=latents[:4])["image"]
+    np.testing.assert_allclose(drawn, generator.predict(latents[:4], verbose=0), atol=1e-5)
+    # The calibration: linear discriminant of train images and fakes, whichever fakes.
+    real, fake = of_critic(digits.images), of_critic(generator.predict(latents, verbose=0))
+    gap, variance = real.mean() - fake.mean(), (real.var() + fake.var()) / 2
+    assert found["slope"] == pytest.approx(max(gap, 0) / variance, rel=0.1, abs=1e-3)
+    assert found["midpoint"] == pytest.approx((real.mean() + fake.mean()) / 2, rel=0.05, abs=1e-3)
+    score = served["discriminate"](image=tf.constant(digits.images[:4]))["score"]
+    logit = found["slope"] * (real[:4] - found["midpoint"])
+    np.testing.assert_allclose(score, 1 / (1 + np.exp(-logit)), atol=1e-4)
+    # Two candidates each, of which the first is kept with the probability that the scores give.
+    pairs = tf.random.stateless_normal([64, 2, 8], [3, 0]).numpy()
+    first, second = (generator.predict(pairs[:, i], verbose=0) for i in range(2))
+    chance = 1 / (1 + np.exp(-found["slope"] * (of_critic(first) - of_critic(second))))
+    is_first = tf.random.stateless_uniform([64], [3, 1]).numpy() < chance
+    assert 0 < is_first.sum() < 64
+    expected = np.where(is_first[:, None, None, None], first, second)
+    images = served["generate"](seed=tf.constant(3), count=tf.constant(64))["image"]
+    np.testing.assert_allclose(images, expected, atol=1e-4)

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from core.config import InputError
 from trainer_modules.judge import train
@@ -30,7 +31,7 @@ def test_number_of_classes_comes_from_the_data():
     assert build_model(JudgeConfig(channels=4), 26).output_shape == (None, 26)
 
 
-def test_run_fn_exports_what_the_evaluator_reads(fn_args, digits):
+def test_run_fn_exports_what_the_evaluator_reads(fn_args, digits, held_out):
     import tensorflow as tf
 
     args = fn_args("judge", {**SMALL, "epochs": 1})
@@ -47,4 +48,11 @@ def test_run_fn_exports_what_the_evaluator_reads(fn_args, digits):
         model.predict(digits.images[:7], verbose=0), outputs["logits"], atol=1e-4
     )
     record = json.loads((Path(args.serving_model_dir).parent / "history.json").read_text())
+    # What is watched is the eval split, with its labels.
+    logits = model.predict(held_out.images, verbose=0)
+    right = logits.argmax(axis=1) == held_out.labels
+    assert record["curves"]["val_accuracy"] == pytest.approx([right.mean()], abs=1e-6)
+    own = logits[np.arange(len(logits)), held_out.labels]
+    loss = (logsumexp(logits, axis=1) - own).mean()
+    assert record["curves"]["val_loss"] == pytest.approx([loss], rel=1e-4)
     assert record["trained_layers"][-1] == "judge/logits" and record["seed"] == 1

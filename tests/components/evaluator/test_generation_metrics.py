@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from components.evaluator.metrics.bootstrap import resamples
+from components.evaluator.metrics.bootstrap import interval, resamples
 from components.evaluator.metrics.frechet import (
     frechet_distance_of,
     frechet_infinity,
@@ -40,6 +40,11 @@ def test_moment_replicates_are_the_moments_of_the_resampled_images(features):
         expected = moments(x[part] + 100)
         assert mean == pytest.approx(expected[0], rel=1e-12)
         assert covariance == pytest.approx(expected[1], abs=1e-10)
+
+
+def test_an_interval_leaves_out_the_outer_replicates_and_lies_around_the_value():
+    replicates = np.random.default_rng(3).permutation(np.arange(1001.0))  # mean 500
+    assert interval(7.0, replicates) == pytest.approx((7 - 475, 7 + 475))
 
 
 def test_replicates_of_the_distance_repeat_with_the_seed_and_spread_around_it(features):

@@ -7,6 +7,7 @@ import pytest
 
 from components.evaluator.catalogue import LABEL_SHARES
 from components.evaluator.measurement import Measured, Part, run_parts
+from components.evaluator.metrics.fid import load_inception, pool3_features
 from components.evaluator.parts import classifier, fid, generation, neighbours
 from components.evaluator.parts import latent_walk as latent_walk_part
 from components.evaluator.parts import reverse_process as reverse_process_part
@@ -144,9 +145,19 @@ def test_fid_is_measured_with_the_weights_it_is_given(
 
     few = dataclasses.replace(data, test_images=data.test_images[:16])
     config = dataclasses.replace(small, samples=16, fid_weights=inception_weights)
-    found = fid.measure(model, References(few, judge, config), "", True)
+    references = References(few, judge, config)
+    found = fid.measure(model, references, "", True)
     [row] = found.rows
-    assert row.metric == "fid" and row.value >= 0.0 and row.reference >= 0.0
+    assert row.metric == "fid"
+    network = load_inception(inception_weights)
+    sets = (references.sample(model).images, references.floor_images, few.test_images)
+    *others, test = (pool3_features(network, images).astype("float64") for images in sets)
+    for value, x in zip((row.value, row.reference), others, strict=True):
+        # The trace of the root of two covariances is the nuclear norm of their roots' product.
+        shift = np.square(x.mean(axis=0) - test.mean(axis=0)).sum()
+        a, b = ((z - z.mean(axis=0)) / np.sqrt(15) for z in (x, test))
+        spread = np.square(a).sum() + np.square(b).sum() - 2 * np.linalg.norm(a @ b.T, "nuc")
+        assert value == pytest.approx(shift + spread, rel=1e-2)
     assert found.tables[0].title.startswith("FID, Inception-v3")
 
 

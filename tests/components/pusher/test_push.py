@@ -175,6 +175,27 @@ def test_crash_while_old_versions_are_removed_leaves_no_half_version(
     assert (numbers(base), staging(base)) == ([12], [])
 
 
+def test_every_file_is_on_disk_before_the_version_appears(model_dir: Path, tmp_path, monkeypatch):
+    """A crash of the machine after the rename must find a whole version."""
+    synced, rename, fsync = [], os.rename, os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def check(source, target) -> None:
+        made = {source, *Path(source).rglob("*")}
+        assert len(made) >= len(FILES) and made <= set(synced)
+        synced.clear()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "rename", check)
+    pushed = push(model_dir, tmp_path / "gan", {"lineage.json": b"{}"})
+    assert Path(pushed.destination).is_dir()
+    assert synced[0] == tmp_path / "gan"  # the new name itself
+
+
 def test_failed_push_leaves_nothing_behind(model_dir: Path, tmp_path: Path):
     base = tmp_path / "gan"
     with pytest.raises(TypeError):
