@@ -14,7 +14,7 @@ export TF_USE_LEGACY_KERAS := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-extended lint format hooks lock clean
+.PHONY: help setup run test test-extended mutants lint format hooks lock clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: lint ## Check the code, then run all tests, including end-to-end runs (fas
 
 test-extended: setup ## Run the tests that make test leaves out: whole benchmarks, load, large networks
 	@$(BIN)/python -m pytest -n $(WORKERS) --durations=25 --extended $(ARGS)
+
+mutants: setup ## Plant small faults in a copy, one at a time: none may go unnoticed (some: ARGS="gan kid")
+	@$(BIN)/python tests/mutants.py --workers $(WORKERS) $(ARGS)
 
 lint: setup ## Check style, common mistakes, types and declared dependencies
 	@$(BIN)/ruff check $(wildcard $(CODE))

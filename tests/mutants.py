@@ -2,7 +2,7 @@
 
 Contract: ``mutants.yaml`` lists the faults and the tests that must notice each. Those tests run
 once without a fault first, and must pass. Exit code 1 if a fault survives or its tests could not
-run. `make mutants` applies all of them, `make mutants ARGS="gan kid"` those whose names hold a word.
+run. `make mutants` plants all of them, `make mutants ARGS="gan kid"` those with such a name.
 """
 
 import argparse

@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from components.evaluator.metrics import anomaly
 from components.evaluator.metrics.denoising import add_noise
 from components.evaluator.metrics.two_sample import classifier_verdicts
+from components.evaluator.parts import anomaly as anomalies
 from components.evaluator.parts import (
     clusters,
     denoising,
@@ -24,7 +25,6 @@ from components.evaluator.parts import (
     neighbours,
     reconstruction,
 )
-from components.evaluator.parts import anomaly as anomalies
 from components.evaluator.references import References, read_eval_data
 from tests.components.evaluator.conftest import CODE, image_spec, number_spec
 
@@ -65,15 +65,16 @@ def judged(images, call, judge_uri) -> dict[str, dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def generator_uri(data, save) -> str:
-    """A GAN that hands out train digits mixed with their neighbour to the right."""
+    """A GAN that hands out train digits mixed with themselves two pixels further to the right."""
     import tensorflow as tf
 
     digits = data.train_images[:900]
-    store = tf.Variable(0.7 * digits + 0.3 * np.roll(digits, 1, axis=2))
+    store = tf.Variable((digits + np.roll(digits, 2, axis=2)) / 2)
 
     def generate(seed, count):
         shape = tf.expand_dims(count, 0)
-        return {"image": tf.gather(store, tf.random.stateless_uniform(shape, [seed, 0], 0, 900))}
+        chosen = tf.random.stateless_uniform(shape, [seed, 0], 0, 900, tf.int32)
+        return {"image": tf.gather(store, chosen)}
 
     def discriminate(image):
         return {"score": tf.sigmoid(40 * (tf.reduce_mean(image, axis=[1, 2, 3]) - 0.13))}
@@ -269,7 +270,9 @@ def test_memorised_are_those_below_the_first_percentile_of_held_out_images_of_th
 def test_the_discriminators_reals_are_the_test_images(rows, images, call, generator_uri):
     found = rows(discriminator.measure)["discriminator_accuracy_real"].value
     right = {
-        split: float((call(generator_uri, "discriminate", image=images[split])["score"] > 0.5).mean())
+        split: float(
+            (call(generator_uri, "discriminate", image=images[split])["score"] > 0.5).mean()
+        )
         for split in SPLITS
     }
     assert found == pytest.approx(right["test"], abs=1e-9)
@@ -287,9 +290,11 @@ def test_reconstruction_is_of_the_test_images_and_pca_is_fitted_on_the_train_ima
         return float(np.square(x.reshape(len(x), -1) - y.reshape(len(y), -1)).mean())
 
     row = rows(reconstruction.measure, "autoencoder", uri)["reconstruction_mse"]
-    mine = {split: error(images[split], call(uri, image=images[split])["image"]) for split in SPLITS}
+    mine = {
+        split: error(images[split], call(uri, image=images[split])["image"]) for split in SPLITS
+    }
     assert row.value == pytest.approx(mine["test"], rel=1e-4)
-    assert abs(mine["train"] / row.value - 1) > 0.005 < abs(mine["eval"] / row.value - 1)
+    assert abs(mine["train"] / row.value - 1) > 1e-3 < abs(mine["eval"] / row.value - 1)
 
     test = images["test"].reshape(-1, 784)
     linear = {}
