@@ -129,6 +129,14 @@ def test_policies(base, toy):
     assert sorted(served(latest=None, versions=(1, 3))) == [1, 3]
 
 
+def test_a_request_that_names_no_version_gets_the_newest_of_all_that_are_served(base, toy):
+    for number in ("3", "20"):
+        push(toy, base / number)
+    repository = serve(ModelConfig("toy", base, latest=None))
+    assert repository.find(spec()).version == 20
+    assert [repository.find(spec(number)).version for number in (1, 3)] == [1, 3]
+
+
 def test_no_version_and_broken_model_end_the_start(base):
     with pytest.raises(LoadError, match="No versions of servable other found under"):
         serve(ModelConfig("other", base / "none"))

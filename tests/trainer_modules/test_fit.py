@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 
 from core.config import DivergedError, InputError, from_dict
+from core.digits import Digits
 from tests.trainer_modules.conftest import write_examples
+from trainer_modules.autoencoder.config import AutoencoderConfig
+from trainer_modules.autoencoder.model import AutoencoderTrainer, build_decoder, build_encoder
 from trainer_modules.common import export, stage
 from trainer_modules.common.precision import recast
 from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule
+from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
+from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
 from trainer_modules.judge.config import JudgeConfig
 from trainer_modules.judge.model import build_model
 
@@ -138,6 +143,31 @@ def test_the_learning_rate_is_at_its_end_when_the_training_is(model, entry, pair
     for ended in pair_of(model, entry):
         assert int(ended.optimizer.iterations.numpy()) == 4
         assert float(ended.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+
+
+def trainer_of(model: str, digits: Digits) -> keras.Model:
+    """A trainer of a small network with initial weights."""
+    keras.utils.set_random_seed(1)
+    if model == "autoencoder":
+        config = AutoencoderConfig(channels=4)
+        return AutoencoderTrainer(build_encoder(config), build_decoder(config), 0.5, 0.8, seed=1)
+    network = build_network(DiffusionConfig(channels=4, global_width=8))
+    if model == "diffusion":
+        return DiffusionTrainer(network, digits.pixel_mean, digits.pixel_std, seed=1)
+    settings = DiffusionFinetuneConfig()
+    return DenoisingTrainer(network, digits.pixel_mean, digits.pixel_std, settings)
+
+
+@pytest.mark.parametrize("model", ["autoencoder", "diffusion", "finetune_diffusion"])
+def test_steps_lower_the_loss_that_a_trainer_names(model, digits):
+    trainer, x = trainer_of(model, digits), digits.images[:128]
+    trainer.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=False)
+    before = float(trainer.test_on_batch(x, x, return_dict=True)["loss"])
+    for _ in range(20):
+        trainer.train_on_batch(x, x)
+    trainer.reset_metrics()
+    after = float(trainer.test_on_batch(x, x, return_dict=True)["loss"])
+    assert 0 < after < 0.9 * before
 
 
 def test_the_learning_rate_rises_in_a_line_and_falls_to_zero_by_a_cosine():

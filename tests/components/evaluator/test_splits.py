@@ -24,6 +24,7 @@ from components.evaluator.parts import (
     judge,
     neighbours,
     reconstruction,
+    tsne,
 )
 from components.evaluator.references import References, read_eval_data
 from tests.components.evaluator.conftest import CODE, image_spec, number_spec
@@ -344,6 +345,23 @@ def test_clusters_are_of_the_codes_of_the_test_images(rows, call, autoencoder_ur
     found = rows(clusters.measure, "autoencoder", uri)
     assert found["kmeans_accuracy"].value == pytest.approx(np.mean(accuracies), abs=0.005)
     assert found["kmeans_nmi"].value == pytest.approx(np.mean(scores), abs=0.005)
+
+
+def test_the_maps_accuracy_is_that_of_the_classes_of_its_own_images(
+    rows, references, call, autoencoder_uri, data, config
+):
+    from sklearn.neighbors import NearestNeighbors
+
+    uri, part = autoencoder_uri(), references.test_part(config.tsne_samples)
+    codes, labels = (
+        call(uri, "encode", image=data.test_images[part])["code"],
+        data.test_labels[part],
+    )
+    near = NearestNeighbors(n_neighbors=10).fit(codes).kneighbors(return_distance=False)
+    votes = np.array([np.bincount(labels[each], minlength=10).argmax() for each in near])
+    row = rows(tsne.measure, "autoencoder", uri)["tsne_knn_accuracy"]
+    assert row.reference == pytest.approx((votes == labels).mean(), abs=0.01)
+    assert row.value == pytest.approx(row.reference, abs=0.15)
 
 
 def test_anomalies_are_told_from_intact_test_images(
