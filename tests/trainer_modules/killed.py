@@ -1,6 +1,6 @@
 """Trains small models, each in a process that kills itself, without a word, in its second epoch.
 
-    python -m tests.trainer_modules.killed EXAMPLES FOLDER judge gan
+    python -m tests.trainer_modules.killed EXAMPLES HELD_OUT FOLDER judge gan
 
 Prints a JSON object: how the process of each model ended. All are forks of one that has imported
 TensorFlow, and has computed nothing with it.
@@ -26,12 +26,14 @@ SETTINGS = {
 }
 
 
-def arguments(model: str, examples: str, folder: Path, checkpoint: Path | None) -> Any:
+def arguments(
+    model: str, examples: str, held_out: str, folder: Path, checkpoint: Path | None
+) -> Any:
     """The part of TFX's FnArgs that a trainer reads."""
     custom = {"config": SETTINGS[model]}
     return types.SimpleNamespace(
         train_files=[examples],
-        eval_files=[examples],
+        eval_files=[held_out],
         serving_model_dir=str(folder / model / "Format-Serving"),
         model_run_dir=str(folder / model / "logs"),
         base_model=None,
@@ -44,7 +46,7 @@ def run_fn(model: str):
     return importlib.import_module(f"trainer_modules.{model}.train").run_fn
 
 
-def main(examples: str, folder: str, models: list[str]) -> None:
+def main(examples: str, held_out: str, folder: str, models: list[str]) -> None:
     """Leaves ``<folder>/<model>.checkpoint`` of the first epoch of every model."""
     from trainer_modules.common.checkpoint import Checkpoint
 
@@ -62,7 +64,7 @@ def main(examples: str, folder: str, models: list[str]) -> None:
         if child == 0:
             try:
                 place = Path(folder) / f"{model}.checkpoint"
-                train(arguments(model, examples, Path(folder) / "killed", place))
+                train(arguments(model, examples, held_out, Path(folder) / "killed", place))
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
@@ -72,4 +74,4 @@ def main(examples: str, folder: str, models: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(*sys.argv[1:4], sys.argv[4:])

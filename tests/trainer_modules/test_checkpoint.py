@@ -23,7 +23,7 @@ TIMES = ("seconds", "images_per_second")  # of history.json: all that may differ
 
 
 @pytest.fixture(scope="module")
-def place(example_files, tmp_path_factory) -> Path:
+def place(example_files, held_out_files, tmp_path_factory) -> Path:
     """A folder with the checkpoints of four trainings that were killed in their second epoch."""
     folder = tmp_path_factory.mktemp("killed")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
@@ -33,6 +33,7 @@ def place(example_files, tmp_path_factory) -> Path:
             "-m",
             "tests.trainer_modules.killed",
             example_files,
+            held_out_files,
             str(folder),
             *SETTINGS,
         ],
@@ -60,18 +61,19 @@ def results(folder: Path) -> tuple[dict, list[np.ndarray]]:
 
 @pytest.mark.parametrize("model", SETTINGS)
 def test_a_killed_training_goes_on_to_the_very_same_result(
-    model, place, example_files, tmp_path, caplog, only_weights
+    model, place, example_files, held_out_files, tmp_path, caplog, only_weights
 ):
+    files = (example_files, held_out_files)
     checkpoint = place / f"{model}.checkpoint"
     assert not (place / "killed" / model / "Format-Serving").exists()
     caplog.set_level(logging.INFO, "inkwell")
-    run_fn(model)(arguments(model, example_files, tmp_path / "resumed", checkpoint))
+    run_fn(model)(arguments(model, *files, tmp_path / "resumed", checkpoint))
     assert f"{model} resumed after epoch 1" in caplog.messages
     stages = {r.progress.stage for r in caplog.records if hasattr(r, "progress")}
     assert stages == {f"{model} train: resumed after epoch 1"}
     assert not checkpoint.exists()  # the training is done
 
-    run_fn(model)(arguments(model, example_files, tmp_path / "whole", None))
+    run_fn(model)(arguments(model, *files, tmp_path / "whole", None))
     history, weights = results(tmp_path / "resumed" / model)
     expected_history, expected_weights = results(tmp_path / "whole" / model)
     assert history == expected_history

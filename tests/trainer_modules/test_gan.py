@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from core.config import DivergedError
+from trainer_modules.common.checkpoint import Checkpoint
+from trainer_modules.common.history import History
 from trainer_modules.common.trained import SILENT, Hooks
 from trainer_modules.gan import train
 from trainer_modules.gan.config import GanConfig
@@ -176,6 +178,28 @@ def test_a_collapsed_generator_begins_anew(collapsed):
     assert history.curves["fake_spread"][restart - 2] < 0.05
 
 
+def test_a_collapse_gives_both_networks_other_weights_and_no_other_state_does(digits):
+    """Three hundred steps by their metrics alone, no training in between."""
+    config, history = GanConfig(**SMALL), History("gan", "train", seed=1)
+    gan = train.build_gan(config, steps=400)
+    sides = [gan.discriminator_trainer, gan.generator_trainer]
+    balance = train._Balance(config, Checkpoint(None, config, history, sides, [digits]), 400)
+
+    def steps(count: int, spread: float) -> bool:
+        """Whether the weights of both are others afterwards."""
+        before = [weights(gan.generator), weights(gan.discriminator)]
+        for step in range(count):
+            history.steps += 1
+            metrics = {"discriminator_loss": 0.6 + 1e-3 * (step % 2), "discriminator_accuracy": 0.8}
+            balance.on_train_batch_end(step, {**metrics, "fake_spread": spread})
+        both = (gan.generator, gan.discriminator)
+        return all(changed(old, new) for old, new in zip(before, both, strict=True))
+
+    assert not steps(320, spread=0.9) and history.events == []
+    assert steps(1, spread=0.05)
+    assert [event["name"] for event in history.events] == ["collapsed generator", "restart"]
+
+
 def test_a_training_that_began_anew_resumes_to_the_same_weights(digits, collapsed, tmp_path):
     """Killed after the restart and after a checkpoint: the monitor's grace counts from there."""
 
@@ -195,6 +219,26 @@ def test_a_training_that_began_anew_resumes_to_the_same_weights(digits, collapse
     for one, other in zip(
         resumed.generator.get_weights(), whole.generator.get_weights(), strict=True
     ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_stopped_game_goes_on_with_the_images_and_latents_that_come_next(digits, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    def play(hooks: Hooks) -> list[np.ndarray]:
+        keras.utils.set_random_seed(1)
+        config = GanConfig(**SMALL)
+        gan = train.build_gan(config, steps=8)
+        train.fit(gan, config, digits, hooks)
+        return weights(gan.generator)
+
+    kept = Hooks(checkpoint=str(tmp_path / "checkpoint"))
+    with pytest.raises(KeyboardInterrupt):
+        play(dataclasses.replace(kept, callbacks=[Stop()]))
+    for one, other in zip(play(kept), play(SILENT), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from core.config import InputError
 from trainer_modules.judge import train
@@ -40,12 +40,17 @@ def test_run_fn_exports_what_the_evaluator_reads(fn_args, digits, held_out):
     outputs = served["serving_default"](image=tf.constant(digits.images[:7]))
     assert outputs["logits"].shape == (7, 10)
     assert outputs["features"].shape == (7, 128)
-    np.testing.assert_allclose(tf.reduce_sum(outputs["probabilities"], 1), np.ones(7), atol=1e-5)
+    probabilities = softmax(outputs["logits"].numpy(), axis=1)
+    np.testing.assert_allclose(outputs["probabilities"], probabilities, atol=1e-5)
     model = keras.models.load_model(
         Path(args.serving_model_dir).parent / "Format-Keras/model.keras"
     )
     np.testing.assert_allclose(
         model.predict(digits.images[:7], verbose=0), outputs["logits"], atol=1e-4
+    )
+    hidden = keras.Model(model.input, model.get_layer("features").output)
+    np.testing.assert_allclose(
+        hidden.predict(digits.images[:7], verbose=0), outputs["features"], atol=1e-4
     )
     record = json.loads((Path(args.serving_model_dir).parent / "history.json").read_text())
     # What is watched is the eval split, with its labels.

@@ -1,9 +1,11 @@
 """What an evaluation measures follows from the table of models, and so does what it depends on."""
 
 import dataclasses
+import types
 
 import pytest
 
+from components.evaluator import run
 from components.evaluator.run import parts_of
 from components.report.topics import TITLES
 from core.models import MODELS
@@ -55,3 +57,10 @@ def test_a_model_can_bring_a_measurement_of_its_own_by_its_import_path(small, mo
     )
     monkeypatch.setitem(MODELS, "gan", kind)
     assert [part.name for part in parts_of("gan", small)] == ["latent walk", "t-SNE", "judge"]
+
+
+def test_the_blessing_is_one_empty_file_of_the_name_that_tfx_looks_for(tmp_path):
+    for blessed, name in ((True, "BLESSED"), (False, "NOT_BLESSED")):
+        folder = tmp_path / name
+        run.write_blessing(types.SimpleNamespace(blessed=blessed), folder)
+        assert [(path.name, path.stat().st_size) for path in folder.iterdir()] == [(name, 0)]
