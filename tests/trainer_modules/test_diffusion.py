@@ -11,6 +11,7 @@ from trainer_modules.diffusion import sampler, schedule, train
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.diffusion.guidance import LinearDenoiser, build_generator
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
+from trainer_modules.diffusion.signatures import signatures
 
 TIMES = np.linspace(0, 1, 21).astype("float32")
 
@@ -211,6 +212,50 @@ def test_network_has_no_hidden_state_and_keeps_its_shape():
     assert not network.non_trainable_variables
 
 
+def test_every_signature_is_its_formula():
+    """In NumPy: which network denoises and which generates, and in which units noise is told."""
+    import tensorflow as tf
+
+    rng, mean, std = np.random.default_rng(0), 0.13, 0.31
+    generator, denoiser = (
+        build_network(DiffusionConfig(channels=4, global_width=8)) for _ in range(2)
+    )
+    for network in (generator, denoiser):
+        network.set_weights([rng.normal(0, 0.1, w.shape) for w in network.get_weights()])
+    served = signatures(generator, denoiser, mean, std)
+
+    def call(name: str, **inputs) -> np.ndarray:
+        given = {key: tf.constant(value) for key, value in inputs.items()}
+        return to_numpy(served[name].function(**given)["image"])
+
+    image = rng.uniform(size=(3, 28, 28, 1)).astype("float32")
+    level = np.array([0.1, 0.4, 0.9], "float32")
+    a, t = signal(level / std), np.arctan(0.4 * level / std) * 2 / np.pi
+    x_t = np.sqrt(a) * (image - mean) / std
+    v = to_numpy(denoiser([x_t.astype("float32"), t.astype("float32")]))
+    expected = np.clip((np.sqrt(a) * x_t - np.sqrt(1 - a) * v) * std + mean, 0, 1)
+    for name in ("denoise", "serving_default"):
+        clean = call(name, image=image, noise_level=level)
+        np.testing.assert_allclose(clean, expected, atol=1e-3)
+
+    step = np.array([1, 300, 1000], "int32")
+    a = np.maximum(signal(noise_at(np.minimum(step / 1000, 0.9999))), 1e-5)
+    eps = tf.random.stateless_normal(image.shape, [5, 0]).numpy()
+    x_t = np.sqrt(a) * (image - mean) / std + np.sqrt(1 - a) * eps
+    noisy = call("forward", image=image, step=step, seed=5)
+    np.testing.assert_allclose(noisy, np.clip(x_t * std + mean, 0, 1), atol=1e-3)
+
+    x_0 = sampler.sample(
+        lambda x_t, t: generator([x_t, t]),
+        lambda k: tf.random.stateless_normal([5, 28, 28, 1], tf.stack([7, k])),
+        *(5, 3, -mean / std, (1 - mean) / std),
+        eta=3.0,
+    )
+    expected = np.clip(to_numpy(x_0) * std + mean, 0, 1)
+    made = call("generate", seed=7, count=5, steps=3)
+    np.testing.assert_allclose(made, expected, atol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def trained(fn_args):
     config = {"channels": 8, "global_width": 64, "epochs": 1, "batch_size": 64, "sample_steps": 2}
@@ -252,57 +297,29 @@ def test_train_and_finetune_export_every_signature(trained, digits):
         np.testing.assert_array_equal(before, after)
 
 
-def test_every_signature_is_its_formula_on_the_stored_networks(trained, digits):
-    """In NumPy: which network denoises and which generates, and in which units noise is told."""
+def test_the_fine_tuned_network_denoises_and_the_other_generates(trained, digits):
     import tensorflow as tf
 
-    mean, std, image = digits.pixel_mean, digits.pixel_std, digits.images[:3]
-    for args in trained:
-        folder = Path(args.serving_model_dir).parent / "Format-Keras"
-        generator, denoiser = (
-            keras.models.load_model(folder / f"{name}.keras", compile=False)
-            for name in ("generator", "denoiser")
-        )
-        served = tf.saved_model.load(args.serving_model_dir).signatures
+    folders = [Path(args.serving_model_dir).parent / "Format-Keras" for args in trained]
+    generators, networks, denoisers = (
+        [keras.models.load_model(f / f"{name}.keras", compile=False) for f in folders]
+        for name in ("generator", "network", "denoiser")
+    )
 
-        level = np.array([0.1, 0.4, 0.9], "float32")
-        a, t = signal(level / std), np.arctan(0.4 * level / std) * 2 / np.pi
-        x_t = np.sqrt(a) * (image - mean) / std
-        v = to_numpy(denoiser([x_t.astype("float32"), t.astype("float32")]))
-        expected = np.clip((np.sqrt(a) * x_t - np.sqrt(1 - a) * v) * std + mean, 0, 1)
-        for name in ("denoise", "serving_default"):
-            clean = served[name](image=tf.constant(image), noise_level=tf.constant(level))["image"]
-            np.testing.assert_allclose(clean, expected, atol=1e-3)
-
-        steps = np.array([1, 300, 1000], "int32")
-        a = np.maximum(signal(noise_at(np.minimum(steps / 1000, 0.9999))), 1e-5)
-        eps = tf.random.stateless_normal(image.shape, [5, 0]).numpy()
-        x_t = np.sqrt(a) * (image - mean) / std + np.sqrt(1 - a) * eps
-        asked = {"image": tf.constant(image), "step": tf.constant(steps), "seed": tf.constant(5)}
-        noisy = served["forward"](**asked)["image"]
-        np.testing.assert_allclose(noisy, np.clip(x_t * std + mean, 0, 1), atol=1e-3)
-
-        draw = {"seed": tf.constant(7), "count": tf.constant(5), "steps": tf.constant(3)}
-        made = sampler.sample(
-            lambda x_t, t, network=generator: network([x_t, t]),
-            lambda k: tf.random.stateless_normal([5, 28, 28, 1], tf.stack([7, k])),
-            *(5, 3, -mean / std, (1 - mean) / std),
-            eta=3.0,
-        )
-        made = np.clip(to_numpy(made) * std + mean, 0, 1)
-        np.testing.assert_allclose(served["generate"](**draw)["image"], made, atol=1e-3)
-
-
-def test_the_fine_tuned_network_denoises_and_the_other_generates(trained):
-    base, tuned = (Path(a.serving_model_dir).parent / "Format-Keras" for a in trained)
-
-    def head(folder: Path, name: str) -> np.ndarray:
-        network = keras.models.load_model(folder / f"{name}.keras", compile=False)
+    def head(network: keras.Model) -> np.ndarray:
         return network.get_layer("head").get_weights()[0]
 
-    for name in ("network", "denoiser"):
-        np.testing.assert_array_equal(head(base, name), head(tuned, "network"))
-    assert np.abs(head(tuned, "denoiser") - head(base, "denoiser")).max() > 1e-4
+    for network in (denoisers[0], networks[1]):
+        np.testing.assert_array_equal(head(network), head(networks[0]))
+    assert np.abs(head(denoisers[1]) - head(denoisers[0])).max() > 1e-4
+    draw = {"seed": tf.constant(7), "count": tf.constant(2), "steps": tf.constant(2)}
+    noisy = {"image": tf.constant(digits.images[:3]), "noise_level": tf.constant([0.1, 0.4, 0.9])}
+    for args, generator, denoiser in zip(trained, generators, denoisers, strict=True):
+        served = tf.saved_model.load(args.serving_model_dir).signatures
+        expected = signatures(generator, denoiser, digits.pixel_mean, digits.pixel_std)
+        for name, inputs in (("generate", draw), ("denoise", noisy)):
+            image = expected[name].function(**inputs)["image"]
+            np.testing.assert_allclose(served[name](**inputs)["image"], image, atol=1e-3)
 
 
 def test_guidance_is_away_from_the_best_linear_denoiser_of_the_train_images(trained, digits):
