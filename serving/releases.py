@@ -119,10 +119,9 @@ def kept_versions(serving_dir: Path, model: str) -> set[int]:
     """Versions of a model that must stay on disk, whatever their age: labelled ones, those that
     a rollback goes to, and the best.
     """
+    kept = read_releases(serving_dir).get(model, Release()).kept
     best = best_version(serving_dir, model)
-    return read_releases(serving_dir).get(model, Release()).kept | (
-        {int(best.name)} if best else set()
-    )
+    return {*kept, int(best.name)} if best else kept
 
 
 def served_models(serving_dir: Path) -> list[str]:
