@@ -21,7 +21,7 @@ from core.artifacts import METRICS_FILE, read_json
 from core.config import InputError
 from core.files import write_whole
 from core.models import MODELS
-from pipeline.terminal.tables import with_interval
+from core.wording import with_interval
 
 
 class _Row(NamedTuple):

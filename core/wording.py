@@ -35,6 +35,17 @@ def interval(ends: Sequence[float] | None) -> str:
     return f"{number(ends[0])} to {number(ends[1])}"
 
 
+def with_interval(value: float | None, ends: tuple[float, float] | None) -> str:
+    """``6.52 ± 0.41``: the value and half the width of its interval, to the same decimals."""
+    if value is None or ends is None:
+        return number(value)
+    half = (ends[1] - ends[0]) / 2
+    if half == 0:
+        return f"{number(value)} ± 0"
+    decimals = max(0, 1 - math.floor(math.log10(half)))  # two digits of the uncertainty
+    return f"{value:.{decimals}f} ± {half:.{decimals}f}"
+
+
 def bound(direction: str, threshold: Any, stated: str = "") -> str:
     """The threshold of a gate in words: "at most 0.5", and how its profile states it, if given."""
     words = f"{'at most' if direction == 'max' else 'at least'} {number(threshold)}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
-import math
 import os
 import shlex
 import shutil
@@ -24,7 +23,7 @@ from rich.text import Text
 
 from core.artifacts import METRICS_FILE, read_json
 from core.models import MODELS
-from core.wording import FORM_ONLY
+from core.wording import FORM_ONLY, number, with_interval
 from pipeline.config import RunConfig
 from pipeline.results import (
     CRASHED,
@@ -101,7 +100,7 @@ def _judged(gate: GateResult) -> tuple[str, Text]:
     is_max = gate.direction == "max"
     bounds = [bound for bound in (gate.threshold, gate.limit) if bound is not None]
     bound = (min if is_max else max)(bounds, default=None)
-    words = f"{'≤' if is_max else '≥'} {_number(bound)}"
+    words = f"{'≤' if is_max else '≥'} {number(bound)}"
     if gate.passed:
         return words, Text("passed", "green")
     return words, Text("worse" if _is_worse(gate) else "failed", "bold red")
@@ -125,7 +124,7 @@ def metric_table(evaluation: Evaluation) -> Table:
         if figure.value is not None:
             value = with_interval(figure.value, figure.interval)
             others = (figure.floor, figure.champion)
-            table.add_row(figure.title, value, *("" if o is None else _number(o) for o in others))
+            table.add_row(figure.title, value, *("" if o is None else number(o) for o in others))
     return table
 
 
@@ -136,17 +135,6 @@ def missing_sentences(evaluation: Evaluation) -> list[str]:
         if figure.value is None:
             titles.setdefault(figure.missing, []).append(figure.title)
     return [f"{', '.join(names)}: {why}" for why, names in titles.items()]
-
-
-def with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
-    """``6.52 ± 0.41``: the value and half the width of its interval, to the same decimals."""
-    if value is None or interval is None:
-        return _number(value)
-    half = (interval[1] - interval[0]) / 2
-    if half == 0:
-        return f"{_number(value)} ± 0"
-    decimals = max(0, 1 - math.floor(math.log10(half)))  # two digits of the uncertainty
-    return f"{value:.{decimals}f} ± {half:.{decimals}f}"
 
 
 def model_sentence(model: ModelResult) -> Text:
@@ -220,8 +208,8 @@ def _failed(gate: GateResult) -> str:
     """``Precision 0.84, at least 0.957 next to the champion``."""
     worse = _is_worse(gate)
     bound = gate.limit if worse else gate.threshold
-    words = f"at {'most' if gate.direction == 'max' else 'least'} {_number(bound)}"
-    return f"{gate.title} {_number(gate.value)}, {words}{' next to the champion' * worse}"
+    words = f"at {'most' if gate.direction == 'max' else 'least'} {number(bound)}"
+    return f"{gate.title} {number(gate.value)}, {words}{' next to the champion' * worse}"
 
 
 def next_steps(result: RunResult, output_dir: str, serving_dir: str) -> str:
@@ -353,7 +341,7 @@ def _pushed(version: Path) -> str:
 def _key_metric(metrics: dict[str, Any] | None) -> str:
     """The first gated metric."""
     for gate in (metrics or {}).get("gates", []):
-        return f"{gate.get('title') or gate['metric']} {_number(gate.get('value'))}"
+        return f"{gate.get('title') or gate['metric']} {number(gate.get('value'))}"
     return "unknown"
 
 
@@ -403,7 +391,3 @@ def _table(*titles: str) -> Table:
     for title in titles:
         table.add_column(title, no_wrap=True, overflow="fold")
     return table
-
-
-def _number(value: float | None) -> str:
-    return "missing" if value is None or value != value else f"{value:.4g}"
