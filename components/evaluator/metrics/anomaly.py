@@ -17,16 +17,6 @@ _PATCH = 7  # pixels; 4 x 4 patches of a 28 x 28 image
 _BROKEN = 0.25  # share of the digit's width or height that is wiped out, at least two pixels
 
 
-def broken_vertically(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Wipes out a quarter of the digit's columns, around the middle of its ink."""
-    return _wipe(images, rng, axis=2)
-
-
-def broken_horizontally(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Wipes out a quarter of the digit's rows, around the middle of its ink."""
-    return _wipe(images, rng, axis=1)
-
-
 def shuffled(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Puts the 7 x 7 patches of every image in a random order."""
     n, height, width, _ = images.shape
@@ -44,23 +34,20 @@ def rotated(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(images, axes=(1, 2)))
 
 
-def inverted(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Black on white."""
-    return 1.0 - images
-
-
 def noise_only(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A blank image with Gaussian noise of standard deviation 0.3, clipped to [0, 1]."""
     noise = 0.3 * rng.standard_normal(images.shape, dtype=np.float32)
     return np.clip(noise, 0.0, 1.0)
 
 
+# A quarter of the digit's columns or rows is wiped out around the middle of its ink; inverted is
+# black on white.
 CORRUPTIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "stroke broken vertically": broken_vertically,
-    "stroke broken horizontally": broken_horizontally,
+    "stroke broken vertically": lambda images, rng: _wipe(images, rng, axis=2),
+    "stroke broken horizontally": lambda images, rng: _wipe(images, rng, axis=1),
     "patches shuffled": shuffled,
     "rotated by 90 degrees": rotated,
-    "inverted": inverted,
+    "inverted": lambda images, rng: 1.0 - images,
     "blank with noise": noise_only,
 }
 

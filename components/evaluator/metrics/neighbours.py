@@ -40,7 +40,7 @@ def k_nearest(
         if same:
             inside = np.arange(rows.start, rows.stop)
             block[inside - start, inside] = np.inf
-        found = np.argpartition(block, k - 1, axis=1)[:, :k] if k > 1 else _argmin(block)
+        found = np.argpartition(block, k - 1, axis=1)[:, :k] if k > 1 else block.argmin(1)[:, None]
         exact = np.stack(
             [np.linalg.norm(x[rows].astype(np.float64) - y[found[:, j]], axis=1) for j in range(k)],
             axis=1,
@@ -49,7 +49,3 @@ def k_nearest(
         distances[rows] = np.take_along_axis(exact, order, axis=1)
         indices[rows] = np.take_along_axis(found, order, axis=1)
     return distances, indices
-
-
-def _argmin(block: np.ndarray) -> np.ndarray:
-    return block.argmin(axis=1)[:, None]

@@ -25,10 +25,11 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     config = references.config
     steps = config.generate_steps
     shown, frames = reverse_process(model, steps, config.seed, references.data.train_images)
+    after = ", ".join(map(str, shown))
     picture = Plot(
         "figures/reverse_process.png",
         "Reverse process",
-        f"Each row is one digit: pure noise on the left, then the images after {_listed(shown)} of "
+        f"Each row is one digit: pure noise on the left, then the images after {after} of "
         f"{steps} steps of the deterministic reverse process (DDIM), which calls the served "
         "denoiser. The generated images come from the model's own sampler "
         "and, where the denoiser was fine-tuned, from the network before that.",
@@ -64,7 +65,3 @@ def reverse_process(
         y = x_0 + np.float32(sigma[i + 1] / sigma[i]) * (y - x_0)
         frames.append(mean + (y - mean) / np.sqrt(1.0 + sigma[i + 1] ** 2))
     return shown, np.clip(np.stack([frames[i] for i in shown]), 0.0, 1.0)
-
-
-def _listed(numbers: list[int]) -> str:
-    return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
