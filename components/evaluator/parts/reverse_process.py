@@ -25,7 +25,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     config = references.config
     steps = config.generate_steps
     shown, frames = reverse_process(model, steps, config.seed, references.data.train_images)
-    after = ", ".join(map(str, shown))
+    after = f"{', '.join(map(str, shown[:-1]))} and {shown[-1]}"
     picture = Plot(
         "figures/reverse_process.png",
         "Reverse process",
