@@ -32,7 +32,7 @@ from components.evaluator.gates import Measurement, check_gate
 from components.evaluator.references import References, read_eval_data
 from components.evaluator.results import GateResult
 from components.evaluator.saved_model import load_model
-from core.artifacts import SAVED_MODEL_DIR
+from core.artifacts import SAVED_MODEL_DIR, read_json
 from core.config import InputError, require
 from core.files import write_whole
 from core.models import MODELS
@@ -67,10 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.record:
             write_whole(Path(options.record), json.dumps(record, indent=1) + "\n")
     caption = f"{record['data']}, profile {options.profile}; {record['caption']}"
-    for lines in (trained_table(record, config), bad_table(record, config)):
+    found = (trained_table(record, config), bad_table(record, config))
+    for lines in found:
         tables.show(caption, lines, 160)
     if options.markdown:
-        found = (trained_table(record, config), bad_table(record, config))
         text = "\n".join(tables.markdown(lines) for lines in found)
         write_whole(Path(options.markdown), f"{caption}\n\n{text}")
     return 0
@@ -126,7 +126,7 @@ def _measured(
         for model in models
     }
     path = folder / "bad.json"
-    kept = read_record(path) if path.is_file() else {}
+    kept = read_json(path) or {}
     for candidate in candidates.all_of(references, own):
         if candidate.name not in kept:
             rows = candidates.measure(candidate, references, settings)

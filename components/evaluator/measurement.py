@@ -216,9 +216,7 @@ def _check_gates(
     standards: Sequence[tuple[Standard, Mapping[str, Row]]],
 ) -> list[GateResult]:
     """The verdicts, compared with the rows of the standards; the primary metric decides first."""
-    unfit = [
-        standard.unfit or _failed_gate(gates, known, rows) or "" for standard, rows in standards
-    ]
+    unfit = [standard.unfit or _failed_gate(gates, known, rows) for standard, rows in standards]
 
     def rivals(gate: Gate, beaten: Sequence[str] = ("",) * len(standards)) -> list[Rival]:
         own = mine.get(gate.metric)

@@ -87,11 +87,11 @@ def _standards(model_name: str, serving_dir: str, batch_size: int) -> list[Stand
     champion = whole_version(serving_dir, model_name)
     best = best_version(serving_dir, model_name)
     LOGGER.info("Champion of %s: %s; best: %s", model_name, champion or "none yet", best or "none")
-    places = {"the champion": champion, "the best version so far": best}
-    if best == champion:
-        del places["the best version so far"]
+    others = {"the champion": champion}
+    if best != champion:
+        others["the best version so far"] = best
     found = []
-    for words, place in places.items():
+    for words, place in others.items():
         if place is None:
             continue
         try:

@@ -30,12 +30,15 @@ class Copying:
     @property
     def share(self) -> float:
         """Share of the compared images that are too close; NaN where none could be compared."""
-        return float(self.close[self.compared].mean()) if self.compared.any() else float("nan")
+        return self._share_of(self.close)
 
     @property
     def far_share(self) -> float:
         """Share of the compared images that are too far; NaN where none could be compared."""
-        return float(self.far[self.compared].mean()) if self.compared.any() else float("nan")
+        return self._share_of(self.far)
+
+    def _share_of(self, verdicts: np.ndarray) -> float:
+        return float(verdicts[self.compared].mean()) if self.compared.any() else float("nan")
 
 
 def copying(
