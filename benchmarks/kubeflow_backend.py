@@ -47,6 +47,7 @@ class Task:
     peak_bytes: int = 0  # of its largest process
     log: str = ""
     outputs: dict[str, int] = dataclasses.field(default_factory=dict)  # ids in metadata
+    parameters: dict[str, str] = dataclasses.field(default_factory=dict)  # that it put out
 
 
 @dataclasses.dataclass
@@ -178,6 +179,9 @@ class Backend:
         for key, source in given.get("parameters", {}).items():
             if "componentInputParameter" in source:
                 value = parameters[source["componentInputParameter"]]
+            elif "taskOutputParameter" in source:
+                source = source["taskOutputParameter"]
+                value = run.tasks[source["producerTask"]].parameters[source["outputParameterKey"]]
             else:
                 value = source["runtimeValue"]["constant"]
                 value = run.id if value == "{{$.pipeline_job_uuid}}" else value
@@ -202,7 +206,12 @@ class Backend:
             }
             for key, artifact in component.get("outputDefinitions", {}).get("artifacts", {}).items()
         }
-        return {"inputs": inputs, "outputs": {"artifacts": outputs, "outputFile": task_root}}
+        files = {
+            key: {"outputFile": f"/tmp/kfp/outputs/{key}"}  # noqa: S108 - KFP's choice
+            for key in component.get("outputDefinitions", {}).get("parameters", {})
+        }
+        outputs = {"artifacts": outputs, "parameters": files, "outputFile": task_root}
+        return {"inputs": inputs, "outputs": outputs}
 
     def _runtime_artifact(self, artifact_id: int) -> dict[str, Any]:
         """``toRuntimeArtifact``: no type, every property in ``metadata``, integers as doubles."""
@@ -231,6 +240,8 @@ class Backend:
         # Since 2.15 the output file is next to the outputs, under the launcher's own path.
         _, task_root = self._key_and_path(request["outputs"]["outputFile"], root)
         request["outputs"]["outputFile"] = str(task_root / "output_metadata.json")
+        for output in request["outputs"]["parameters"].values():
+            output["outputFile"] = f"{root}{output['outputFile']}"
         words = [
             word.replace("{{$}}", json.dumps(request))
             for word in [*container["command"], *container["args"]]
@@ -262,13 +273,18 @@ class Backend:
             if process.returncode:
                 result.log += f"\nbackend: exit status {process.returncode}"
                 return None
+            result.parameters = {
+                name: Path(output["outputFile"]).read_text()
+                for name, output in request["outputs"]["parameters"].items()
+            }
             return self._publish(request, root)
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
     def _publish(self, request, root) -> dict[str, int]:
         output_file = Path(request["outputs"]["outputFile"])
-        answer = json_format.Parse(output_file.read_text(), pb.ExecutorOutput())
+        said = output_file.read_text() if output_file.exists() else "{}"
+        answer = json_format.Parse(said, pb.ExecutorOutput())
         ids = {}
         for name, found in request["outputs"]["artifacts"].items():
             [artifact] = found["artifacts"]
@@ -339,9 +355,12 @@ def allowed_retries(task: dict[str, Any]) -> int:
 
 def needs(task: dict[str, Any]) -> list[str]:
     """Names of the tasks that must have ended before ``task``."""
-    artifacts = task.get("inputs", {}).get("artifacts", {}).values()
-    producers = [source["taskOutputArtifact"]["producerTask"] for source in artifacts]
-    return [*task.get("dependentTasks", []), *producers]
+    inputs = task.get("inputs", {})
+    sources = [
+        *(source["taskOutputArtifact"] for source in inputs.get("artifacts", {}).values()),
+        *(source.get("taskOutputParameter") for source in inputs.get("parameters", {}).values()),
+    ]
+    return [*task.get("dependentTasks", []), *(s["producerTask"] for s in sources if s)]
 
 
 def fingerprint(request, component, container, settings) -> str:
@@ -357,6 +376,7 @@ def fingerprint(request, component, container, settings) -> str:
             name: found["artifacts"][0]["type"]
             for name, found in request["outputs"]["artifacts"].items()
         },
+        "outputParameters": sorted(request["outputs"]["parameters"]),
         "image": container["image"],
         "cmdArgs": [*container["command"], *container["args"]],
         "pvcNames": sorted({mount["constant"] for mount in settings.get("pvcMount", [])}),

@@ -67,7 +67,7 @@ def load_config(
         InputError: No such profile, or keys, types or ranges that are wrong.
     """
     given = {**_read_profile(profile), "profile": profile}
-    settings = _as_yaml_has_it(from_dict(RunConfig, given, source=f"Profile {profile}"))
+    settings = as_yaml_has_it(from_dict(RunConfig, given, source=f"Profile {profile}"))
     if data_dir is not None:
         settings["data_dir"] = data_dir
     chosen = {f"{key}.seed" for key, part in given.items() if _has_seed(part)}
@@ -85,7 +85,7 @@ def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     Raises:
         InputError: As ``load_config``, or a path is set, which is fixed when a run starts.
     """
-    settings = _as_yaml_has_it(config)
+    settings = as_yaml_has_it(config)
     given = _apply(settings, overrides)
     for key in ("profile", "data_dir", "output_dir", "serving_dir"):
         require(key not in given, f"{key} cannot be set for a run of a compiled pipeline.")
@@ -150,7 +150,7 @@ def _has_seed(part: Any) -> bool:
     return isinstance(part, dict) and "seed" in part
 
 
-def _as_yaml_has_it(config: RunConfig) -> dict[str, Any]:
+def as_yaml_has_it(config: RunConfig) -> dict[str, Any]:
     """The settings with lists for tuples, so that their items can be set."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 

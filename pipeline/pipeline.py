@@ -6,6 +6,8 @@ connection differ. Node ids are valid Argo names. Building it takes a second, im
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tfx.components import ExampleValidator, StatisticsGen, Trainer
@@ -13,6 +15,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
 
 from components.data_gate.component import DataGate, make_schema
+from components.data_gate.content import digests_if_readable
 from components.evaluator.component import Evaluator
 from components.evaluator.config import EvaluatorConfig
 from components.idx_example_gen.component import make_example_gen
@@ -33,7 +36,10 @@ BEAM_ARGS = [
 
 
 def create_pipeline(
-    config: RunConfig, pipeline_root: str, metadata_connection_config: Any | None = None
+    config: RunConfig,
+    pipeline_root: str,
+    metadata_connection_config: Any | None = None,
+    content: Mapping[str, str] = MappingProxyType({}),
 ) -> Pipeline:
     """Assembles the pipeline.
 
@@ -41,9 +47,14 @@ def create_pipeline(
         config: The resolved configuration.
         pipeline_root: Directory of all artifacts.
         metadata_connection_config: MLMD's connection; None where the cluster keeps the metadata.
+        content: What the readers of the data directory shall find there, as
+            ``components.data_gate.content`` has it. Without it, it is what is there now on this
+            machine, and not checked on a cluster.
     """
     nodes: list[Any] = []
     is_local = metadata_connection_config is not None  # it runs now, on the data of now
+    if is_local:
+        content = content or digests_if_readable(config.data_dir)
 
     def add(component: Any, *code: str) -> Any:
         """Makes the component a node, with its code and that of ``code`` in its cache key."""
@@ -51,11 +62,13 @@ def create_pipeline(
         return component
 
     # Examples: train and eval from the file of 60,000, test from that of 10,000.
-    example_gen = add(make_example_gen(config.data_dir, config.data, is_local))
+    example_gen = add(
+        make_example_gen(config.data_dir, config.data, content.get("example-gen", ""))
+    )
     examples = example_gen.outputs["examples"]
 
     # The schema, and statistics of known good data; both from the data directory.
-    schema_node = add(make_schema(config.data_dir, is_local))
+    schema_node = add(make_schema(config.data_dir, content.get("schema", "")))
     schema = schema_node.outputs["schema"]
 
     # Statistics of every column of every split; the schema says that labels are categories.
@@ -96,7 +109,6 @@ def create_pipeline(
             custom_config["checkpoint"] = f"{pipeline_root}/checkpoints/{stage.node_id}"
         trainer = Trainer(
             examples=digits,
-            transform_graph=transform.outputs["transform_graph"],
             base_model=base_model,
             run_fn=stage.entry,
             train_args=trainer_pb2.TrainArgs(splits=["train"]),

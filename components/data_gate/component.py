@@ -26,27 +26,24 @@ _ANOMALIES_FILE = "SchemaDiff.pb"  # as ExampleValidator names it
 _LOG = logging.getLogger(__name__)
 
 
-def make_schema(data_dir: str, is_checked: bool = True) -> base_component.BaseComponent:
+def make_schema(data_dir: str, content: str = "") -> base_component.BaseComponent:
     """Builds the node ``schema``; a changed file of the data directory breaks its cache.
 
-    ``is_checked`` is as for ``make_example_gen``.
+    ``content`` is as for ``make_example_gen``.
     """
-    content = _digest(data_dir)
-    return EmitSchema(data_dir=data_dir, content=content, is_checked=int(is_checked)).with_id(
-        "schema"
-    )
+    return EmitSchema(data_dir=data_dir, content=content).with_id("schema")
 
 
 @component
 def EmitSchema(
     data_dir: Parameter[str],
     content: Parameter[str],
-    is_checked: Parameter[int],
     schema: OutputArtifact[standard_artifacts.Schema],
     baseline: OutputArtifact[standard_artifacts.ExampleStatistics],
 ) -> None:
     """Copies schema and baseline of ``data_dir``, whose digest is ``content``."""
     from components.data_gate.baseline import BASELINE_FILE, read_baseline
+    from components.data_gate.content import MORE_FILES
     from components.data_gate.schema import SCHEMA_FILE, read_schema
     from components.idx_example_gen import idx
 
@@ -56,8 +53,7 @@ def EmitSchema(
     for split, statistics in known.items():
         uri = artifact_utils.get_split_uri([baseline], split)
         io_utils.write_bytes_file(f"{uri}/{_STATISTICS_FILE}", statistics.SerializeToString())
-    if is_checked:
-        idx.check_unchanged(content, _digest(data_dir), data_dir)
+    idx.check_unchanged(content, idx.digest(data_dir, *MORE_FILES["schema"]), data_dir)
     if not known:
         _LOG.warning(
             "%s has no %s, so drift is not measured. When the data is known to be good, write one "
@@ -104,14 +100,6 @@ def DataGate(
     _LOG.info(
         "Data gate: %d checks passed%s.", len(checks), "" if known else " (no baseline, no drift)"
     )
-
-
-def _digest(data_dir: str) -> str:
-    from components.data_gate.baseline import BASELINE_FILE
-    from components.data_gate.schema import SCHEMA_FILE
-    from components.idx_example_gen import idx
-
-    return idx.digest(data_dir, SCHEMA_FILE, BASELINE_FILE)
 
 
 def _read_statistics(artifact: types.Artifact) -> dict:

@@ -14,24 +14,22 @@ from components.idx_example_gen.config import DataConfig
 
 
 def make_example_gen(
-    data_dir: str, config: DataConfig, is_checked: bool = True
+    data_dir: str, config: DataConfig, content: str = ""
 ) -> component.FileBasedExampleGen:
     """Builds the node that reads the four IDX files of ``data_dir``.
 
     TFX's driver fingerprints what the patterns match by size and time stamp; the digest of the
-    contents, part of the settings where the directory can be read now, catches the rest (a file
-    replaced with its time stamp kept) and also breaks the cache of Kubeflow, which runs no driver.
+    contents, as part of the settings, catches the rest (a file replaced with its time stamp kept).
 
     Args:
         data_dir: Directory of the files.
         config: How many images to read.
-        is_checked: Whether the node fails if it reads other contents than there are now. A compiled
-            pipeline may run on new ones.
+        content: ``idx.digest`` of the files that the node shall read, which fails if it reads
+            others; empty where it is not known.
     """
     settings = struct_pb2.Struct()
     settings["max_images"] = config.max_images
-    settings["content"] = idx.digest(data_dir)
-    settings["is_checked"] = is_checked
+    settings["content"] = content
     custom_config = example_gen_pb2.CustomConfig()
     custom_config.custom_config.Pack(settings)
     split = example_gen_pb2.Input.Split

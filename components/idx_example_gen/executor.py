@@ -57,8 +57,7 @@ class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             count = len(pair.labels)
             _LOG.info("%s: %d images from %s", source, count, data_dir)
             blocks += [(source, start) for start in range(0, count, _IMAGES_PER_BLOCK)]
-        if settings["is_checked"]:
-            idx.check_unchanged(settings["content"], idx.digest(data_dir, read=files), data_dir)
+        idx.check_unchanged(settings["content"], idx.digest(data_dir, read=files), data_dir)
 
         [artifact] = output_dict[standard_component_specs.EXAMPLES_KEY]
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))

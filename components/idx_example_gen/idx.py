@@ -139,19 +139,15 @@ def digest(data_dir: str, *more_files: str, read: Mapping[str, str] = MappingPro
 
     Files in ``read``, which is as ``IdxPair.files``, count as they were read and not as they are.
 
-    As part of a node's settings, the digest breaks that node's cache when a file changes. It is ""
-    if the directory cannot be read now: the data is on a cluster, or the path is wrong, which the
-    node itself reports.
+    Raises:
+        InputError: As ``find_files``, or a file cannot be read.
     """
     total = hashlib.sha256()
-    try:
-        paths = [path for split in FILE_PREFIX for path in find_files(data_dir, split)]
-        optional = [storage.join(data_dir, name) for name in (LABEL_NAMES_FILE, *more_files)]
-        for path in paths + [path for path in optional if storage.exists(path)]:
-            one = read.get(path) or hashlib.sha256(storage.read_bytes(path)).hexdigest()
-            total.update(f"{posixpath.basename(path)} {one}\n".encode())
-    except InputError:
-        return ""
+    paths = [path for split in FILE_PREFIX for path in find_files(data_dir, split)]
+    optional = [storage.join(data_dir, name) for name in (LABEL_NAMES_FILE, *more_files)]
+    for path in paths + [path for path in optional if storage.exists(path)]:
+        one = read.get(path) or hashlib.sha256(storage.read_bytes(path)).hexdigest()
+        total.update(f"{posixpath.basename(path)} {one}\n".encode())
     return total.hexdigest()
 
 

@@ -24,10 +24,9 @@ from typing import Any
 
 import yaml
 
-from components.idx_example_gen.idx import digest
-from core.config import InputError, from_dict, require
+from core.config import InputError, require
 from pipeline.config import RunConfig
-from pipeline.kubeflow.spec import CONFIG_VARIABLE, DATA_FINGERPRINT, DATA_URI
+from pipeline.kubeflow import settings
 
 PIPELINE = "inkwell"
 TOKEN_VARIABLE, COOKIES_VARIABLE = "INKWELL_KFP_TOKEN", "INKWELL_KFP_COOKIES"
@@ -112,7 +111,7 @@ def submit(
         InputError: A parameter is wrong, or the server refuses something.
     """
     spec = read_package(package)
-    parameters, notes = run_parameters(spec, given)
+    parameters, notes = run_parameters(spec, given), []
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
     version = "sha256-" + hashlib.sha256(package.read_bytes()).hexdigest()[:16]
     with no_noise(), sentences(endpoint):
@@ -151,15 +150,13 @@ def read_package(package: Path) -> dict[str, Any]:
     return spec
 
 
-def run_parameters(
-    spec: dict[str, Any], given: Mapping[str, str]
-) -> tuple[dict[str, str], list[str]]:
-    """Values for a run of ``spec``, checked, with a fingerprint of other data; and notes.
+def run_parameters(spec: dict[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+    """Values for a run of ``spec``, checked.
 
     Raises:
         InputError: A parameter is unknown, or its value would end the first pod.
     """
-    from pipeline.kubeflow.entrypoint import overridden_config
+    from pipeline.kubeflow.nodes import overridden_config
 
     declared = spec["root"]["inputDefinitions"]["parameters"]
     for name in given:
@@ -168,29 +165,16 @@ def run_parameters(
             f"There is no run parameter {name}; the parameters are {', '.join(sorted(declared))}.",
         )
     overridden_config(given, _compiled_config(spec))
-    parameters, notes = dict(given), []
-    default = declared[DATA_URI]["defaultValue"]
-    uri = given.get(DATA_URI, default)
-    has_default = "defaultValue" in declared[DATA_FINGERPRINT]
-    if DATA_FINGERPRINT not in given and (uri != default or not has_default):
-        value = digest(uri)
-        if not value:
-            value = f"unread-{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%f}"
-            notes.append(
-                f"{uri} cannot be read here, so nothing is taken from the cache; give "
-                f"--param {DATA_FINGERPRINT}=... to say which data it is."
-            )
-        parameters[DATA_FINGERPRINT] = value
-    return parameters, notes
+    return dict(given)
 
 
 def _compiled_config(spec: dict[str, Any]) -> RunConfig:
     """The configuration that a package was compiled with."""
-    executors = spec["deploymentSpec"]["executors"].values()
-    for variable in next(iter(executors))["container"]["env"]:
-        if variable["name"] == CONFIG_VARIABLE:
-            return from_dict(RunConfig, json.loads(variable["value"]))
-    raise InputError("The package holds no configuration; compile it again with: inkwell compile")
+    for executor in spec["deploymentSpec"]["executors"].values():
+        for variable in executor["container"].get("env", ()):
+            if variable["name"] == settings.VARIABLE:
+                return settings.config_of(variable["value"])
+    raise InputError("The package holds no settings; compile it again with: inkwell compile")
 
 
 def _create_pipeline(client: Any, endpoint: Endpoint) -> str:

@@ -19,7 +19,7 @@ from pipeline.config import read_yaml
 from pipeline.plan import NODES, TRAINERS
 
 DEFAULT_CLUSTER = Path(__file__).with_name("cluster.yaml")
-IMAGE_DATA_DIR = "/app/data/mnist"  # where the images carry the checkout's data/mnist
+DATA_DIGEST = "data-digest"  # the task that a cluster has besides the nodes of the pipeline
 IMAGE_NAMES = {"cpu": "inkwell-cpu", "gpu": "inkwell-gpu"}  # as build.yaml has them
 
 
@@ -118,14 +118,16 @@ class Cluster:
     """Everything about a cluster that a compiled pipeline needs to know."""
 
     images: Images  # by which a node runs
-    pipeline_root: _Root  # KFP's launcher copies artifacts from and to it
     data_uri: str  # four IDX files, as pods see them: in the image, on a volume, or gs://
     serving_store: Volume  # what TensorFlow Serving reads; <mount>/<model>/<version>
     gpu: Gpu  # the nodes that have one
+    # KFP's launcher copies artifacts from and to it; null for the root that the cluster itself has.
+    pipeline_root: _Root | None = None
     data_volume: Volume | None = None  # mounted where the data is read
     trainers: Pod = dataclasses.field(default_factory=Pod)  # of the nodes that train
     others: Pod = dataclasses.field(default_factory=Pod)  # of all other nodes
     nodes: dict[str, dict] = dataclasses.field(default_factory=dict)  # by id, over those
+    join_tasks: bool = False  # evaluation, serving check and push of a model in one pod
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2  # of a pod that failed
     retry_backoff_seconds: NonNegativeInt = 60  # before the first; each later one waits twice that
     run_as_user: _User | None = 1000  # of the images; null for KFP before 2.16, which knows no such
@@ -139,7 +141,8 @@ class Cluster:
     def __post_init__(self):
         check_data_uri(self.data_uri)
         for node_id in self.nodes:
-            require(node_id in NODES, unknown(f"nodes.{node_id}", list(NODES)))
+            known = [DATA_DIGEST, *NODES]
+            require(node_id in known, unknown(f"nodes.{node_id}", known))
             self.pod(node_id)
 
     def pod(self, node_id: str) -> Pod:

@@ -9,24 +9,24 @@ import dataclasses
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
-from components.idx_example_gen.idx import digest
 from core.config import InputError, require
 from core.files import write_whole
 from pipeline.config import RunConfig, check_gates, load_config
 from pipeline.environment import set_environment
+from pipeline.kubeflow import settings
 from pipeline.kubeflow import spec as kubeflow_spec
-from pipeline.kubeflow.cluster import IMAGE_DATA_DIR, Cluster, check_data_uri, load_cluster
+from pipeline.kubeflow.cluster import Cluster, check_data_uri, load_cluster
 from pipeline.plan import NODES
 from pipeline.terminal.quiet import output_to
 
-ENTRYPOINT = ["python", "-m", "pipeline.kubeflow.entrypoint"]
-_CHECKOUT_DATA = Path(__file__).resolve().parents[2] / "data" / "mnist"
+OWN_ROOT = "in the cluster's own root"
 _TAGGED = re.compile(r":[\w.-]+(@sha256:\w+)?$|@sha256:\w+$")
 _HEADER = "# Inkwell for Kubeflow Pipelines 2.x, made by `inkwell compile`; not edited by hand.\n"
 
@@ -67,18 +67,13 @@ def compile_options(
     gpu_nodes = [node_id for node_id in NODES if cluster.pod(node_id).gpus]
     notes = [
         f"{path}: profile {profile}, {len(NODES)} nodes, {len(gpu_nodes)} of them on GPU nodes; "
-        f"data {cluster.data_uri}, artifacts {cluster.pipeline_root}."
+        f"data {cluster.data_uri}, artifacts {cluster.pipeline_root or OWN_ROOT}."
     ]
     untagged = [name for name in vars(cluster.images).values() if not _TAGGED.search(name)]
     if untagged:
         notes.append(
             f"Note: {' and '.join(untagged)} have no tag, so the cluster pulls the latest. Give "
             "--images, or tags in the cluster's settings."
-        )
-    if not _fingerprint(cluster):
-        notes.append(
-            f"Note: {cluster.data_uri} cannot be read here, so every run needs a "
-            "data_fingerprint; inkwell submit sets it."
         )
     return notes
 
@@ -94,16 +89,23 @@ def compile_pipeline(config: RunConfig, cluster: Cluster, path: Path) -> None:
     on_cluster = dataclasses.replace(
         config, data_dir=cluster.data_uri, serving_dir=cluster.serving_store.mount
     )
+    words = settings.words_of(on_cluster)
+    if settings.config_of(words) != on_cluster:
+        raise ValueError(f"These words do not stand for the configuration: {words}")
     spec, code_flags = tfx_spec(on_cluster, cluster)
     kubeflow_spec.check_names(spec)
-    kubeflow_spec.drop_lifecycle(spec)
-    kubeflow_spec.add_arguments(spec, code_flags)
-    kubeflow_spec.add_parameters(spec, cluster.data_uri, _fingerprint(cluster))
+    kubeflow_spec.leave_to_pods(spec, code_flags)
+    if cluster.join_tasks:
+        for members in kubeflow_spec.AFTER_TRAINING:
+            kubeflow_spec.join(spec, members)
+    kubeflow_spec.add_parameters(spec, cluster.data_uri)
+    kubeflow_spec.add_data_digest(spec, cluster)
     kubeflow_spec.set_caching(spec)
     kubeflow_spec.set_retries(spec, cluster)
     kubeflow_spec.set_resources(spec, cluster)
-    kubeflow_spec.set_variables(spec, cluster, dataclasses.asdict(on_cluster))
-    spec["defaultPipelineRoot"] = cluster.pipeline_root
+    kubeflow_spec.set_variables(spec, cluster, words)
+    if cluster.pipeline_root:  # no backend reads it: `inkwell submit` hands it to the run
+        spec["defaultPipelineRoot"] = cluster.pipeline_root
     platform = kubeflow_spec.platform_document(spec, cluster)
     kubeflow_spec.check(spec, platform)
 
@@ -123,25 +125,25 @@ def _check_writable(path: Path) -> None:
         ) from None
 
 
-def _fingerprint(cluster: Cluster) -> str:
-    """Digest of the data; empty if it cannot be read here."""
-    in_image = cluster.data_uri == IMAGE_DATA_DIR
-    return digest(str(_CHECKOUT_DATA) if in_image else cluster.data_uri)
+def tfx_spec(
+    config: RunConfig, cluster: Cluster, content: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """TFX's own pipeline spec (schema 2.1), and the flags of ``stamp_code`` by node id.
 
-
-def tfx_spec(config: RunConfig, cluster: Cluster) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """TFX's own pipeline spec (schema 2.1), and the flags of ``stamp_code`` by node id."""
+    ``content`` is as for ``create_pipeline``.
+    """
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
     from pipeline.pipeline import create_pipeline
 
-    pipeline = create_pipeline(config, cluster.pipeline_root)
+    root = cluster.pipeline_root or "minio://the-run-decides"
+    pipeline = create_pipeline(config, root, content=content)
     ids = [component.id for component in pipeline.components]
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
             default_image={node_id: cluster.image(node_id) for node_id in ids}
             | {"default_image_path": cluster.images.cpu},
-            default_commands=ENTRYPOINT,
+            default_commands=kubeflow_spec.ENTRYPOINT,
             use_pipeline_spec_2_1=True,
         )
     )

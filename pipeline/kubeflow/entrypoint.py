@@ -2,10 +2,11 @@
 
 KFP's launcher copies input artifacts to this pod, starts
 
-    python -m pipeline.kubeflow.entrypoint --node_id ... --executor_class_path ... {{$}} ...
+    python -m pipeline.kubeflow.entrypoint NODE {{$}} --settings=DIGEST --code=FINGERPRINT
 
 and copies output artifacts away. TFX's own entrypoint fails there: artifacts arrive without their
-types, and under URLs that TensorFlow cannot read. Contract: artifacts get the types of the
+types, and under URLs that TensorFlow cannot read. Contract: the node's parameters are those of the
+pipeline assembled here from the package's settings and the run's; artifacts get the types of the
 component's spec and the paths of their copies; the executor runs; the metadata of its outputs goes
 to the output file, with URLs again. Exit code 2 for the user's mistake, 1 for any other failure.
 """
@@ -13,29 +14,21 @@ to the output file, with URLs again. Exit code 2 for the user's mistake, 1 for a
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from core.config import InputError, from_dict
+from core.config import InputError
 from core.files import write_whole
 from core.origin import ORIGIN_PROPERTY
-from pipeline.config import RunConfig, override
 from pipeline.environment import set_environment
-from pipeline.kubeflow.spec import (
-    CONFIG_VARIABLE,
-    DATA_FINGERPRINT,
-    DATA_READERS,
-    DATA_URI,
-    OVERRIDES,
-    RUN_ID,
-    THRESHOLDS,
-)
+from pipeline.kubeflow.nodes import OTHER_CODE, Node, resolve_node
+from pipeline.kubeflow.spec import RUN_ID, joint_key
 
 if TYPE_CHECKING:
     from kfp.pipeline_spec import pipeline_spec_pb2 as pb
@@ -44,7 +37,10 @@ if TYPE_CHECKING:
 LAUNCHER_PATHS = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
 ROOT_VARIABLE = "INKWELL_LAUNCHER_ROOT"  # prefix of those paths; empty in a pod
 EMPTY_PROPERTY = "empty"  # set on an output that is a directory without files
-_OURS = (DATA_URI, DATA_FINGERPRINT, OVERRIDES, THRESHOLDS, RUN_ID)  # not known to executors
+SESSION_PROPERTY = "store_session_info"  # which KFP sets only where it is missing
+KEPT_FILE = ".inkwell-properties.json"  # long properties of the directory in which it lies
+LONGEST_PROPERTY = 100  # characters of those that stay with KFP
+SHOWN = ("reason",)  # stay in any case: people and `inkwell submit` read them
 _LOG = logging.getLogger(__name__)
 
 
@@ -52,13 +48,19 @@ class EntrypointError(RuntimeError):
     """The backend passed something unexpected."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the node that the arguments describe; returns the exit code."""
-    arguments, flags = _parse(sys.argv[1:] if argv is None else argv)
+def main(
+    argv: Sequence[str] | None = None,
+    resolve: Callable[[str, str, Mapping[str, str]], Node] | None = None,
+) -> int:
+    """Runs the node that the arguments name; returns the exit code.
+
+    ``resolve`` finds the node by its id, the digest of its settings, and what the run gives it.
+    """
+    arguments = _parse(sys.argv[1:] if argv is None else argv)
     set_environment()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        run_node(arguments, flags)
+        run_task(arguments, resolve or resolve_node)
     except (InputError, EntrypointError) as error:
         # Users of a cluster look at the last line of the pod's log.
         print(f"{arguments.node_id}: {error}", file=sys.stderr, flush=True)
@@ -66,30 +68,73 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_node(arguments: argparse.Namespace, flags: list[str]) -> None:
-    """Reads the backend's message, runs the executor, writes the answer."""
+def run_task(
+    arguments: argparse.Namespace, resolve: Callable[[str, str, Mapping[str, str]], Node]
+) -> None:
+    """Reads the backend's message, runs the node or the joined nodes, writes the answer."""
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-    request = json_format.Parse(
-        arguments.json_serialized_invocation_args, pb.ExecutorInput(), ignore_unknown_fields=True
-    )
-    inputs_spec = json_format.Parse(
-        arguments.json_serialized_inputs_spec_args or "{}", pb.ComponentInputsSpec()
-    )
-    run_id = _run_id(request)
-    _override_settings(arguments.node_id, request)
-    fill_types(request, inputs_spec)
+    request = json_format.Parse(arguments.request, pb.ExecutorInput(), ignore_unknown_fields=True)
+    given = json_format.MessageToDict(request.inputs).get("parameterValues", {})
+    members, digests = arguments.node_id.split(","), arguments.settings.split(",")
+    nodes = [resolve(*pair, given) for pair in zip(members, digests, strict=True)]
+    if len(nodes) == 1:
+        answer = run_node(nodes[0], request, given)
+    else:
+        answer = _run_joined(dict(zip(members, nodes, strict=True)), request, given)
+    write_whole(request.outputs.output_file, json_format.MessageToJson(answer))
+
+
+def _run_joined(
+    nodes: Mapping[str, Node], request: pb.ExecutorInput, given: Mapping[str, str]
+) -> pb.ExecutorOutput:
+    """Runs nodes one after the other, each with its part of the message.
+
+    What one hands another is in this pod already, where its copy would be.
+    """
+    from kfp.pipeline_spec import pipeline_spec_pb2 as pb
+
+    together = pb.ExecutorOutput()
+    for node_id, node in nodes.items():
+        part = pb.ExecutorInput()
+        part.outputs.output_file = request.outputs.output_file
+        for name, (producer, key) in node.reads.items():
+            known = together if producer in nodes else request.inputs
+            part.inputs.artifacts[name].CopyFrom(known.artifacts[joint_key(producer, key)])
+        for key, found in request.outputs.artifacts.items():
+            if key.startswith(joint_key(node_id, "")):
+                part.outputs.artifacts[key.removeprefix(joint_key(node_id, ""))].CopyFrom(found)
+        for key, found in run_node(node, part, given).artifacts.items():
+            together.artifacts[joint_key(node_id, key)].CopyFrom(found)
+    return together
+
+
+def run_node(node: Node, request: pb.ExecutorInput, given: Mapping[str, str]) -> pb.ExecutorOutput:
+    """Runs the executor on the copies of its artifacts; returns what KFP shall know of its outputs.
+
+    Args:
+        node: The node.
+        request: The backend's message, which is changed.
+        given: Parameters of the run.
+    """
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2 as pb
+
+    request.inputs.ClearField("parameter_values")
+    json_format.ParseDict({"parameterValues": node.parameters}, request.inputs)
+    fill_types(request, node.inputs)
     drop_launchers_own(request)
     paths = Paths(os.environ.get(ROOT_VARIABLE, ""))
     use_local_paths(request, paths)
-    if arguments.node_id in DATA_READERS and "input_base" in request.inputs.parameter_values:
-        _run_example_gen_driver(arguments, request)
-    artifacts = _execute(arguments.executor_class_path, request, inputs_spec, flags, run_id)
+    if "input_base" in node.parameters:
+        _run_example_gen_driver(request, node.inputs)
+    artifacts = _execute(node, request, _run_id(given))
     answer = pb.ExecutorOutput(artifacts=artifacts)
     mark_empty(answer)
+    keep_small(answer, paths)
     use_remote_urls(answer, paths)
-    write_whole(request.outputs.output_file, json_format.MessageToJson(answer))
+    return answer
 
 
 class Paths:
@@ -151,6 +196,9 @@ def use_local_paths(request: pb.ExecutorInput, paths: Paths) -> None:
                     f"The artifact {name} is not at {artifact.uri}: the node before wrote nothing, "
                     f"or {artifact.metadata[ORIGIN_PROPERTY]} was deleted."
                 )
+            kept = Path(artifact.uri, KEPT_FILE)
+            if kept.is_file():
+                artifact.metadata.update(json.loads(kept.read_text(encoding="utf-8")))
     for name, found in request.outputs.artifacts.items():
         for artifact in found.artifacts:
             artifact.uri = paths.local(artifact.uri, name)
@@ -165,6 +213,27 @@ def mark_empty(answer: pb.ExecutorOutput) -> None:
                 artifact.metadata[EMPTY_PROPERTY] = 1
 
 
+def keep_small(answer: pb.ExecutorOutput, paths: Paths) -> None:
+    """Moves what is long in the metadata of a directory to a file in it, which the next pod reads.
+
+    KFP hands all metadata of its inputs to a node and keeps some six copies of it in the workflow,
+    whose size has a limit. What it would add itself, the access to the bucket as nested JSON, is
+    left empty: without it KFP's web page uses the access that it has.
+    """
+    for found in answer.artifacts.values():
+        for artifact in found.artifacts:
+            long = {
+                name: paths.remote(value)
+                for name, value in artifact.metadata.items()
+                if isinstance(value, str) and len(value) > LONGEST_PROPERTY and name not in SHOWN
+            }
+            if long and os.path.isdir(artifact.uri):
+                write_whole(Path(artifact.uri, KEPT_FILE), json.dumps(long))
+                for name in long:
+                    del artifact.metadata.fields[name]
+            artifact.metadata[SESSION_PROPERTY] = ""
+
+
 def use_remote_urls(answer: pb.ExecutorOutput, paths: Paths) -> None:
     """Turns paths back into URLs, in metadata too, and drops nulls, which KFP refuses."""
     for found in answer.artifacts.values():
@@ -177,79 +246,30 @@ def use_remote_urls(answer: pb.ExecutorOutput, paths: Paths) -> None:
                     value.string_value = paths.remote(value.string_value)
 
 
-def overridden_config(parameters: Mapping[str, str], config: RunConfig) -> RunConfig | None:
-    """The configuration of this run; None if it is the compiled one.
+class _Parser(argparse.ArgumentParser):
+    """Says in one sentence that the command line is that of other code."""
 
-    Args:
-        parameters: Parameters of the run passed to this node.
-        config: The compiled configuration.
-
-    Raises:
-        InputError: A setting or a gate is unknown or wrong.
-    """
-    overrides = parameters.get(OVERRIDES, "").split()
-    for threshold in parameters.get(THRESHOLDS, "").split():
-        name, _, value = threshold.partition("=")
-        if name.count(".") != 1 or not value:
-            raise InputError(f"{threshold} in {THRESHOLDS} is not of the form model.metric=value.")
-        overrides.append(f"evaluator.gates.{name}.threshold={value}")
-    changed = override(config, overrides)
-    if parameters.get(DATA_URI):
-        settings = {**dataclasses.asdict(changed), "data_dir": parameters[DATA_URI]}
-        changed = from_dict(RunConfig, settings)
-    return None if changed == config else changed
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"This image does not know the package's command ({message}). {OTHER_CODE}\n")
 
 
-def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
         "python -m pipeline.kubeflow.entrypoint", description=__doc__, allow_abbrev=False
     )
-    parser.add_argument("--node_id", required=True)
-    parser.add_argument("--executor_class_path", required=True)
-    parser.add_argument("--json_serialized_invocation_args", required=True)
-    parser.add_argument("--json_serialized_inputs_spec_args")
+    parser.add_argument("node_id", help="A node, or several with commas, which run in turn.")
+    parser.add_argument("request", help="KFP's executor input, as JSON.")
+    parser.add_argument("--settings", required=True, help="Digest of each node's parameters.")
     parser.add_argument("--code", help="Fingerprint of the code, for KFP's cache only.")
-    return parser.parse_known_args(argv)
+    return parser.parse_args(argv)
 
 
-def _run_id(request: pb.ExecutorInput) -> str | None:
-    value = request.inputs.parameter_values[RUN_ID].string_value
+def _run_id(given: Mapping[str, str]) -> str | None:
+    value = given.get(RUN_ID, "")
     return None if not value or value.startswith("{{") else value
 
 
-def _override_settings(node_id: str, request: pb.ExecutorInput) -> None:
-    """Replaces the node's parameters if this run overrides settings; removes the run's own.
-
-    The pipeline is assembled again with the settings of the run, so that a node gets the same
-    parameters as if they had been compiled.
-    """
-    values = request.inputs.parameter_values
-    given = {name: values[name].string_value for name in _OURS if name in values}
-    for name in _OURS:
-        values.pop(name, None)
-    if not any(given.get(name) for name in (OVERRIDES, THRESHOLDS, DATA_URI)):
-        return
-    if CONFIG_VARIABLE not in os.environ:
-        raise EntrypointError(f"The variable {CONFIG_VARIABLE} is not set; compile the pipeline.")
-    config = from_dict(RunConfig, json.loads(os.environ[CONFIG_VARIABLE]))
-    changed = overridden_config(given, config)
-    if changed is None:
-        return
-    from google.protobuf import json_format, struct_pb2
-
-    from pipeline.kubeflow.cluster import load_cluster
-    from pipeline.kubeflow.compiler import tfx_spec
-
-    spec, _ = tfx_spec(changed, load_cluster())
-    task = spec["root"]["dag"]["tasks"][node_id]
-    for name, source in task["inputs"].get("parameters", {}).items():
-        if name != DATA_READERS.get(node_id):
-            constant = source["runtimeValue"]["constant"]
-            values[name].CopyFrom(json_format.ParseDict(constant, struct_pb2.Value()))
-    _LOG.info("Settings of this run: %s", given)
-
-
-def _run_example_gen_driver(arguments: argparse.Namespace, request: pb.ExecutorInput) -> None:
+def _run_example_gen_driver(request: pb.ExecutorInput, inputs_spec: pb.ComponentInputsSpec) -> None:
     """Runs the driver of FileBasedExampleGen, which finds span and fingerprint of the data.
 
     TFX runs it in a hook that only Vertex AI supports. Its result, in the output file, goes into
@@ -262,7 +282,7 @@ def _run_example_gen_driver(arguments: argparse.Namespace, request: pb.ExecutorI
     driver.main(
         argparse.Namespace(
             json_serialized_invocation_args=json_format.MessageToJson(request),
-            json_serialized_inputs_spec_args=arguments.json_serialized_inputs_spec_args,
+            json_serialized_inputs_spec_args=json_format.MessageToJson(inputs_spec),
         )
     )
     with open(request.outputs.output_file, encoding="utf-8") as file:
@@ -274,11 +294,7 @@ def _run_example_gen_driver(arguments: argparse.Namespace, request: pb.ExecutorI
 
 
 def _execute(
-    class_path: str,
-    request: pb.ExecutorInput,
-    inputs_spec: pb.ComponentInputsSpec,
-    flags: list[str],
-    run_id: str | None,
+    node: Node, request: pb.ExecutorInput, run_id: str | None
 ) -> Mapping[str, pb.ArtifactList]:
     """Calls the executor as TFX's own entrypoint does, with the id of the run in addition."""
     from tfx.dsl.components.base import base_beam_executor, base_executor
@@ -290,19 +306,18 @@ def _execute(
     inputs = utils.parse_raw_artifact_dict(request.inputs.artifacts, names)
     outputs = utils.parse_raw_artifact_dict(request.outputs.artifacts, names)
     properties = utils.parse_execution_properties(
-        request.inputs.parameter_values, request.inputs.parameters, inputs_spec
+        request.inputs.parameter_values, request.inputs.parameters, node.inputs
     )
     outputs_utils.make_output_dirs(outputs)  # as a run on this machine does
-    executor_class = import_utils.import_class_by_path(class_path)
+    executor_class = import_utils.import_class_by_path(node.executor)
     common: dict[str, Any] = {"unique_id": run_id or "run", "pipeline_run_id": run_id}
     with tempfile.TemporaryDirectory() as folder:
         common["tmp_dir"] = folder
         if issubclass(executor_class, base_beam_executor.BaseBeamExecutor):
-            context = executor_class.Context(beam_pipeline_args=flags, **common)
+            context = executor_class.Context(beam_pipeline_args=node.flags, **common)
         else:
-            context = base_executor.BaseExecutor.Context(extra_flags=flags, **common)
+            context = base_executor.BaseExecutor.Context(extra_flags=node.flags, **common)
         executor_class(context).Do(inputs, outputs, properties)
-    outputs_utils.tag_output_artifacts_with_version(outputs)
     return utils.translate_executor_output(outputs, names)
 
 

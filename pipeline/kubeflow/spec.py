@@ -3,32 +3,45 @@
 Contract: each step takes the pipeline spec that ``KubeflowV2DagRunner`` writes (schema 2.1) and
 changes it in place; ``platform_document`` makes the second YAML document; ``check`` parses both
 strictly, as the backend does. Facts about the backend are those of KFP 2.16.
+
+A task's part of the spec must stay small: the backend keeps a dozen copies of it in the workflow,
+and from 1 MiB on it stores no task any more (``benchmarks/workflow_size.py``). So a task says
+which node it is and what only the run knows; the pod resolves everything else from the settings.
 """
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import yaml
 
 from core.config import InputError
 from core.models import MODELS
-from pipeline.kubeflow.cluster import Cluster
+from pipeline.kubeflow import settings
+from pipeline.kubeflow.cluster import DATA_DIGEST, Cluster
 
 Spec = dict[str, Any]
 
 # Run-time parameters, all STRING; an empty default changes nothing.
 DATA_URI = "data_uri"
-DATA_FINGERPRINT = "data_fingerprint"
 OVERRIDES = "overrides"
 THRESHOLDS = "thresholds"
-RUN_ID = "pipeline_run_id"  # not a parameter of the run: the backend fills it in
 PARAMETERS = {
     DATA_URI: "Directory of the four IDX files, as pods see it: an absolute path, or gs://.",
-    DATA_FINGERPRINT: "Any text that changes when the data does; a new one makes it be read again.",
     OVERRIDES: "Settings as key=value, separated by spaces, as in: gan.epochs=8 seed=2",
     THRESHOLDS: "Gates as model.metric=value, separated by spaces: gan.frechet_distance=20",
 }
+# Of a node, and not of the run: the backend fills them in.
+RUN_ID = "pipeline_run_id"
+CONTENT = "content"  # digest of what the node shall find in the data directory
 
+ENTRYPOINT = ["python", "-m", "pipeline.kubeflow.entrypoint"]
+DATA_DIGEST_COMMAND = ["python", "-m", "pipeline.kubeflow.data_digest"]
+
+# What is done with a trained model, which can be one task.
+AFTER_TRAINING = tuple(
+    (kind.evaluator, kind.serving_check, kind.pusher) for kind in MODELS.values()
+)
 EVALUATORS = tuple(kind.evaluator for kind in MODELS.values())
 PUSHERS = tuple(kind.pusher for kind in MODELS.values())
 # The settings of these nodes are in the spec alone; all others can be overridden for a run.
@@ -37,7 +50,7 @@ WITHOUT_SETTINGS = frozenset(
 )
 # They depend on, or change, the models in serving, which the backend's cache key leaves out.
 UNCACHED = (*EVALUATORS, *PUSHERS)
-DATA_READERS = {"example-gen": "input_base", "schema": "data_dir"}  # with the parameter's own name
+DATA_READERS = ("example-gen", "schema")
 READS_SERVING_STORE = (*EVALUATORS, *PUSHERS, "report")
 NEVER_RETRIED = ("data-gate",)  # its verdict would be the same
 
@@ -45,7 +58,6 @@ NEVER_RETRIED = ("data-gate",)  # its verdict would be the same
 # Without it the backend gives Argo 0, and nothing is ever retried.
 _RETRIED_FOR = f"{7 * 24 * 3600}s"
 
-CONFIG_VARIABLE = "INKWELL_CONFIG"  # environment variable: the compiled configuration as JSON
 _ARGO_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,127}")
 
 
@@ -58,60 +70,149 @@ def check_names(spec: Spec) -> None:
             )
 
 
-def drop_lifecycle(spec: Spec) -> None:
-    """Removes the hook of ExampleGen that no open-source backend runs; our entrypoint does it."""
-    for container in _containers(spec).values():
-        container.pop("lifecycle", None)
+def leave_to_pods(spec: Spec, code_flags: Mapping[str, list[str]]) -> None:
+    """Replaces what a pod resolves by itself by its digest, which the cache key needs.
 
-
-def add_arguments(spec: Spec, code_flags: Mapping[str, list[str]]) -> None:
-    """Adds the node id for the entrypoint and the code for the cache key, which TFX leaves out.
+    What is left of a node is its id, its code's fingerprint, its artifacts and the titles of their
+    types. ExampleGen's hook, which no open-source backend runs, goes too: the entrypoint runs it.
 
     Args:
         spec: The pipeline spec.
         code_flags: Flags of ``stamp_code`` by node id.
     """
     for node_id, container in _containers(spec).items():
-        container["args"] += ["--node_id", node_id, *code_flags.get(node_id, [])]
+        digest = settings.digest(constants(spec, node_id))
+        words = [node_id, "{{$}}", f"--settings={digest}", *code_flags.get(node_id, [])]
+        container["args"] = words
+        container.pop("lifecycle", None)
+        _tasks(spec)[node_id].get("inputs", {}).pop("parameters", None)
+        component = spec["components"][node_id]
+        component.pop("inputDefinitions", None)  # no backend reads those of artifacts
+        for artifact in component["outputDefinitions"]["artifacts"].values():
+            title = yaml.safe_load(artifact["artifactType"]["instanceSchema"])["title"]
+            artifact["artifactType"] = {"schemaTitle": title}
 
 
-def add_parameters(spec: Spec, data_uri: str, data_fingerprint: str) -> None:
+def join(spec: Spec, members: Sequence[str]) -> None:
+    """Makes one task of nodes that then run one after the other in one pod.
+
+    It has the name of the last, and asks for what the first does. Its artifacts are named by
+    ``joint_key``, as two nodes may give theirs the same name.
+    """
+    first, last = members[0], members[-1]
+    tasks, components = _tasks(spec), spec["components"]
+    executors = spec["deploymentSpec"]["executors"]
+    arguments = [_containers(spec)[member]["args"] for member in members]
+    container = {**_containers(spec)[first]}
+    container["args"] = [
+        ",".join(members),
+        "{{$}}",
+        "--settings=" + ",".join(words[2].partition("=")[2] for words in arguments),
+        *(word for words in arguments for word in words[3:]),
+    ]
+    needs = {name for member in members for name in tasks[member].get("dependentTasks", ())}
+    sources = [source for member in members for source in _artifacts(tasks[member])]
+    outputs = {
+        joint_key(member, key): artifact
+        for member in members
+        for key, artifact in components[member]["outputDefinitions"]["artifacts"].items()
+    }
+    for member in members[:-1]:
+        del tasks[member], components[member], executors[f"{member}_executor"]
+    executors[f"{last}_executor"]["container"] = container
+    components[last]["outputDefinitions"]["artifacts"] = outputs
+    tasks[last]["dependentTasks"] = sorted(needs - {*members})
+    tasks[last]["inputs"] = {
+        "artifacts": {
+            joint_key(s["producerTask"], s["outputArtifactKey"]): {"taskOutputArtifact": s}
+            for s in sources
+            if s["producerTask"] not in members
+        }
+    }
+    for task in tasks.values():
+        for source in _artifacts(task):
+            if source["producerTask"] in members:
+                key = joint_key(source["producerTask"], source["outputArtifactKey"])
+                source.update(producerTask=last, outputArtifactKey=key)
+        if "dependentTasks" in task:
+            names = [last if name in members else name for name in task["dependentTasks"]]
+            task["dependentTasks"] = sorted(set(names))
+
+
+def joint_key(node_id: str, key: str) -> str:
+    """Name of an artifact among those of a joined task."""
+    return f"{node_id}_{key}"
+
+
+def constants(spec: Spec, node_id: str) -> dict[str, Any]:
+    """Parameters of a node as TFX writes them."""
+    given = _tasks(spec)[node_id].get("inputs", {}).get("parameters", {})
+    return {name: source["runtimeValue"]["constant"] for name, source in given.items()}
+
+
+def add_parameters(spec: Spec, data_uri: str) -> None:
     """Declares the run parameters and passes them to the nodes that use them.
 
     Args:
         spec: The pipeline spec.
         data_uri: Default of the parameter of that name.
-        data_fingerprint: Default likewise; empty if the data cannot be read here, and then a run
-            must give it, as the backend would otherwise keep results of other data.
     """
-    declared: dict[str, dict[str, Any]] = {
-        name: {"parameterType": "STRING", "description": text} for name, text in PARAMETERS.items()
-    }
     defaults = {DATA_URI: data_uri, OVERRIDES: "", THRESHOLDS: ""}
-    if data_fingerprint:
-        defaults[DATA_FINGERPRINT] = data_fingerprint
-    for name, value in defaults.items():
-        declared[name]["defaultValue"] = value
+    declared = {
+        name: {"parameterType": "STRING", "description": text, "defaultValue": defaults[name]}
+        for name, text in PARAMETERS.items()
+    }
     spec["root"]["inputDefinitions"] = {"parameters": declared}
 
-    for node_id in _tasks(spec):
-        if node_id in DATA_READERS:
-            _give(spec, node_id, DATA_READERS[node_id], _of_run(DATA_URI))
-            _give(spec, node_id, DATA_FINGERPRINT, _of_run(DATA_FINGERPRINT))
-        if node_id not in WITHOUT_SETTINGS:
-            _give(spec, node_id, OVERRIDES, _of_run(OVERRIDES))
-        if node_id in (*EVALUATORS, "report"):
-            _give(spec, node_id, THRESHOLDS, _of_run(THRESHOLDS))
-        if node_id in (*PUSHERS, "report"):  # the model card names the data and the run
-            _give(spec, node_id, DATA_URI, _of_run(DATA_URI))
-            run_id = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
-            _give(spec, node_id, RUN_ID, run_id)
+    run_id = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+    for task in _tasks(spec):
+        nodes = set(_members(spec, task))
+        if nodes & {*DATA_READERS, *PUSHERS, "report"}:  # the model card names the data
+            _give(spec, task, DATA_URI, _of_run(DATA_URI))
+        if nodes - WITHOUT_SETTINGS:
+            _give(spec, task, OVERRIDES, _of_run(OVERRIDES))
+        if nodes & {*EVALUATORS, "report"}:
+            _give(spec, task, THRESHOLDS, _of_run(THRESHOLDS))
+        if nodes & {*PUSHERS, "report"}:
+            _give(spec, task, RUN_ID, run_id)
+
+
+def add_data_digest(spec: Spec, cluster: Cluster) -> None:
+    """Adds the first task, which takes the digests of the data that the readers shall find.
+
+    It is never cached, so new data under an old path is read in every run. No condition of the
+    backend could do so: its cache key holds the path alone.
+    """
+    label = f"{DATA_DIGEST}_executor"
+    spec["components"][DATA_DIGEST] = {
+        "executorLabel": label,
+        "outputDefinitions": {
+            "parameters": {reader: {"parameterType": "STRING"} for reader in DATA_READERS}
+        },
+    }
+    spec["deploymentSpec"]["executors"][label] = {
+        "container": {
+            "image": cluster.image(DATA_DIGEST),
+            "command": DATA_DIGEST_COMMAND,
+            "args": ["{{$}}"],
+        }
+    }
+    _tasks(spec)[DATA_DIGEST] = {
+        "taskInfo": {"name": DATA_DIGEST},
+        "componentRef": {"name": DATA_DIGEST},
+    }
+    _give(spec, DATA_DIGEST, DATA_URI, _of_run(DATA_URI))
+    for reader in DATA_READERS:
+        output = {"producerTask": DATA_DIGEST, "outputParameterKey": reader}
+        _give(spec, reader, CONTENT, {"taskOutputParameter": output})
+        _tasks(spec)[reader]["dependentTasks"] = [DATA_DIGEST]
 
 
 def set_caching(spec: Spec) -> None:
     """Turns caching off for nodes whose inputs are not all in the backend's key."""
     for node_id, task in _tasks(spec).items():
-        task["cachingOptions"] = {"enableCache": node_id not in UNCACHED}
+        is_cached = not {*UNCACHED, DATA_DIGEST} & set(_members(spec, node_id))
+        task["cachingOptions"] = {"enableCache": is_cached}
 
 
 def set_retries(spec: Spec, cluster: Cluster) -> None:
@@ -129,13 +230,11 @@ def set_retries(spec: Spec, cluster: Cluster) -> None:
 
 
 def set_resources(spec: Spec, cluster: Cluster) -> None:
-    """CPU, memory and GPUs of every pod; requests equal limits."""
+    """CPU, memory and GPUs of every pod; Kubernetes takes the limits as requests too."""
     for node_id, container in _containers(spec).items():
-        pod = cluster.pod(node_id)
+        pod = cluster.pod(_members(spec, node_id)[0])
         resources: dict[str, Any] = {
-            "resourceCpuRequest": pod.cpu,
             "resourceCpuLimit": pod.cpu,
-            "resourceMemoryRequest": pod.memory,
             "resourceMemoryLimit": pod.memory,
         }
         if pod.gpus:
@@ -148,14 +247,16 @@ def set_resources(spec: Spec, cluster: Cluster) -> None:
         container["resources"] = resources
 
 
-def set_variables(spec: Spec, cluster: Cluster, config: Mapping[str, Any]) -> None:
-    """Variables of the user, and the configuration to which a run's overrides are applied.
+def set_variables(spec: Spec, cluster: Cluster, words: str) -> None:
+    """Variables of the user, and the settings in words, to which a run's overrides are applied.
 
-    The backend's cache key holds no variables, so a change elsewhere in the configuration does not
-    make a node run again.
+    The backend's cache key holds no variables, so a change elsewhere in the settings does not make
+    a node run again.
     """
-    variables = {**cluster.env, CONFIG_VARIABLE: json.dumps(config, sort_keys=True)}
-    for container in _containers(spec).values():
+    for node_id, container in _containers(spec).items():
+        variables = {**cluster.env}
+        if node_id != DATA_DIGEST:
+            variables[settings.VARIABLE] = words
         container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
 
 
@@ -173,7 +274,7 @@ def platform_document(spec: Spec, cluster: Cluster) -> Spec:
             executor["securityContext"] = {
                 **{"runAsUser": user, "runAsGroup": user, "runAsNonRoot": True}
             }
-        if cluster.pod(node_id).gpus:
+        if cluster.pod(_members(spec, node_id)[0]).gpus:
             if cluster.gpu.node_selector:
                 executor["nodeSelector"] = {"labels": dict(cluster.gpu.node_selector)}
             executor["tolerations"] = [
@@ -181,7 +282,7 @@ def platform_document(spec: Spec, cluster: Cluster) -> Spec:
                 for toleration in cluster.gpu.tolerations
             ]
         volumes = [cluster.serving_store] if node_id in READS_SERVING_STORE else []
-        if cluster.data_volume and node_id in DATA_READERS:
+        if cluster.data_volume and node_id in (*DATA_READERS, DATA_DIGEST):
             volumes.append(cluster.data_volume)
         if volumes:
             executor["pvcMount"] = [
@@ -244,6 +345,18 @@ def _containers(spec: Spec) -> dict[str, Any]:
     """Containers by node id."""
     executors = spec["deploymentSpec"]["executors"]
     return {node_id: executors[f"{node_id}_executor"]["container"] for node_id in _tasks(spec)}
+
+
+def _members(spec: Spec, task: str) -> list[str]:
+    """Nodes that a task runs: one, or those that it joins."""
+    named = _containers(spec)[task]["args"][0].split(",")
+    return named if task in named else [task]
+
+
+def _artifacts(task: Spec) -> list[Spec]:
+    """Where a task's input artifacts come from."""
+    given = task.get("inputs", {}).get("artifacts", {})
+    return [source["taskOutputArtifact"] for source in given.values()]
 
 
 def _give(spec: Spec, node_id: str, name: str, source: Spec) -> None:

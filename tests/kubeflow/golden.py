@@ -24,7 +24,7 @@ def meaning(package: Path) -> dict[str, Any]:
         resources, pod = container["resources"], settings[label]
         inputs = task.get("inputs", {})
         nodes[name] = {
-            "executor": _after(container["args"], "--executor_class_path"),
+            "runs": " ".join([*container["command"], *_words(container["args"])]),
             "waits for": sorted(set(needs(task))),
             "reads": {
                 key: "{producerTask}.{outputArtifactKey}".format(**source["taskOutputArtifact"])
@@ -34,8 +34,9 @@ def meaning(package: Path) -> dict[str, Any]:
                 key: _source(source) for key, source in inputs.get("parameters", {}).items()
             },
             "writes": {
-                key: yaml.safe_load(output["artifactType"]["instanceSchema"])["title"]
-                for key, output in component["outputDefinitions"]["artifacts"].items()
+                key: output.get("artifactType", {}).get("schemaTitle", output.get("parameterType"))
+                for outputs in component["outputDefinitions"].values()
+                for key, output in outputs.items()
             },
             "image": container["image"],
             "cached": task["cachingOptions"]["enableCache"],
@@ -55,15 +56,17 @@ def meaning(package: Path) -> dict[str, Any]:
 
 
 def _source(source: dict[str, Any]) -> str:
-    """Where a parameter comes from; constants of the configuration are tested elsewhere."""
+    """Where a parameter comes from."""
     if "componentInputParameter" in source:
         return f"run parameter {source['componentInputParameter']}"
-    constant = source["runtimeValue"]["constant"]
-    return constant if str(constant).startswith("{{") else "constant"
+    if "taskOutputParameter" in source:
+        return "{producerTask}.{outputParameterKey}".format(**source["taskOutputParameter"])
+    return source["runtimeValue"]["constant"]
 
 
-def _after(words: list[str], flag: str) -> str:
-    return words[words.index(flag) + 1]
+def _words(arguments: list[str]) -> list[str]:
+    """Without digests, which change with every setting and line of code."""
+    return [word.partition("=")[0] for word in arguments]
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ import yaml
 from google.protobuf import json_format
 
 from benchmarks import kubeflow_backend as backend_sim
-from core.config import InputError, from_dict
-from pipeline.config import RunConfig, load_config
+from core.config import InputError
+from pipeline.config import load_config
+from pipeline.kubeflow import settings
 from pipeline.kubeflow import spec as kubeflow_spec
+from pipeline.kubeflow.cluster import DATA_DIGEST
 from pipeline.kubeflow.compiler import compile_pipeline, tfx_spec
 from pipeline.plan import NODES, TRAINERS
 from tests.conftest import ROOT
@@ -32,24 +34,17 @@ def container(spec, node_id: str) -> dict:
     return spec["deploymentSpec"]["executors"][f"{node_id}_executor"]["container"]
 
 
-def constants(spec, node_id: str) -> dict:
-    """Parameters of a node that are fixed when the pipeline is compiled."""
-    parameters = tasks(spec)[node_id].get("inputs", {}).get("parameters", {})
-    return {
-        name: source["runtimeValue"]["constant"]
-        for name, source in parameters.items()
-        if "runtimeValue" in source
-    }
-
-
 def test_it_means_what_it_shall_mean(package):
     # A wanted change is written down by the command in golden.py and read in the diff.
     assert meaning(package) == yaml.safe_load(GOLDEN.read_text())
 
 
 def test_its_order_is_that_of_the_plan(spec):
+    first = {reader: {DATA_DIGEST} for reader in kubeflow_spec.DATA_READERS}
     assert {name: set(backend_sim.needs(task)) for name, task in tasks(spec).items()} == {
-        name: set(needs) for name, needs in NODES.items()
+        **{name: set(needs) for name, needs in NODES.items()},
+        **first,
+        DATA_DIGEST: set(),
     }
 
 
@@ -89,23 +84,26 @@ def test_names_that_argo_refuses_are_found(spec):
         kubeflow_spec.check_names(broken)
 
 
-def test_a_run_parameter_without_value_is_a_mistake_only_for_data_that_cannot_be_read(
-    cluster, spec, tmp_path
-):
-    backend_sim.root_parameters(spec, {})  # every parameter has a default
+def test_every_run_parameter_has_a_default_even_for_data_that_cannot_be_read(cluster, tmp_path):
     elsewhere = dataclasses.replace(cluster, data_uri="/data/of/the/cluster")
     compile_pipeline(load_config("smoke"), elsewhere, tmp_path / "p.yaml")
-    other, _ = backend_sim.load(tmp_path / "p.yaml")
-    with pytest.raises(ValueError, match="data_fingerprint has no value"):
-        backend_sim.root_parameters(other, {})
-    assert backend_sim.root_parameters(other, {"data_fingerprint": "1"})
+    spec, _ = backend_sim.load(tmp_path / "p.yaml")
+    values = backend_sim.root_parameters(spec, {})
+    assert values[kubeflow_spec.DATA_URI] == "/data/of/the/cluster"
 
 
-def test_the_fingerprint_of_the_data_in_the_image_is_that_of_the_checkout(spec, mnist_dir):
-    from components.idx_example_gen.idx import digest
+def test_the_first_task_sees_the_data_and_is_never_cached(spec, platform):
+    assert not tasks(spec)[DATA_DIGEST]["cachingOptions"]["enableCache"]
+    assert [mount["mountPath"] for mount in platform[DATA_DIGEST]["pvcMount"]] == ["/data"]
+    assert container(spec, DATA_DIGEST)["args"] == ["{{$}}"]
 
-    parameters = spec["root"]["inputDefinitions"]["parameters"]
-    assert parameters["data_fingerprint"]["defaultValue"] == digest(str(mnist_dir))
+
+def test_without_a_root_of_its_own_a_package_leaves_it_to_the_cluster(cluster, tmp_path):
+    own = dataclasses.replace(cluster, pipeline_root=None)
+    compile_pipeline(load_config("smoke"), own, tmp_path / "p.yaml")
+    spec, _ = backend_sim.load(tmp_path / "p.yaml")
+    assert "defaultPipelineRoot" not in spec
+    assert "the-run-decides" not in (tmp_path / "p.yaml").read_text()
 
 
 def test_platform_settings_of_the_user_reach_every_pod(spec, platform):
@@ -130,13 +128,34 @@ def test_an_old_backend_gets_no_security_context(cluster, tmp_path):
     assert "securityContext" not in (tmp_path / "p.yaml").read_text()
 
 
-def test_the_compiled_configuration_travels_outside_the_cache_key(spec, cluster):
+def test_the_settings_travel_in_words_outside_the_cache_key(spec, cluster):
     variables = {v["name"]: v["value"] for v in container(spec, "gan")["env"]}
-    config = from_dict(RunConfig, json.loads(variables[kubeflow_spec.CONFIG_VARIABLE]))
+    assert variables[settings.VARIABLE] == "smoke"
     expected = load_config("smoke", cluster.data_uri)
-    assert config == dataclasses.replace(expected, serving_dir=cluster.serving_store.mount)
-    words = " ".join(container(spec, "gan")["args"])
-    assert "discriminator_learning_rate" not in words
+    assert settings.config_of("smoke") == dataclasses.replace(
+        expected, serving_dir=cluster.serving_store.mount
+    )
+
+
+def test_a_setting_changes_the_key_of_the_nodes_that_it_concerns(cluster, spec, tmp_path):
+    changed = load_config("smoke", overrides=["gan.epochs=7", "seed=1"])
+    compile_pipeline(changed, cluster, tmp_path / "p.yaml")
+    other, _ = backend_sim.load(tmp_path / "p.yaml")
+    assert {v["name"]: v["value"] for v in container(other, "judge")["env"]}[
+        settings.VARIABLE
+    ] == "smoke gan.epochs=7"
+    different = {n for n in NODES if container(spec, n)["args"] != container(other, n)["args"]}
+    assert different == {"gan", "report"}  # the report shows all settings
+
+
+def test_a_task_holds_nothing_that_its_pod_resolves(spec):
+    known = {*kubeflow_spec.PARAMETERS, kubeflow_spec.RUN_ID, kubeflow_spec.CONTENT}
+    for node_id in NODES:
+        component = spec["components"][node_id]
+        assert set(component.get("inputDefinitions", {})) <= {"parameters"}
+        assert set(component.get("inputDefinitions", {}).get("parameters", {})) <= known
+        for output in component["outputDefinitions"]["artifacts"].values():
+            assert list(output["artifactType"]) == ["schemaTitle"]
 
 
 def test_code_is_part_of_the_cache_key(spec):
@@ -160,13 +179,14 @@ def test_nodes_that_take_no_overrides_have_no_settings(cluster):
         "serving_check.latency_requests=7",
     )
     usual = compiled()
+    constants = kubeflow_spec.constants
     same = {n for n in NODES if constants(usual, n) == constants(changed, n)}
     assert same == kubeflow_spec.WITHOUT_SETTINGS
 
 
 def test_the_data_gate_alone_is_never_retried(spec):
     retried = {name for name, task in tasks(spec).items() if backend_sim.allowed_retries(task)}
-    assert set(NODES) - retried == {"data-gate"}
+    assert {*NODES, DATA_DIGEST} - retried == {"data-gate"}
     policy = tasks(spec)["gan"]["retryPolicy"]
     assert (policy["maxRetryCount"], policy["backoffDuration"]) == (2, "60s")
     # Longer than any training: Argo counts from the first attempt's start.

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
 from google.protobuf import json_format
@@ -12,11 +10,10 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 from core.config import InputError
 from core.origin import ORIGIN_PROPERTY, origin
 from pipeline.config import load_config
-from pipeline.kubeflow import entrypoint
+from pipeline.kubeflow import entrypoint, nodes, settings
 from pipeline.kubeflow.compiler import tfx_spec
-from pipeline.kubeflow.spec import CONFIG_VARIABLE, OVERRIDES, WITHOUT_SETTINGS
+from pipeline.kubeflow.spec import CONTENT, OVERRIDES, WITHOUT_SETTINGS, constants
 from pipeline.plan import NODES
-from tests.conftest import ROOT
 
 MODEL = "title: tfx.Model\ntype: object\n"
 
@@ -183,46 +180,130 @@ OVERRIDDEN = ["gan.epochs=7", "seed=5", "data.max_images=2000"]
 THRESHOLD = "evaluator.gates.gan.frechet_distance.threshold=20"
 
 
-def test_overrides_give_every_node_what_compiling_with_them_does(cluster, monkeypatch):
-    def compiled(*overrides: str) -> dict:
-        config = load_config("smoke", "/data", [*overrides, "serving_dir=/models"])
-        return tfx_spec(config, cluster)[0]["root"]["dag"]["tasks"]
+def compiled(cluster, *overrides: str) -> dict:
+    config = load_config("smoke", "/data", [*overrides, "serving_dir=/models"])
+    return tfx_spec(config, cluster)[0]
 
-    config = load_config("smoke", "/data", ["serving_dir=/models"])
-    monkeypatch.setenv(CONFIG_VARIABLE, json.dumps(dataclasses.asdict(config)))
-    usual, expected = compiled(), compiled(*OVERRIDDEN, THRESHOLD)
+
+def digest_of(spec: dict, node_id: str) -> str:
+    return settings.digest(constants(spec, node_id))
+
+
+def test_a_pod_resolves_every_node_as_it_was_compiled(cluster, monkeypatch):
+    monkeypatch.setenv(settings.VARIABLE, "smoke data_dir=/data gan.epochs=9")
+    spec = compiled(cluster, "gan.epochs=9")
+    for node_id in NODES:
+        found = nodes.resolve_node(node_id, digest_of(spec, node_id), {})
+        assert found == nodes.read_node(spec, node_id)
+        assert found.parameters == constants(spec, node_id)
+    assert found.executor == "components.report.component.Executor"
+
+
+def test_overrides_give_every_node_what_compiling_with_them_does(cluster, monkeypatch):
+    monkeypatch.setenv(settings.VARIABLE, "smoke data_dir=/data")
+    usual, expected = compiled(cluster), compiled(cluster, *OVERRIDDEN, THRESHOLD)
+    given = {
+        OVERRIDES: " ".join(OVERRIDDEN),
+        "thresholds": "gan.frechet_distance=20",
+        "data_uri": "/data",
+    }
     differing = set()
     for node_id in set(NODES) - WITHOUT_SETTINGS:
-        constants = {
-            name: source["runtimeValue"]["constant"]
-            for name, source in usual[node_id]["inputs"].get("parameters", {}).items()
-        }
-        run = {
-            OVERRIDES: " ".join(OVERRIDDEN),
-            "thresholds": "gan.frechet_distance=20",
-            "data_uri": "/data",
-        }
-        message = json_format.ParseDict(
-            {"inputs": {"parameterValues": {**constants, **run}}}, pb.ExecutorInput()
-        )
-        entrypoint._override_settings(node_id, message)
-        values = json_format.MessageToDict(message)["inputs"]["parameterValues"]
-        assert values == {
-            name: source["runtimeValue"]["constant"]
-            for name, source in expected[node_id]["inputs"]["parameters"].items()
-        }, node_id
-        if values != constants:
+        node = nodes.resolve_node(node_id, digest_of(usual, node_id), given)
+        assert node == nodes.read_node(expected, node_id), node_id
+        if node.parameters != constants(usual, node_id):
             differing.add(node_id)
     assert {"example-gen", "data-gate", "gan", "judge", "evaluate-gan", "report"} <= differing
 
 
-def test_without_overrides_the_compiled_settings_are_not_even_read(monkeypatch):
-    monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
-    values = {"custom_config": "{}", OVERRIDES: "", "data_fingerprint": "abc"}
-    message = json_format.ParseDict({"inputs": {"parameterValues": values}}, pb.ExecutorInput())
-    entrypoint._override_settings("gan", message)
-    assert json_format.MessageToDict(message.inputs.parameter_values["custom_config"]) == "{}"
-    assert list(message.inputs.parameter_values) == ["custom_config"]
+def test_a_reader_gets_the_digest_of_the_data_and_the_path_of_this_run(cluster, monkeypatch):
+    from google.protobuf import struct_pb2
+    from tfx.proto import example_gen_pb2
+    from tfx.utils import proto_utils
+
+    monkeypatch.setenv(settings.VARIABLE, "smoke")
+    spec = tfx_spec(settings.config_of("smoke"), cluster)[0]
+    given = {"data_uri": "/data/new", CONTENT: "abc"}
+
+    def resolved(node_id: str) -> dict:
+        return nodes.resolve_node(node_id, digest_of(spec, node_id), given).parameters
+
+    schema = resolved("schema")
+    assert (schema["data_dir"], schema["content"]) == ("/data/new", "abc")
+    example_gen = resolved("example-gen")
+    assert example_gen["input_base"] == "/data/new"
+    config, packed = example_gen_pb2.CustomConfig(), struct_pb2.Struct()
+    proto_utils.json_to_proto(example_gen["custom_config"], config)
+    config.custom_config.Unpack(packed)
+    assert packed["content"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("node_id", "words", "message"),
+    [
+        (
+            "gan",
+            "smoke gan.epochs=3",
+            "This image has other settings for the node than the package.",
+        ),
+        ("vae", "smoke", "This image has other settings for the node than the package."),
+        ("gan", "nightly", "cannot read the package's settings: There is no profile 'nightly'"),
+        ("gan", "", "cannot read the package's settings: "),
+        ("gan", "smoke 'gan", "cannot read the package's settings: "),
+    ],
+)
+def test_an_image_of_another_commit_is_a_mistake_in_one_sentence(
+    cluster, monkeypatch, node_id, words, message
+):
+    monkeypatch.setenv(settings.VARIABLE, words)
+    digest = digest_of(tfx_spec(settings.config_of("smoke"), cluster)[0], "gan")
+    with pytest.raises(InputError) as caught:
+        nodes.resolve_node(node_id, digest, {})
+    text = str(caught.value)
+    assert message in text and text.endswith(
+        "Build the images and compile the pipeline from the same commit."
+    )
+
+
+def test_the_command_of_another_commit_is_a_mistake_in_one_sentence(capsys):
+    with pytest.raises(SystemExit) as caught:
+        entrypoint.main(["--node_id", "gan", "--executor_class_path", "x.Y"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("This image does not know the package's command (the following ")
+    assert said.count("\n") == 1
+
+
+def test_what_is_long_goes_with_the_artifact_and_comes_back(tmp_path):
+    paths = entrypoint.Paths(str(tmp_path))
+    folder = tmp_path / "minio" / "bucket" / "root" / "model"
+    folder.mkdir(parents=True)
+    files = json.dumps({f"variables-{i}": "0" * 64 for i in range(9)})
+    there = {"model_files": files, "reason": "x" * 300, "blessed": 1, "at": f"{folder}/" + "y" * 99}
+    answer = json_format.ParseDict(
+        {"artifacts": {"model": {"artifacts": [{"uri": str(folder), "metadata": there}]}}},
+        pb.ExecutorOutput(),
+    )
+    entrypoint.keep_small(answer, paths)
+    kept = json_format.MessageToDict(only(answer.artifacts["model"]).metadata)
+    assert kept == {"reason": "x" * 300, "blessed": 1.0, entrypoint.SESSION_PROPERTY: ""}
+
+    message = request()
+    only(message.inputs.artifacts["model"]).metadata.update(kept)
+    entrypoint.use_local_paths(message, paths)
+    back = json_format.MessageToDict(only(message.inputs.artifacts["model"]).metadata)
+    assert back["model_files"] == files
+    assert back["at"] == "minio://bucket/root/model/" + "y" * 99
+
+
+def test_what_is_long_stays_where_there_is_no_directory(tmp_path):
+    artifact = {"uri": str(tmp_path / "none"), "metadata": {"text": "x" * 300}}
+    answer = json_format.ParseDict(
+        {"artifacts": {"model": {"artifacts": [artifact]}}}, pb.ExecutorOutput()
+    )
+    entrypoint.keep_small(answer, entrypoint.Paths(""))
+    assert only(answer.artifacts["model"]).metadata["text"] == "x" * 300
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -240,22 +321,15 @@ def test_without_overrides_the_compiled_settings_are_not_even_read(monkeypatch):
 )
 def test_a_slip_in_a_run_parameter_is_one_sentence(parameters, words):
     with pytest.raises(InputError) as caught:
-        entrypoint.overridden_config(parameters, load_config("smoke"))
+        nodes.overridden_config(parameters, load_config("smoke"))
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_compiled_configuration_itself_is_no_override():
     config = load_config("smoke", "/data")
-    assert entrypoint.overridden_config({"data_uri": "/data", "overrides": ""}, config) is None
-    changed = entrypoint.overridden_config({"data_uri": "/other"}, config)
+    assert nodes.overridden_config({"data_uri": "/data", "overrides": ""}, config) is None
+    changed = nodes.overridden_config({"data_uri": "/other"}, config)
     assert changed == dataclasses.replace(config, data_dir="/other")
-
-
-def test_a_package_compiled_before_the_entry_moved_still_starts():
-    command = [sys.executable, "-m", "pipeline.kubeflow_entrypoint"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    assert "required: --node_id, --executor_class_path" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -266,10 +340,10 @@ def test_a_package_compiled_before_the_entry_moved_still_starts():
     ],
 )
 def test_the_users_mistake_ends_with_2_and_the_backends_with_1(
-    message, code, words, monkeypatch, capsys
+    message, code, words, cluster, monkeypatch, capsys
 ):
-    monkeypatch.setenv(CONFIG_VARIABLE, json.dumps(dataclasses.asdict(load_config("smoke"))))
-    flags = ("node_id=gan", "executor_class_path=none.such")
-    flags += (f"json_serialized_invocation_args={json.dumps({'inputs': message})}",)
-    assert entrypoint.main([f"--{flag}" for flag in flags]) == code
+    monkeypatch.setenv(settings.VARIABLE, "smoke")
+    digest = digest_of(tfx_spec(settings.config_of("smoke"), cluster)[0], "gan")
+    request = json.dumps({"inputs": message})
+    assert entrypoint.main(["gan", request, f"--settings={digest}"]) == code
     assert capsys.readouterr().err.startswith(words)

@@ -16,7 +16,6 @@ import pytest
 import yaml
 from rich.console import Console
 
-from components.idx_example_gen.idx import digest
 from core.config import InputError
 from pipeline.kubeflow import client as client_module
 from pipeline.kubeflow.client import Endpoint, connect, parse_parameters, run_parameters
@@ -330,7 +329,7 @@ def write_certificate(certificate: Path, key: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"epochs": "3"}, "no run parameter epochs; the parameters are data_fingerprint, data_uri"),
+        ({"epochs": "3"}, "no run parameter epochs; the parameters are data_uri, overrides"),
         ({"overrides": "gan.epoch=3"}, "did you mean epochs"),
         ({"thresholds": "gan.fid=3"}, "Unknown setting evaluator.gates.gan.fid"),
     ],
@@ -344,16 +343,9 @@ def test_a_wrong_parameter_is_found_before_anything_is_sent(server, package, giv
     assert server.uploads() == 0 and not server.runs and not server.pipelines
 
 
-def test_other_data_gets_its_fingerprint_or_a_new_one(spec, small_mnist_dir):
-    parameters, notes = run_parameters(spec, {"data_uri": str(small_mnist_dir)})
-    assert parameters["data_fingerprint"] == digest(str(small_mnist_dir)) and notes == []
-    first, [note] = run_parameters(spec, {"data_uri": "/data/of/the/cluster"})
-    second, _ = run_parameters(spec, {"data_uri": "/data/of/the/cluster"})
-    assert first["data_fingerprint"] != second["data_fingerprint"]
-    assert "/data/of/the/cluster cannot be read here" in note
-    given, _ = run_parameters(spec, {"data_uri": "/other", "data_fingerprint": "v7"})
-    assert given["data_fingerprint"] == "v7"
-    assert run_parameters(spec, {}) == ({}, [])
+def test_a_run_gets_the_parameters_that_are_given(spec):
+    assert run_parameters(spec, {"data_uri": "/data/new"}) == {"data_uri": "/data/new"}
+    assert run_parameters(spec, {}) == {}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from core.config import InputError
-from pipeline.kubeflow.cluster import Cluster, Pod, load_cluster
+from pipeline.kubeflow.cluster import DATA_DIGEST, Cluster, Pod, load_cluster
 from pipeline.plan import NODES, TRAINERS
 
 
@@ -20,6 +20,12 @@ def test_trainers_get_a_gpu_and_its_image_and_no_other_node_does():
     assert with_gpu == set(TRAINERS)
     assert {n for n in NODES if cluster.image(n) == "inkwell-gpu"} == with_gpu
     assert {cluster.image(n) for n in set(NODES) - with_gpu} == {"inkwell-cpu"}
+
+
+def test_the_root_of_the_cluster_itself_and_the_first_task_can_be_set(tmp_path):
+    cluster = cluster_with(tmp_path, "pipeline_root: null\nnodes: {data-digest: {cpu: 500m}}\n")
+    assert cluster.pipeline_root is None
+    assert cluster.pod(DATA_DIGEST) == Pod(cpu="500m", memory="2Gi", gpus=0)
 
 
 def test_a_file_needs_only_what_differs(tmp_path):
@@ -52,8 +58,8 @@ def test_a_file_needs_only_what_differs(tmp_path):
         ("others: {cpu: 2}", "others.cpu must be of type str"),
         ("others: {memory: 2 GB}", "memory must be a quantity such as 500m, 2 or 4Gi"),
         ("trainers: {gpus: -1}", "gpus must be between"),
-        ("pipeline_root: /tmp/artifacts", "pipeline_root must be a bucket at minio://"),
-        ("pipeline_root: minio://", "pipeline_root must be a bucket at minio://"),
+        ("pipeline_root: /tmp/artifacts", "pipeline_root must be null or a bucket at minio://"),
+        ("pipeline_root: minio://", "pipeline_root must be null or a bucket at minio://"),
         ("data_uri: data/mnist", "data_uri must be an absolute path"),
         ("data_uri: minio://bucket/mnist", "mounted with data_volume"),
         ("serving_store: {mount: models}", "mount must be an absolute path"),

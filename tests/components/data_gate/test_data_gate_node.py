@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from components.data_gate import gate
+from components.data_gate.content import digests, digests_if_readable
 from components.idx_example_gen import idx
 from components.idx_example_gen.config import DataConfig
 from core.config import InputError
@@ -26,8 +27,9 @@ def run(root: Path, data_dir: Path) -> None:
     from components.idx_example_gen.component import make_example_gen
     from components.transform.component import make_transform
 
-    example_gen = make_example_gen(str(data_dir), DataConfig(MAX_IMAGES))
-    schema_node = make_schema(str(data_dir))
+    content = digests_if_readable(str(data_dir))
+    example_gen = make_example_gen(str(data_dir), DataConfig(MAX_IMAGES), content["example-gen"])
+    schema_node = make_schema(str(data_dir), content["schema"])
     examples, schema = example_gen.outputs["examples"], schema_node.outputs["schema"]
     statistics_gen = StatisticsGen(examples=examples, schema=schema).with_id("statistics-gen")
     statistics = statistics_gen.outputs["statistics"]
@@ -120,13 +122,16 @@ def test_changed_schema_breaks_the_cache_and_rules(clean_root: Path, copied: Pat
 def test_a_schema_replaced_after_the_plan_ends_the_run(tmp_path: Path, copied: Path):
     from components.data_gate.component import make_schema
 
-    planned, compiled = make_schema(str(copied)), make_schema(str(copied), is_checked=False)
+    def planned():
+        return make_schema(str(copied), digests(str(copied))["schema"])
+
+    before, without_plan = planned(), make_schema(str(copied))
     with open(copied / "schema.pbtxt", "a") as file:
         file.write("# another one")
     with pytest.raises(InputError, match="changed after the run began"):
-        run_nodes(tmp_path / "root", [planned])
-    run_nodes(tmp_path / "root", [compiled])
-    run_nodes(tmp_path / "root", [make_schema(str(copied))])
+        run_nodes(tmp_path / "root", [before])
+    run_nodes(tmp_path / "root", [without_plan])
+    run_nodes(tmp_path / "root", [planned()])
 
 
 def test_data_without_baseline_passes_and_says_so(tmp_path: Path, small_mnist_dir: Path, caplog):

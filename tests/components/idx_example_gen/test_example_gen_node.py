@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.data_gate.content import digests
 from components.idx_example_gen import encode, idx
 from components.idx_example_gen.config import DataConfig
 from core.config import InputError, from_dict
@@ -17,7 +18,8 @@ from tests.components.idx_example_gen.local_run import newest, run_nodes
 def make(data_dir: Path, max_images: int | None = None):
     from components.idx_example_gen.component import make_example_gen
 
-    return make_example_gen(str(data_dir), DataConfig(max_images=max_images))
+    content = digests(str(data_dir))["example-gen"]
+    return make_example_gen(str(data_dir), DataConfig(max_images=max_images), content)
 
 
 def records(examples: Path, split: str) -> list[bytes]:
@@ -128,13 +130,13 @@ def test_data_replaced_after_the_plan_fails_and_is_never_cached(
     assert records(examples, "train") == expected
 
 
-def test_a_compiled_pipeline_reads_what_is_there_when_it_runs(
+def test_without_a_plan_the_node_reads_what_is_there_when_it_runs(
     small_mnist_dir: Path, tmp_path: Path
 ):
     from components.idx_example_gen.component import make_example_gen
 
     data_dir = shutil.copytree(small_mnist_dir, tmp_path / "data")
-    node = make_example_gen(str(data_dir), DataConfig(), is_checked=False)
+    node = make_example_gen(str(data_dir), DataConfig())
     path = data_dir / "train-labels-idx1-ubyte.gz"
     labels = idx.read_labels(str(path))[::-1]
     idx.write_idx(str(path), labels)

@@ -171,4 +171,5 @@ def test_digest_follows_content_alone(data_dir: Path, tmp_path_factory):
     assert idx.digest(str(copy), "schema.pbtxt") != before
     assert idx.digest(str(copy)) == before
     (copy / "train-labels-idx1-ubyte").unlink()
-    assert idx.digest(str(copy)) == ""
+    with pytest.raises(InputError, match="holds neither"):
+        idx.digest(str(copy))
