@@ -31,6 +31,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SCHEMES = {"gs": "gcs", "minio": "minio", "s3": "s3"}
+OUTPUTS = "/tmp/kfp/outputs"  # noqa: S108 - of a pod, under its own root
 LONGEST_ARGUMENT = 128 * 1024  # bytes; MAX_ARG_STRLEN of Linux
 
 
@@ -47,7 +48,7 @@ class Task:
     peak_bytes: int = 0  # of its largest process
     log: str = ""
     outputs: dict[str, int] = dataclasses.field(default_factory=dict)  # ids in metadata
-    parameters: dict[str, str] = dataclasses.field(default_factory=dict)  # that it put out
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)  # output parameters
 
 
 @dataclasses.dataclass
@@ -98,7 +99,7 @@ class Backend:
         self.folder, self.workers = folder, workers
         self.store = ObjectStore(folder / "bucket")
         self.artifacts: list[dict[str, Any]] = []  # metadata store; the index is the id
-        self.cache: dict[str, dict[str, int]] = {}  # fingerprint: ids of outputs
+        self.cache: dict[str, Task] = {}  # by fingerprint, with its outputs
         self._lock = threading.Lock()
 
     def run(
@@ -154,16 +155,16 @@ class Backend:
             key = fingerprint(request, component, container, settings)
             is_cached = task.get("cachingOptions", {}).get("enableCache", False)
             if is_cached and key in self.cache:
-                result.outputs, state = self.cache[key], "CACHED"
+                kept = self.cache[key]
+                result.outputs, result.parameters, state = kept.outputs, kept.parameters, "CACHED"
                 return result
             retries = allowed_retries(task)
             for attempt in range(1, retries + 2):
                 result.attempts = attempt
-                outputs = self._launcher(request, container, result, evict(name, attempt))
-                if outputs is not None:
-                    result.outputs, state = outputs, "SUCCEEDED"
+                if self._launcher(request, component, container, result, evict(name, attempt)):
+                    state = "SUCCEEDED"
                     if is_cached:
-                        self.cache[key] = outputs
+                        self.cache[key] = result
                     break
         except Exception as error:  # noqa: BLE001 - any error fails the task
             result.log += f"\nbackend: {type(error).__name__}: {error}"
@@ -181,7 +182,8 @@ class Backend:
                 value = parameters[source["componentInputParameter"]]
             elif "taskOutputParameter" in source:
                 source = source["taskOutputParameter"]
-                value = run.tasks[source["producerTask"]].parameters[source["outputParameterKey"]]
+                producer = run.tasks[source["producerTask"]]
+                value = producer.parameters[source["outputParameterKey"]]
             else:
                 value = source["runtimeValue"]["constant"]
                 value = run.id if value == "{{$.pipeline_job_uuid}}" else value
@@ -206,12 +208,12 @@ class Backend:
             }
             for key, artifact in component.get("outputDefinitions", {}).get("artifacts", {}).items()
         }
-        files = {
-            key: {"outputFile": f"/tmp/kfp/outputs/{key}"}  # noqa: S108 - KFP's choice
-            for key in component.get("outputDefinitions", {}).get("parameters", {})
+        written = component.get("outputDefinitions", {}).get("parameters", {})
+        files = {key: {"outputFile": f"{OUTPUTS}/{key}"} for key in written}
+        return {
+            "inputs": inputs,
+            "outputs": {"artifacts": outputs, "parameters": files, "outputFile": task_root},
         }
-        outputs = {"artifacts": outputs, "parameters": files, "outputFile": task_root}
-        return {"inputs": inputs, "outputs": outputs}
 
     def _runtime_artifact(self, artifact_id: int) -> dict[str, Any]:
         """``toRuntimeArtifact``: no type, every property in ``metadata``, integers as doubles."""
@@ -224,8 +226,8 @@ class Backend:
             "metadata": {**known["metadata"], **extra},
         }
 
-    def _launcher(self, request, container, result, seconds) -> dict[str, int] | None:
-        """Output ids, or None if the user's command failed; ``component/launcher_v2.go``."""
+    def _launcher(self, request, component, container, result, seconds) -> bool:
+        """Whether the user's command succeeded; ``component/launcher_v2.go``."""
         root = self.folder / "pods" / f"{result.name}-{uuid.uuid4().hex[:8]}"
         for name in ("tmp", "home", "work"):
             (root / name).mkdir(parents=True)
@@ -237,11 +239,12 @@ class Backend:
             for artifact in found["artifacts"]:
                 _, path = self._key_and_path(artifact["uri"], root)
                 path.parent.mkdir(parents=True, exist_ok=True)
+        for output in request["outputs"]["parameters"].values():
+            output["outputFile"] = str(root) + output["outputFile"]
+            Path(output["outputFile"]).parent.mkdir(parents=True, exist_ok=True)
         # Since 2.15 the output file is next to the outputs, under the launcher's own path.
         _, task_root = self._key_and_path(request["outputs"]["outputFile"], root)
         request["outputs"]["outputFile"] = str(task_root / "output_metadata.json")
-        for output in request["outputs"]["parameters"].values():
-            output["outputFile"] = f"{root}{output['outputFile']}"
         words = [
             word.replace("{{$}}", json.dumps(request))
             for word in [*container["command"], *container["args"]]
@@ -272,20 +275,18 @@ class Backend:
         try:
             if process.returncode:
                 result.log += f"\nbackend: exit status {process.returncode}"
-                return None
-            result.parameters = {
-                name: Path(output["outputFile"]).read_text()
-                for name, output in request["outputs"]["parameters"].items()
-            }
-            return self._publish(request, root)
+                return False
+            self._publish(request, component, root, result)
+            return True
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
-    def _publish(self, request, root) -> dict[str, int]:
+    def _publish(self, request, component, root, result) -> None:
         output_file = Path(request["outputs"]["outputFile"])
-        said = output_file.read_text() if output_file.exists() else "{}"
-        answer = json_format.Parse(said, pb.ExecutorOutput())
-        ids = {}
+        # A missing file is an empty answer: getExecutorOutputFile.
+        text = output_file.read_text() if output_file.exists() else "{}"
+        answer = json_format.Parse(text, pb.ExecutorOutput())
+        result.parameters = output_parameters(request, component, answer)
         for name, found in request["outputs"]["artifacts"].items():
             [artifact] = found["artifacts"]
             metadata = struct_pb2.Struct()
@@ -303,9 +304,8 @@ class Backend:
                 "metadata": json_format.MessageToDict(metadata),
             }
             with self._lock:
-                ids[name] = len(self.artifacts)
+                result.outputs[name] = len(self.artifacts)
                 self.artifacts.append(record)
-        return ids
 
     def _key_and_path(self, uri: str, root: Path) -> tuple[str, Path]:
         scheme, _, rest = uri.partition("://")
@@ -356,11 +356,34 @@ def allowed_retries(task: dict[str, Any]) -> int:
 def needs(task: dict[str, Any]) -> list[str]:
     """Names of the tasks that must have ended before ``task``."""
     inputs = task.get("inputs", {})
-    sources = [
-        *(source["taskOutputArtifact"] for source in inputs.get("artifacts", {}).values()),
-        *(source.get("taskOutputParameter") for source in inputs.get("parameters", {}).values()),
-    ]
-    return [*task.get("dependentTasks", []), *(s["producerTask"] for s in sources if s)]
+    sources = [*inputs.get("artifacts", {}).values(), *inputs.get("parameters", {}).values()]
+    kinds = ("taskOutputArtifact", "taskOutputParameter")
+    producers = [s[kind]["producerTask"] for s in sources for kind in kinds if kind in s]
+    return [*task.get("dependentTasks", []), *producers]
+
+
+def output_parameters(request, component, answer) -> dict[str, Any]:
+    """``collectOutputParameters``: the values in the answer go before those in files."""
+    values = json_format.MessageToDict(answer).get("parameterValues", {})
+    declared = component.get("outputDefinitions", {}).get("parameters", {})
+    for name, output in request["outputs"]["parameters"].items():
+        if name not in values:
+            text = Path(output["outputFile"]).read_text()  # that there is none is an error
+            values[name] = as_value(text, declared[name]["parameterType"])
+    return values
+
+
+def as_value(text: str, kind: str) -> Any:
+    """``TextToPbValue`` of ``metadata/converter.go``."""
+    if kind == "STRING":
+        return text
+    if kind == "BOOLEAN":
+        return {"true": True, "false": False}[text.strip().lower()]
+    value = float(int(text)) if kind == "NUMBER_INTEGER" else json.loads(text)
+    expected = {"LIST": list, "STRUCT": dict}.get(kind, (int, float))
+    if not isinstance(value, expected):
+        raise ValueError(f"{text!r} is not a {kind}")
+    return value
 
 
 def fingerprint(request, component, container, settings) -> str:
@@ -376,7 +399,6 @@ def fingerprint(request, component, container, settings) -> str:
             name: found["artifacts"][0]["type"]
             for name, found in request["outputs"]["artifacts"].items()
         },
-        "outputParameters": sorted(request["outputs"]["parameters"]),
         "image": container["image"],
         "cmdArgs": [*container["command"], *container["args"]],
         "pvcNames": sorted({mount["constant"] for mount in settings.get("pvcMount", [])}),
