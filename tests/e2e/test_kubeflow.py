@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.kubeflow_backend import Backend, Run
+from benchmarks.kubeflow_backend import Backend, Loss, Run
 from pipeline.config import load_config
 from pipeline.kubeflow.cluster import DATA_DIGEST, load_cluster
 from pipeline.kubeflow.compiler import compile_pipeline
@@ -35,7 +35,11 @@ class Place:
         store = dataclasses.replace(cluster.serving_store, mount=str(self.serving))
         cluster = dataclasses.replace(cluster, data_uri=str(data_dir), serving_store=store)
         compile_pipeline(load_config("smoke"), cluster, self.package)
-        self.backend = Backend(folder / "kfp")
+        self.backend, self.root = Backend(folder / "kfp"), cluster.pipeline_root
+
+    def start(self, arguments: dict[str, str] | None = None, **lose: Any) -> Run:
+        """A run as ``inkwell submit`` creates it: with the root of its artifacts."""
+        return self.backend.run(self.package, arguments, pipeline_root=self.root, **lose)
 
     def versions(self) -> dict[str, list[str]]:
         return {model: sorted(os.listdir(self.serving / model)) for model in MODELS}
@@ -59,11 +63,10 @@ class Place:
 def place(mnist_dir, tmp_path_factory) -> Place:
     """One run has lost a pod for good; the next went through, and one of its pods was lost once."""
     place = Place(tmp_path_factory.mktemp("kubeflow"), mnist_dir)
-    place.killed = place.backend.run(
-        place.package, evict=lambda task, attempt: 2.0 if task == "transform" else None
-    )
-    place.run = place.backend.run(
-        place.package, evict=lambda task, attempt: 2.0 if (task, attempt) == ("gan", 1) else None
+    lost = Loss(2.0, deleted=True)
+    place.killed = place.start(lose=lambda task, attempt: lost if task == "transform" else None)
+    place.run = place.start(
+        lose=lambda task, attempt: lost if (task, attempt) == ("gan", 1) else None
     )
     return place
 
@@ -182,7 +185,7 @@ def test_the_report_of_the_cluster_tells_of_every_model(place):
 @pytest.mark.extended
 def test_a_threshold_of_a_run_decides_and_what_is_in_serving_stays(place):
     before = place.versions()
-    run = place.backend.run(place.package, {"thresholds": "gan.frechet_distance=0"})
+    run = place.start({"thresholds": "gan.frechet_distance=0"})
     assert run.succeeded, logs(run)
     done = {name for name, state in run.states().items() if state == "SUCCEEDED"}
     assert done == UNCACHED  # nothing was trained again

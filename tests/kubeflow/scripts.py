@@ -80,6 +80,7 @@ def write_package(path: Path, tasks: dict[str, Script], root: dict[str, Any] | N
         spec["deploymentSpec"]["executors"][name] = {"container": {**command, "args": ["{{$}}"]}}
     executors: dict[str, Any] = {name: {} for name in tasks}
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump_all([spec, platform], sort_keys=False))
 
 
