@@ -11,6 +11,11 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+# Only the owner changes a model or an artifact, and all read it, such as a model server that runs
+# as another user.
+UMASK = 0o022
+DIRECTORY_MODE, FILE_MODE = 0o777 & ~UMASK, 0o666 & ~UMASK
+
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Replaces the file by ``content``, text as UTF-8; makes the directory.

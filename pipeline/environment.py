@@ -3,9 +3,12 @@
 import os
 import sys
 
+from core.files import UMASK
+
 
 def set_environment() -> None:
-    """Sets what TensorFlow, Keras and absl read; call it before anything imports them."""
+    """Sets what TensorFlow, Keras and absl read, before anything imports them, and the umask."""
+    os.umask(UMASK)  # whatever the shell says, or KFP's launcher, which says 0
     sys.argv = sys.argv[:1]  # TFX passes the rest to absl, which has flags of its own
     os.environ["TF_USE_LEGACY_KERAS"] = "0"  # tensorflow_transform would set it to 1
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors reach the log

@@ -4,8 +4,9 @@ Contract: the version is staged under a name that servers skip, on the same file
 through to disk, and appears by one rename. Version numbers are unix seconds and only grow. A crash
 at any moment leaves the existing versions intact; the next push removes its remains. A model that
 is already the newest version is not pushed again, so a retry, or a run without a cache, changes
-nothing. The files that appear are the ones that were judged, and clients get the version that the
-model was compared with until then; the lock of the served model is held meanwhile.
+nothing. Whatever the process's umask, directories are 0755 and files 0644. The files that appear
+are the ones that were judged, and clients get the version that the model was compared with until
+then; the lock of the served model is held meanwhile.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.config import InputError
-from core.files import difference, digests
+from core.files import DIRECTORY_MODE, FILE_MODE, difference, digests
 from core.models import MODELS
 from serving.locking import locked
 from serving.releases import kept_versions, served_version, whole_version
@@ -97,7 +98,7 @@ def push(
         )
     if keep_versions < 1:
         raise InputError(f"keep_versions must be at least 1, not {keep_versions}.")
-    base.mkdir(parents=True, exist_ok=True)
+    _make_directory(base)
     with locked(base.parent, base.name):
         return _push(model_dir, base, extra or {}, keep_versions, clock, approval)
 
@@ -140,7 +141,7 @@ def _push(
             path = extra_file(staging, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        _sync_tree(staging)
+        _settle_tree(staging)
         version = _rename_to_next_version(staging, base, clock)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -236,12 +237,26 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _sync_tree(root: Path) -> None:
-    """Writes every file and directory under ``root`` through to disk."""
-    for directory, _, files in os.walk(root):
-        for name in files:
-            _sync(Path(directory) / name)
-        _sync(Path(directory))
+def _make_directory(path: Path) -> None:
+    """Makes what is missing of ``path``; a directory that is there keeps its mode."""
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    for directory in reversed(missing):
+        directory.mkdir(exist_ok=True)
+        directory.chmod(DIRECTORY_MODE)
+
+
+def _settle_tree(root: Path) -> None:
+    """Sets the mode of every file and directory under ``root`` and writes them through to disk.
+
+    A copy has the modes of its source, which KFP's launcher made under a umask of 0.
+    """
+    for name, _, files in os.walk(root):
+        directory = Path(name)
+        for path in (directory / file for file in files):
+            path.chmod(FILE_MODE)
+            _sync(path)
+        directory.chmod(DIRECTORY_MODE)
+        _sync(directory)
 
 
 def _sync(path: Path) -> None:

@@ -75,10 +75,19 @@ def test_push_copies_the_model_and_adds_the_extra_files(model_dir: Path, tmp_pat
     assert sorted(os.listdir(tmp_path / "serving")) == [".gan.lock", "gan"]
 
 
-def test_version_can_be_read_by_a_server_of_another_user(model_dir: Path, tmp_path: Path):
-    pushed = push(model_dir, tmp_path / "gan", {"lineage.json": b"{}"})
-    for path in [Path(pushed.destination), *Path(pushed.destination).rglob("*")]:
-        assert path.stat().st_mode & 0o004, path
+@pytest.mark.parametrize("umask", ["0", "0o077", "0o022"])
+def test_only_the_owner_changes_a_version_and_all_read_it(model_dir: Path, tmp_path: Path, umask):
+    # As KFP's launcher makes them, or a user who shows nobody anything.
+    shutil.copytree(model_dir, tmp_path / "given")
+    for path in (tmp_path / "given").rglob("*"):
+        path.chmod(0o777 & ~int(umask, 0) if path.is_dir() else 0o666 & ~int(umask, 0))
+    code = "os.umask(int(sys.argv[1], 0)); m.push(sys.argv[2], sys.argv[3], {'notes': b'a'})"
+    in_child(code, umask, tmp_path / "given", tmp_path / "models" / "gan")
+    found = [tmp_path / "models", *(tmp_path / "models" / "gan").rglob("*")]
+    modes = {path: path.stat().st_mode & 0o777 for path in [*found, tmp_path / "models" / "gan"]}
+    assert len(modes) > 8 and {path.stat().st_uid for path in modes} == {os.getuid()}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o755}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o644}
 
 
 def test_two_pushes_in_one_second_both_land(model_dir: Path, tmp_path: Path):
@@ -364,7 +373,7 @@ def test_nothing_is_pushed_over_a_damaged_champion(model_dir: Path, tmp_path: Pa
 
 def test_of_two_pushes_at_once_that_met_no_champion_one_is_refused(tmp_path: Path):
     code = """
-m._sync_tree = lambda _, sync=m._sync_tree: (m.time.sleep(5), sync(_))  # time to meet
+m._settle_tree = lambda _, sync=m._settle_tree: (m.time.sleep(5), sync(_))  # time to meet
 from core.files import digests
 try:
     approved = m.Approval({"evaluation": digests(sys.argv[1])}, "")
