@@ -8,7 +8,8 @@ and copies output artifacts away. TFX's own entrypoint fails there: artifacts ar
 types, and under URLs that TensorFlow cannot read. Contract: the node's parameters are those of the
 pipeline assembled here from the package's settings and the run's; artifacts get the types of the
 component's spec and the paths of their copies; the executor runs; the metadata of its outputs goes
-to the output file, with URLs again. Exit code 2 for the user's mistake, 1 for any other failure.
+to the output file, with URLs again. A fault of the store or the network that passes by itself
+starts the node again. Exit code 2 for the user's mistake, 1 for any other failure.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +31,7 @@ from core.origin import ORIGIN_PROPERTY
 from pipeline.environment import set_environment
 from pipeline.kubeflow.nodes import OTHER_CODE, Node, resolve_node
 from pipeline.kubeflow.spec import RUN_ID, joint_key
+from pipeline.kubeflow.starting_again import passing_fault, retry_waits, start_again
 
 if TYPE_CHECKING:
     from kfp.pipeline_spec import pipeline_spec_pb2 as pb
@@ -59,12 +62,19 @@ def main(
     arguments = _parse(sys.argv[1:] if argv is None else argv)
     set_environment()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    waits: list[float] = []
     try:
+        waits = retry_waits()
         run_task(arguments, resolve or resolve_node)
-    except (InputError, EntrypointError) as error:
+    except Exception as error:
+        fault = passing_fault(error)
+        if fault:
+            start_again(fault, waits)
+        if not isinstance(error, (InputError, EntrypointError)):
+            raise
         # Users of a cluster look at the last line of the pod's log.
         print(f"{arguments.node_id}: {error}", file=sys.stderr, flush=True)
-        return 2 if isinstance(error, InputError) else 1
+        return 2 if isinstance(error, InputError) and not fault else 1
     return 0
 
 
@@ -127,6 +137,7 @@ def run_node(node: Node, request: pb.ExecutorInput, given: Mapping[str, str]) ->
     drop_launchers_own(request)
     paths = Paths(os.environ.get(ROOT_VARIABLE, ""))
     use_local_paths(request, paths)
+    _remove_remains(request)
     if "input_base" in node.parameters:
         _run_example_gen_driver(request, node.inputs)
     artifacts = _execute(node, request, _run_id(given))
@@ -138,26 +149,35 @@ def run_node(node: Node, request: pb.ExecutorInput, given: Mapping[str, str]) ->
 
 
 class Paths:
-    """Maps URLs of artifacts to the paths of their copies in this pod, and back."""
+    """URLs of this task's artifacts, and the paths of their copies in this pod.
+
+    A path becomes a URL only where a whole value is the path of such a copy or leads below one: a
+    store that is mounted at /mnt/s3/models, and a sentence, are what they are.
+    """
 
     def __init__(self, root: str):
-        self._pairs = [(scheme, root + path) for scheme, path in LAUNCHER_PATHS.items()]
+        """``root`` is put before the launcher's paths; it is empty in a pod."""
+        self._root = root
+        self._urls: dict[str, str] = {}  # by path
 
     def local(self, url: str, artifact: str) -> str:
         """Path of the copy; ``artifact`` is its name in the error."""
-        for scheme, path in self._pairs:
+        for scheme, folder in LAUNCHER_PATHS.items():
             if url.startswith(scheme):
-                return path + url[len(scheme) :]
+                path = self._root + folder + url.removeprefix(scheme)
+                self._urls[path] = url
+                return path
         raise EntrypointError(
             f"The artifact {artifact} has the URI {url!r}, which KFP does not copy; the "
             f"pipeline root must begin with {', '.join(LAUNCHER_PATHS)}."
         )
 
-    def remote(self, text: str) -> str:
-        """``text`` with the paths of copies in it turned into URLs."""
-        for scheme, path in self._pairs:
-            text = text.replace(path, scheme)
-        return text
+    def remote(self, value: str) -> str:
+        """The URL for the path of a copy, or for one below it; any other value unchanged."""
+        for path, url in self._urls.items():
+            if value == path or value.startswith(f"{path}/"):
+                return url + value.removeprefix(path)
+        return value
 
 
 def fill_types(request: pb.ExecutorInput, inputs_spec: pb.ComponentInputsSpec) -> None:
@@ -202,6 +222,13 @@ def use_local_paths(request: pb.ExecutorInput, paths: Paths) -> None:
     for name, found in request.outputs.artifacts.items():
         for artifact in found.artifacts:
             artifact.uri = paths.local(artifact.uri, name)
+
+
+def _remove_remains(request: pb.ExecutorInput) -> None:
+    """Removes what an earlier start of the node in this pod has written."""
+    for found in request.outputs.artifacts.values():
+        for artifact in found.artifacts:
+            shutil.rmtree(artifact.uri, ignore_errors=True)
 
 
 def mark_empty(answer: pb.ExecutorOutput) -> None:

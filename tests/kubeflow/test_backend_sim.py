@@ -1,6 +1,7 @@
 """The simulation itself, on three small nodes: it must refuse and lose what the backend does."""
 
 import dataclasses
+import json
 import os
 import time
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 import yaml
 
 from benchmarks import kubeflow_backend as backend_sim
-from benchmarks.kubeflow_backend import Backend, ObjectStore, Run
-from tests.kubeflow.toy import compile_toy
+from benchmarks.kubeflow_backend import Backend, Loss, ObjectStore, Run
+from tests.kubeflow.toy import compile_pushing, compile_toy
 
 
-def test_objects_come_by_bare_prefix_and_empty_folders_do_not(tmp_path):
+@pytest.mark.parametrize("kfp", [(2, 16), (2, 17)])
+def test_objects_come_by_prefix_and_empty_folders_do_not(tmp_path, kfp):
     store, here = ObjectStore(tmp_path / "bucket"), tmp_path / "here"
     for name in ("model/saved/a", "model_run/b", "other/c"):
         (here / name).parent.mkdir(parents=True, exist_ok=True)
@@ -23,9 +25,10 @@ def test_objects_come_by_bare_prefix_and_empty_folders_do_not(tmp_path):
     for name in ("model", "model_run", "other"):
         store.upload(here / name, f"minio/task/{name}")
     there = tmp_path / "there"
-    store.download("minio/task/model", there / "model")
+    store.download("minio/task/model", there / "model", kfp)
     found = sorted(p.relative_to(there).as_posix() for p in there.rglob("*") if p.is_file())
-    assert found == ["model/BLESSED", "model/saved/a", "model_run/b"]
+    siblings = ["model_run/b"] if kfp < (2, 17) else []  # isBlobKeyUnderPrefix came with 2.17
+    assert found == ["model/BLESSED", "model/saved/a", *siblings]
     assert not (there / "model" / "assets").exists()
 
 
@@ -88,11 +91,40 @@ def test_a_pod_can_be_lost(started):
     compile_toy(started.package, "lost", retries=1)
     start = time.monotonic()
     run = started.backend.run(
-        started.package, evict=lambda task, attempt: 0.2 if task == "make" else None
+        started.package, lose=lambda task, attempt: Loss(0.2) if task == "make" else None
     )
     assert run.states() == {"make": "FAILED", "copy": "PENDING", "other": run.states()["other"]}
     assert "exit status -9" in run.tasks["make"].log
     assert time.monotonic() - start < 60
+
+
+def test_a_stale_store_starts_the_node_again_in_its_pod_and_a_root_may_hold_a_folder_s3(started):
+    root = "s3://acme/exports/s3/inkwell"
+    compile_toy(started.package, "root", fail="stale once")
+    run = started.backend.run(started.package, pipeline_root=root)
+    task = run.tasks["copy"]
+    assert run.succeeded and task.attempts == 1, task.log
+    [line] = [line for line in task.log.splitlines() if "starts again in" in line]
+    assert "OSError: [Errno 116] Stale file handle" in line and line.endswith("in 0 s (1 of 2).")
+    uri = started.backend.artifacts[task.outputs["model"]]["uri"]
+    folder = started.backend.store.folder / uri.replace("://", "/")
+    assert uri.startswith(f"{root}/toy/{run.id}/copy/")
+    assert [path.name for path in folder.iterdir()] == ["text"]  # not what was half written
+
+
+def test_a_pushed_model_is_its_owners_and_its_place_is_no_url(started, tmp_path):
+    store = tmp_path / "mnt" / "s3" / "models"
+    compile_pushing(started.package, str(store))
+    run = started.backend.run(started.package, pipeline_root="gs://acme/toy")
+    assert run.succeeded, run.tasks["push-gan"].log
+    pushed = started.backend.artifacts[run.tasks["push-gan"].outputs["pushed_model"]]["metadata"]
+    version = Path(pushed["pushed_destination"])
+    assert version.parent == store / "gan"
+    lineage = json.loads((version / "assets.extra" / "lineage.json").read_text())
+    assert lineage["model_uri"].startswith(f"gs://acme/toy/toy/{run.id}/approve/")
+    modes = {path: path.stat().st_mode & 0o777 for path in (store, *store.rglob("*"))}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o755}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o644}
 
 
 @pytest.fixture

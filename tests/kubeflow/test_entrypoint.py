@@ -71,13 +71,35 @@ def test_an_artifact_that_the_component_does_not_take_is_named():
         ("minio://mlpipeline/a/b", "/minio/mlpipeline/a/b"),
         ("s3://bucket/a", "/s3/bucket/a"),
         ("gs://bucket/a", "/gcs/bucket/a"),
+        ("s3://acme/exports/s3/inkwell/a", "/s3/acme/exports/s3/inkwell/a"),
+        ("gs://acme/minio/gcs/a", "/gcs/acme/minio/gcs/a"),
     ],
 )
 def test_urls_are_paths_of_the_launchers_copies_and_back(url, path):
     for root in ("", "/scratch"):
         paths = entrypoint.Paths(root)
         assert paths.local(url, "model") == root + path
-        assert paths.remote(f"from {root}{path}/x") == f"from {url}/x"
+        assert paths.remote(root + path) == url
+        assert paths.remote(f"{root}{path}/x/y") == f"{url}/x/y"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/mnt/s3/models/gan/17",
+        "/gcs/models/gan/17",
+        "/s3/bucket/root/model_run",
+        "/s3/bucket/root",
+        "The model in /s3/bucket/root/model is worse.",
+        '{"model": "/s3/bucket/root/model"}',
+        "s3://bucket/root/model",
+        "",
+    ],
+)
+def test_what_is_no_path_of_a_copy_stays_as_it_is(value):
+    paths = entrypoint.Paths("")
+    paths.local("s3://bucket/root/model", "model")
+    assert paths.remote(value) == value
 
 
 def test_a_url_of_another_store_is_named_with_its_artifact():
@@ -166,7 +188,10 @@ def test_answers_hold_urls_and_no_nulls():
         },
         pb.ExecutorOutput(),
     )
-    entrypoint.use_remote_urls(answer, entrypoint.Paths("/scratch"))
+    paths = entrypoint.Paths("/scratch")
+    for name in ("model", "blessing"):
+        paths.local(f"minio://bucket/root/{name}", name)
+    entrypoint.use_remote_urls(answer, paths)
     blessing = only(answer.artifacts["blessing"])
     assert blessing.uri == "minio://bucket/root/blessing"
     assert json_format.MessageToDict(blessing.metadata) == {

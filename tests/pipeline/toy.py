@@ -4,6 +4,7 @@ TFX reads the annotations of a component as they stand, so they are not postpone
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -61,6 +62,12 @@ def Copy(source: InputArtifact[Model], model: OutputArtifact[Model], fail: Param
         raise InputError("The labels hold one class; give at least two.")
     if fail == "crash":
         raise ZeroDivisionError("division by zero")
+    if fail == "stale once":
+        marker = Path(tempfile.gettempdir(), "met")
+        if not marker.exists():
+            marker.touch()
+            os.mkdir(os.path.join(model.uri, "remains"))
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), source.uri)
     if fail in ("interrupt", "interrupt in C++"):
         try:
             os.kill(os.getpid(), signal.SIGINT)
