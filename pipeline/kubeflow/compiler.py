@@ -14,8 +14,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from core.config import InputError, require
 from core.files import write_whole
 from pipeline.config import RunConfig, check_gates, load_config
@@ -23,6 +21,7 @@ from pipeline.environment import set_environment
 from pipeline.kubeflow import settings
 from pipeline.kubeflow import spec as kubeflow_spec
 from pipeline.kubeflow.cluster import Cluster, check_data_uri, load_cluster
+from pipeline.kubeflow.yaml_text import to_yaml
 from pipeline.plan import NODES
 from pipeline.terminal.quiet import output_to
 
@@ -109,7 +108,7 @@ def compile_pipeline(config: RunConfig, cluster: Cluster, path: Path) -> None:
     platform = kubeflow_spec.platform_document(spec, cluster)
     kubeflow_spec.check(spec, platform)
 
-    write_whole(path, _HEADER + yaml.safe_dump_all([spec, platform], width=100))
+    write_whole(path, _HEADER + to_yaml([spec, platform]))
 
 
 def _check_writable(path: Path) -> None:
