@@ -138,6 +138,7 @@ def test_metadata_come_back_as_ml_metadata_keeps_them(tmp_path):
     artifact = told(run(tmp_path, tasks).tasks["b"].log)
     assert artifact["type"] == {"instanceSchema": ""} and artifact["name"].isdecimal()
     assert artifact["metadata"].pop("store_session_info")
+    assert artifact["metadata"]["flag"] is not True  # which is 1.0 to Python
     assert artifact["metadata"] == {
         "flag": 1.0,
         "count": 3.0,
@@ -217,11 +218,13 @@ def test_argo_tries_one_kind_of_end_again_and_2_17_the_other(tmp_path, kfp, end,
     assert task.waited == (60 + 120 if attempts == 3 else 0)
 
 
-@pytest.mark.parametrize(("kfp", "attempts"), [("2.16", 1), ("2.17", 3)])
-def test_without_a_policy_2_17_starts_a_deleted_pod_twice_more(tmp_path, kfp, attempts):
-    task = run(
-        tmp_path, {"a": Script("import time\ntime.sleep(60)")}, kfp, lose=lambda *_: DELETED
-    ).tasks["a"]
+@pytest.mark.parametrize(
+    ("kfp", "lost", "attempts"),
+    [("2.16", KILLED, 1), ("2.16", DELETED, 1), ("2.17", KILLED, 1), ("2.17", DELETED, 3)],
+)
+def test_without_a_policy_2_17_alone_starts_a_deleted_pod_again(tmp_path, kfp, lost, attempts):
+    tasks = {"a": Script("import time\ntime.sleep(60)")}
+    task = run(tmp_path, tasks, kfp, lose=lambda *_: lost).tasks["a"]
     assert (task.attempts, task.waited) == (attempts, 0)
 
 
