@@ -216,7 +216,10 @@ def set_caching(spec: Spec) -> None:
 
 
 def set_retries(spec: Spec, cluster: Cluster) -> None:
-    """Restarts pods that failed."""
+    """Lets Argo start a task's pod again: after a failure before KFP 2.17, after a loss since.
+
+    Which end is which: docs/kubeflow.md. The policy itself cannot be said in a pipeline spec.
+    """
     if not cluster.max_retries:
         return
     for node_id, task in _tasks(spec).items():

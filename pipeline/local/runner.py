@@ -62,6 +62,7 @@ def run(
         KeyboardInterrupt: The user interrupted it while no node was running.
         StartError: The run failed before its first node.
     """
+    set_environment()
     config = absolute(config)
     profile_dir = Path(config.output_dir) / config.profile
     make_directory(profile_dir)
@@ -140,7 +141,6 @@ def _as_served(model: ModelResult) -> ModelResult:
 
 def _prepare(config, from_node, build, run_id, profile_dir) -> tuple[Any, Any]:
     """Imports TFX; returns the compiled pipeline and the metadata of its runs."""
-    set_environment()
     from pipeline.local.metadata import RunMetadata
 
     if build is None:

@@ -63,6 +63,22 @@ def test_from_node_runs_it_and_what_depends_on_it_again(config):
     assert states(result) == {"make": "cached", "copy": "done", "other": "cached"}
 
 
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_only_the_owner_changes_artifacts_and_versions_and_all_read_them(config, umask):
+    usual = os.umask(umask)
+    try:
+        result = run(config, build=pushing_pipeline())
+    finally:
+        os.umask(usual)
+    assert result.failure is None
+    output, serving = Path(config.output_dir), Path(config.serving_dir)
+    found = [output, output / "smoke", *(output / "smoke" / "pipeline").rglob("*")]
+    modes = {p: p.stat().st_mode & 0o777 for p in (*found, serving, *serving.rglob("*"))}
+    assert len(list(serving.rglob("saved_model.pb"))) == 1
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o755}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o644}
+
+
 def test_a_users_mistake_inside_a_node_is_one_sentence(config):
     result = run(config, build=toy_pipeline(fail="input"))
     assert result.exit_code == 2
