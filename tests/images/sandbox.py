@@ -43,7 +43,7 @@ class Image:
     environment: dict[str, str]
     workdir: str
     user: str
-    command: tuple[str, ...]
+    command: tuple[str, ...]  # of ENTRYPOINT or CMD
     skipped: tuple[str, ...]  # commands of RUN steps that were not run, over all stages
 
 
@@ -110,9 +110,9 @@ def _setting(image: Image, step: Instruction) -> Image:
         return dataclasses.replace(image, workdir=step.value)
     if step.keyword == "USER":
         return dataclasses.replace(image, user=step.value)
-    if step.keyword == "CMD":
+    if step.keyword in ("CMD", "ENTRYPOINT"):
         return dataclasses.replace(image, command=tuple(step.words()))
-    if step.keyword in ("LABEL", "ARG"):
+    if step.keyword in ("LABEL", "ARG", "EXPOSE"):
         return image
     raise ValueError(f"no rule for {step.keyword}")
 

@@ -1,24 +1,26 @@
-"""The Dockerfile's own steps, run: the CPU image is built from the locks and used as a pod would.
+"""The Dockerfile's own steps, run: images are built from the locks and used as a pod would.
 
 Run literally but for what needs a network (see sandbox.py): in a directory that stands for the
-image, with set-up's package cache. Under a minute on two cores.
+image, with set-up's package cache. A good minute on two cores.
 """
 
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
 import setup
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from setup_uv import LOCKS
 
 from tests.images import sandbox
 from tests.images.dockerfile import Stage, parse
 from tests.images.sandbox import ROOT, Image
+from tests.serving.toy_model import save_toy
 
 SITE = "opt/venv/lib/python3.11/site-packages"
 STAGES = parse((ROOT / "Dockerfile").read_text())
@@ -28,10 +30,21 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no image can be bui
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
-    """The target ``cpu``, built on the disk of the package cache."""
+    """The target ``cpu``."""
+    yield from built("cpu")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Image]:
+    """The target ``server``."""
+    yield from built("server")
+
+
+def built(target: str) -> Iterator[Image]:
+    """A target, built on the disk of the package cache."""
     directory = Path(tempfile.mkdtemp(prefix="image-", dir=ROOT / ".uv" / "tmp"))
     try:
-        yield sandbox.build(STAGES, "cpu", directory)
+        yield sandbox.build(STAGES, target, directory)
     finally:
         shutil.rmtree(directory)
 
@@ -61,12 +74,17 @@ def test_only_fetching_steps_were_left_out(image: Image):
     ]
 
 
-def test_packages_are_those_of_the_lock_and_no_others(image: Image):
+def installed(image: Image) -> dict[str, str]:
+    """Versions of the packages in an image, by name."""
     found = (Distribution.at(path) for path in (image.root / SITE).glob("*.dist-info"))
-    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in found}
+    return {canonicalize_name(d.metadata["Name"]): d.version for d in found}
+
+
+def test_packages_are_those_of_the_lock_and_no_others(image: Image):
+    found = installed(image)
     run, dev, gpu = map(pins, LOCKS)
-    assert installed == run
-    assert not installed.keys() & (dev.keys() | gpu.keys())
+    assert found == run
+    assert not found.keys() & (dev.keys() | gpu.keys())
 
 
 def test_what_the_image_leaves_out_is_gone(image: Image):
@@ -171,3 +189,63 @@ def test_changed_package_is_refused(image: Image, tmp_path: Path):
     (stage.root / "requirements.lock").write_text(wrong)
     with pytest.raises(RuntimeError, match="Hash mismatch for `six"):
         sandbox.run_step(stage, step)
+
+
+# --- the model server's ------------------------------------------------------------------------
+
+# What `serving.model_server` imports; uvicorn runs on the last two.
+SERVER_IMPORTS = (
+    *("tensorflow", "tensorflow-serving-api", "grpcio", "protobuf", "numpy"),
+    *("starlette", "orjson", "uvicorn", "uvloop", "httptools"),
+)
+NOT_AT_RUN_TIME = {"libclang"}  # TensorFlow names it, and uses it for nothing here
+
+
+def closure(*names: str) -> set[str]:
+    """Packages that ``names`` need, themselves included."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name not in found:
+            found.add(name)
+            requirements = map(Requirement, distribution(name).requires or [])
+            waiting += [
+                requirement.name
+                for requirement in requirements
+                if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            ]
+    return found
+
+
+def test_server_has_what_it_imports_from_the_lock_and_no_more(server: Image):
+    found = installed(server)
+    assert found.keys() == closure(*SERVER_IMPORTS) - NOT_AT_RUN_TIME
+    assert found.items() <= pins("requirements.lock").items()
+    assert {path.name for path in (server.root / "app").iterdir()} == {"core", "serving"}
+
+
+SERVE = """
+import json, subprocess, sys, urllib.request
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)
+try:
+    print(process.stdout.readline().strip())
+    sockets = [line.split() for line in open("/proc/net/tcp")][1:]
+    listening = {address for _, address, _, state, *_ in sockets if state == "0A"}
+    print("REST on all addresses:", f"00000000:{8501:04X}" in listening)
+    body = json.dumps({"inputs": [[[[0.25]] * 28] * 28]}).encode()
+    url = "http://127.0.0.1:8501/v1/models/gan:predict"
+    print("answer:", json.load(urllib.request.urlopen(url, body, timeout=30))["outputs"][0][0][0])
+    process.terminate()
+    print("status:", process.wait(30))
+finally:
+    process.kill()
+"""
+
+
+def test_server_serves_with_a_pod_s_rights(server: Image):
+    save_toy(server.root / "models/gan/1760000000")
+    flags = ["--rest_api_port=8501", "--model_name=gan", "--model_base_path=/models/gan"]
+    lines = succeed(server, "python", "-c", SERVE, *server.command, *flags).splitlines()
+    assert lines[0] == ("Serving gan version 1760000000 at 0.0.0.0:8500, REST at 0.0.0.0:8501")
+    assert lines[1:] == ["REST on all addresses: True", "answer: [0.75]", "status: 0"]

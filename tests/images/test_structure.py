@@ -19,7 +19,8 @@ TEXT = (ROOT / "Dockerfile").read_text()
 STAGES = parse(TEXT)
 SKAFFOLD = yaml.safe_load((ROOT / "build.yaml").read_text())
 ARTIFACTS = {artifact["image"]: artifact for artifact in SKAFFOLD["build"]["artifacts"]}
-TARGETS = ("cpu", "gpu")
+PIPELINE = ("cpu", "gpu")  # of the pipeline's tasks
+TARGETS = (*PIPELINE, "server")
 
 
 def steps(keyword: str, *names: str) -> list[Instruction]:
@@ -83,7 +84,7 @@ def test_every_install_demands_hashes_of_a_whole_lock():
         for command in step.value.split(" && ")
         if re.search(r"\bpip3? (install|download|wheel)\b|\buv (sync|add|tool)\b", command)
     ]
-    assert len(installs) == 3
+    assert len(installs) == 4
     for command in installs:
         assert "--require-hashes" in command and "--no-deps" in command, command
         assert "index" not in command and "find-links" not in command, command
@@ -182,25 +183,35 @@ def test_container_runs_as_a_numbered_user_who_is_not_root(target: str):
 def test_container_finds_code_packages_and_scratch_where_the_cluster_expects_them(target: str):
     chain = lineage(STAGES, target)
     assert last(chain, "WORKDIR").value == "/app"
-    assert last(chain, "CMD").words() == ["inkwell", "--help"]
-    assert not [i for stage in chain for i in stage.instructions if i.keyword == "ENTRYPOINT"]
     found = environment(chain)
     expected = {
         "PATH": "/opt/venv/bin:$PATH",
         "PYTHONPATH": "/app",
         "HOME": "/home/inkwell",
         "TMPDIR": "/tmp",
-        "TF_USE_LEGACY_KERAS": "0",
-        "KERAS_BACKEND": "tensorflow",
     }
+    if target in PIPELINE:
+        expected |= {"TF_USE_LEGACY_KERAS": "0", "KERAS_BACKEND": "tensorflow"}
     assert expected.items() <= found.items()
     assert "PYTHONDONTWRITEBYTECODE" not in found
     made = " ".join(i.value for stage in chain for i in stage.instructions)
     assert f"--create-home --home-dir {found['HOME']}" in made
 
 
+@pytest.mark.parametrize("target", PIPELINE)
+def test_task_names_its_own_command(target: str):
+    chain = lineage(STAGES, target)
+    assert last(chain, "CMD").words() == ["inkwell", "--help"]
+    assert not [i for stage in chain for i in stage.instructions if i.keyword == "ENTRYPOINT"]
+
+
+def test_server_listens_on_all_addresses_and_takes_the_flags_of_the_manifests():
+    entry = last(lineage(STAGES, "server"), "ENTRYPOINT").words()
+    assert entry == ["python", "-m", "serving.model_server", "--host=0.0.0.0"]
+
+
 def test_both_images_share_all_layers_but_cuda():
-    cpu, gpu = (lineage(STAGES, target) for target in TARGETS)
+    cpu, gpu = (lineage(STAGES, target) for target in PIPELINE)
     assert [s.name for s in cpu[:-1]] == [s.name for s in gpu[:-1]]
     only_gpu = [i for i in gpu[-1].instructions if i not in cpu[-1].instructions]
     assert [i.flags.get("from") for i in only_gpu if i.keyword == "COPY"] == ["cuda"]
@@ -228,7 +239,7 @@ def test_labels_name_the_image_and_its_commit(target: str):
 # --- build.yaml ------------------------------------------------------------------------------
 
 
-def test_skaffold_builds_both_targets_from_this_dockerfile():
+def test_skaffold_builds_all_targets_from_this_dockerfile():
     assert SKAFFOLD["apiVersion"] == "skaffold/v4beta13" and SKAFFOLD["kind"] == "Config"
     assert list(ARTIFACTS) == [f"inkwell-{target}" for target in TARGETS]
     for target, artifact in zip(TARGETS, ARTIFACTS.values(), strict=True):
@@ -256,13 +267,13 @@ def test_try_out_of_each_image_gives_it_no_more_than_a_pod_has():
 
 def test_names_are_those_of_the_cluster_settings_and_manifests():
     cluster = yaml.safe_load((ROOT / "pipeline" / "kubeflow" / "cluster.yaml").read_text())
-    assert cluster["images"] == {target: f"inkwell-{target}" for target in TARGETS}
+    assert cluster["images"] == {target: f"inkwell-{target}" for target in PIPELINE}
     used = set()
     for path in (ROOT / "kubernetes").rglob("*.yaml"):
         text = path.read_text()
         used |= set(re.findall(r"^\s*-?\s*image:\s*[\"']?([^\s\"':@]+)", text, re.M))
         if path.name == "kustomization.yaml":
             settings = yaml.safe_load(text) or {}
-            used |= {image["name"] for image in settings.get("images", [])}
+            used |= {i.get("newName", i["name"]) for i in settings.get("images", [])}
     ours = {name.rsplit("/", 1)[-1] for name in used if "inkwell" in name}
-    assert ours <= ARTIFACTS.keys()
+    assert ours == {"inkwell-server"} and ours <= ARTIFACTS.keys()

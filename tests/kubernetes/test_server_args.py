@@ -1,7 +1,7 @@
-"""Each Deployment's own arguments start the model server, and its own probes find it well.
+"""Each Deployment's own arguments start our model server, and its own probes find it well.
 
-Only directories are put elsewhere: /models and /config/... are a pod's, and so are the two ports,
-of which a machine has one each.
+The command is the entry point of the server's image. Only directories are put elsewhere: /models
+and /config/... are a pod's, and so are the two ports, of which a machine has one each.
 """
 
 import socket
@@ -16,7 +16,8 @@ import pytest
 
 from core.models import MODELS
 from serving.model_server.starting import free_ports
-from tests.kubernetes.conftest import ROOT, documents, needs_kubectl, render
+from tests.images.dockerfile import last, lineage, parse
+from tests.kubernetes.conftest import ROOT, documents, named, needs_kubectl, render_with
 from tests.serving.toy_model import save_toy
 
 pytestmark = needs_kubectl
@@ -64,10 +65,8 @@ def passes(probe: dict, ports: dict[str, int]) -> bool:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_arguments_start_the_server_and_probes_pass(model, models, tmp_path):
-    text = render("overlays/dev")
-    [deployment] = [
-        d for d in documents(text, "Deployment") if d["metadata"]["name"] == f"inkwell-{model}"
-    ]
+    text = render_with(tmp_path, "overlays/dev", "inkwell-server")
+    deployment = named(text, "Deployment")[f"inkwell-{model}"]
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     places = lay_out(text, deployment, tmp_path, models)
     names = {port["containerPort"]: port["name"] for port in container["ports"]}
@@ -83,8 +82,11 @@ def test_arguments_start_the_server_and_probes_pass(model, models, tmp_path):
                 break
         arguments.append(f"{flag}={value}")
     log = (tmp_path / "log").open("w+")
+    stages = parse((ROOT / "Dockerfile").read_text())
+    python, *entry = last(lineage(stages, "server"), "ENTRYPOINT").words()
+    assert python == "python"
     process = subprocess.Popen(
-        [sys.executable, "-m", "serving.model_server", *arguments],
+        [sys.executable, *entry, *arguments],
         cwd=ROOT,
         stdout=log,
         stderr=subprocess.STDOUT,
