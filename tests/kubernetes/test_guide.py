@@ -163,6 +163,31 @@ def test_commands_name_folders_that_render():
         assert documents(render(folder.removeprefix("kubernetes/")))
 
 
+def test_a_second_environment_of_one_s_own_shares_nothing_with_the_first(tmp_path):
+    lay_out(tmp_path)
+    first = [kustomize((tmp_path / file).parent) for file in (SERVING, PIPELINE)]
+    [rename] = re.findall(r"`- (\{op: replace, path: /metadata/name, value: digits-test\})`", GUIDE)
+    claim = {
+        "target": {"kind": "PersistentVolumeClaim"},
+        "options": {"allowNameChange": True},
+        "patch": f"- {rename}",
+    }
+    second = []
+    for file, changes in ((SERVING, {"namespace": "digits-test"}), (PIPELINE, {})):
+        patches = yaml.safe_load(FILES[file].replace("value: digits-", "value: digits-test-"))
+        changes["patches"] = [*patches["patches"], *([claim] if file == PIPELINE else [])]
+        second.append(with_changes(tmp_path, file, **changes))
+    keys = [
+        (d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"])
+        for text in (*first, *second)
+        for d in documents(text)
+    ]
+    assert len(keys) == len(set(keys))
+    named_so = {d["spec"]["volumeName"] for d in documents(second[1], "PersistentVolumeClaim")}
+    assert named_so == {"digits-test-pipeline"}
+    assert set(named(second[0], "Namespace")) == {"digits-test"}
+
+
 def test_components_are_listed_in_the_order_in_which_they_fit():
     [order] = re.findall(r"combine in this order: `([^`]*)`", GUIDE)
     assert tuple(order.split(", ")) == COMPONENTS
