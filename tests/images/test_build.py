@@ -226,7 +226,8 @@ def test_server_has_what_it_imports_from_the_lock_and_no_more(server: Image):
 
 
 SERVE = """
-import json, subprocess, sys, urllib.request
+import json, os, subprocess, sys, urllib.request
+os.environ["HOME"] = "/nowhere"  # the manifests give it no home to write to, only /tmp
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)
 try:
     print(process.stdout.readline().strip())
