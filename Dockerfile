@@ -5,9 +5,9 @@
 #   docker run --rm inkwell-cpu inkwell run --profile smoke --output /tmp/out --set serving_dir=/tmp/served
 #
 # cpu runs every task of the pipeline but training; gpu adds NVIDIA's CUDA libraries; server is the
-# model server alone. Every package is checked by the hash in its lock. All images run as user 1000 on
-# a read-only root file system and write only to /tmp and /home/inkwell, which may be emptyDir volumes.
-# docs/images.md lists the images' sizes.
+# model server alone. Every package is checked by the hash in its lock. All images run as user 1000
+# on a read-only root file system and write only to /tmp and /home/inkwell, which may be emptyDir
+# volumes. docs/images.md lists the images' sizes.
 
 # Debian 13, because ml-metadata and TFDV need glibc 2.38 and GCC 14's libstdc++. Python 3.11,
 # because TFX 1.21 supports no later one.
@@ -22,8 +22,8 @@ RUN sed -n '/^uv==/,/^    # via/p' requirements-dev.lock > uv.lock \
     && python -m pip install --no-cache-dir --no-deps --only-binary=:all: --require-hashes \
         --target /opt/uv --requirement uv.lock
 
-# The packages of the pipeline's images, in /opt/venv. pyfarmhash has no wheel, so this stage installs a
-# compiler, in Debian's version; the compiler stays in this stage.
+# The packages of the pipeline's images, in /opt/venv. pyfarmhash has no wheel, so this stage
+# installs a compiler, in Debian's version; the compiler stays in this stage.
 FROM base AS packages
 # hadolint ignore=DL3008
 RUN apt-get update \

@@ -32,7 +32,7 @@ pytestmark = needs_kubectl
 REFUSED = {
     ("kserve", "keda"): "KServe scales by itself: leave out keda",
     ("kserve", "pinned"): "KServe serves the newest version: leave out pinned",
-    ("kserve", "inkwell-server"): "KServe has a runtime of its own: leave out inkwell-server",
+    ("kserve", "inkwell-server"): "KServe has its own runtime: leave out inkwell-server",
     ("gpu", "inkwell-server"): "the image of inkwell-server has no CUDA: leave out gpu",
 }
 SUBSETS = [

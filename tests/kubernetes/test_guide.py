@@ -25,6 +25,7 @@ from tests.kubernetes.test_monitoring import RELEASE
 pytestmark = needs_kubectl
 
 GUIDE = (ROOT / "docs" / "cluster.md").read_text()
+PROSE = " ".join(GUIDE.split())  # without its line breaks
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 FILES = {match[1]: block for block in BLOCKS if (match := re.match(r"# (my-cluster/\S+)\n", block))}
 SERVING, PIPELINE = (
@@ -166,7 +167,7 @@ def test_commands_name_folders_that_render():
 def test_a_second_environment_of_one_s_own_shares_nothing_with_the_first(tmp_path):
     lay_out(tmp_path)
     first = [kustomize((tmp_path / file).parent) for file in (SERVING, PIPELINE)]
-    [rename] = re.findall(r"`- (\{op: replace, path: /metadata/name, value: digits-test\})`", GUIDE)
+    [rename] = re.findall(r"`- (\{op: replace, path: /metadata/name, value: digits-test\})`", PROSE)
     claim = {
         "target": {"kind": "PersistentVolumeClaim"},
         "options": {"allowNameChange": True},
@@ -189,7 +190,7 @@ def test_a_second_environment_of_one_s_own_shares_nothing_with_the_first(tmp_pat
 
 
 def test_components_are_listed_in_the_order_in_which_they_fit():
-    [order] = re.findall(r"combine in this order: `([^`]*)`", GUIDE)
+    [order] = re.findall(r"combine in this order: `([^`]*)`", PROSE)
     assert tuple(order.split(", ")) == COMPONENTS
     assert set(re.findall(r"^\| `([a-z-]+)` \|", GUIDE, re.MULTILINE)) == set(COMPONENTS)
 
