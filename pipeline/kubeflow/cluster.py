@@ -20,6 +20,9 @@ from pipeline.plan import NODES, TRAINERS
 
 DEFAULT_CLUSTER = Path(__file__).with_name("cluster.yaml")
 DATA_DIGEST = "data-digest"  # the task that a cluster has besides the nodes of the pipeline
+# A pipeline root, and what it is in words.
+ROOT_FORM = r"(minio|s3|gs)://[a-z0-9][a-z0-9.-]+(/\S*)?"
+ROOT_WORDS = "a bucket at minio://, s3:// or gs://, as KFP stores artifacts nowhere else"
 IMAGE_NAMES = {"cpu": "inkwell-cpu", "gpu": "inkwell-gpu"}  # as build.yaml has them
 
 
@@ -43,13 +46,7 @@ _Image = Annotated[
 _Quantity = Annotated[
     str, _form(r"(\d+|\d*\.\d+)(m|[kMGTPE]|[KMGTPE]i)?", "a quantity such as 500m, 2 or 4Gi")
 ]
-_Root = Annotated[
-    str,
-    _form(
-        r"(minio|s3|gs)://[a-z0-9][a-z0-9.-]+(/\S*)?",
-        "a bucket at minio://, s3:// or gs://, as KFP stores artifacts nowhere else",
-    ),
-]
+_Root = Annotated[str, _form(ROOT_FORM, ROOT_WORDS)]
 _Mount = Annotated[str, _form(r"/.+", "an absolute path")]
 _User = Annotated[int, Field(gt=0, description="above 0, as pods do not run as root")]
 _VARIABLES = AfterValidator(_check_variables)
