@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 PROFILE_NAMES = "|".join(profile_names())
+Profile = Annotated[str, typer.Option(metavar=PROFILE_NAMES, help="Settings to start from.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),

@@ -1,4 +1,4 @@
-"""The command line: ``inkwell run``, ``compile``, ``submit``, and those of ``cli_*``.
+"""The command line: ``inkwell run`` and others, and those of the modules beside this one.
 
 Contract: heavy imports happen inside the commands, so ``--help`` answers at once. Exit codes: 0
 all models approved and pushed, 1 a node crashed, 2 the user's mistake (one sentence, no stack
@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import evaluate, serving
+from pipeline.cli import evaluate, kubeflow, serving
 from pipeline.cli.common import (
     OUTPUT,
-    PROFILE_NAMES,
     Command,
     Group,
     Output,
     Overrides,
+    Profile,
     complain,
     console,
     leave,
@@ -55,30 +54,14 @@ inkwell run --from-node evaluate-gan
 inkwell run --dry-run
 ```
 """
-_COMPILE_EXAMPLES = """Compiles the pipeline for Kubeflow Pipelines 2.x.
+_REPORT = """Prints the path of the newest report, or fetches that of a run on a cluster.
 
 Examples:
 
 ```
-inkwell compile
-inkwell compile -o quick.yaml --profile quick --set gan.epochs=12
-inkwell compile --images build.json --cluster my-cluster.yaml
-inkwell compile --data gs://bucket/fashion
+inkwell report --open
+inkwell report --run RUN_ID --endpoint http://localhost:8080 -o report.html
 ```
-"""
-_SUBMIT_EXAMPLES = """Runs the pipeline on a Kubeflow Pipelines cluster.
-
-Examples:
-
-```
-inkwell submit --endpoint http://localhost:8888 --images build.json --wait
-inkwell submit --endpoint URL --pipeline pipeline.yaml --wait
-inkwell submit --endpoint URL --param "overrides=gan.epochs=8 seed=2"
-inkwell submit --endpoint URL --follow RUN_ID
-```
-
-If KFP requires a login, set INKWELL_KFP_TOKEN or INKWELL_KFP_COOKIES. Inside a cluster, the
-pod's service-account token is used.
 """
 _SCHEMA = """Prints the JSON Schema of a profile, or of a file for --cluster.
 
@@ -92,21 +75,6 @@ inkwell schema cluster > cluster.json
 An editor completes and checks settings by it: VS Code, with its YAML extension, where a file begins
 with `# yaml-language-server: $schema=profile.json`.
 """
-_ProfileOption = Annotated[str, typer.Option(metavar=PROFILE_NAMES, help="Settings to start from.")]
-_ClusterDataOption = Annotated[
-    str | None,
-    typer.Option(
-        "--data", metavar="URI", help="Four IDX files as pods see them: a path, or gs://."
-    ),
-]
-_ClusterOption = Annotated[
-    str | None,
-    typer.Option("--cluster", metavar="FILE", help="Settings over pipeline/kubeflow/cluster.yaml."),
-]
-_ImagesOption = Annotated[
-    str | None,
-    typer.Option("--images", metavar="FILE", help="What skaffold build --file-output wrote."),
-]
 
 
 def main() -> None:
@@ -132,7 +100,7 @@ def _root(
 
 @app.command(help=_EXAMPLES)
 def run(
-    profile: _ProfileOption = "quick",
+    profile: Profile = "quick",
     data: Annotated[
         str | None, typer.Option(metavar="DIR", help="Four IDX files, named as MNIST's.")
     ] = None,
@@ -192,127 +160,43 @@ def run(
     leave(result.exit_code)
 
 
-@app.command(help=_COMPILE_EXAMPLES)
-def compile(
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="YAML file to write.")
-    ] = "pipeline.yaml",
-    profile: _ProfileOption = "full",
-    data: _ClusterDataOption = None,
-    set_: Overrides = None,
-    cluster: _ClusterOption = None,
-    images: _ImagesOption = None,
-) -> None:
-    with user_errors():
-        from pipeline.kubeflow.compiler import compile_options
-
-        notes = compile_options(Path(output), profile, data, set_ or [], cluster, images)
-        typer.echo("\n".join(notes))
-
-
-@app.command(help=_SUBMIT_EXAMPLES)
-def submit(
-    endpoint: Annotated[
-        str,
-        typer.Option(
-            envvar="INKWELL_KFP_ENDPOINT", metavar="URL", help="Address of KFP's API server."
-        ),
-    ],
-    package: Annotated[
-        str | None,
-        typer.Option("--pipeline", metavar="FILE", help="What inkwell compile wrote."),
-    ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(metavar=PROFILE_NAMES, help="Profile to compile; full if not given."),
-    ] = None,
-    data: _ClusterDataOption = None,
-    set_: Overrides = None,
-    cluster: _ClusterOption = None,
-    images: _ImagesOption = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Parameter of the run; may be repeated."),
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
-    follow: Annotated[
-        str | None, typer.Option(metavar="RUN_ID", help="Follow this run; submit nothing.")
-    ] = None,
-    experiment: Annotated[
-        str, typer.Option(metavar="NAME", help="Experiment that groups the runs.")
-    ] = "inkwell",
-    run_name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run.")] = None,
-    pipeline_root: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="Pipeline root: where this run's artifacts go."),
-    ] = None,
-    namespace: Annotated[
-        str | None, typer.Option(metavar="NS", help="Namespace, for multi-user KFP.")
-    ] = None,
-    ui: Annotated[
-        str | None, typer.Option(metavar="URL", help="Address of KFP's web page, for the link.")
-    ] = None,
-    ca_cert: Annotated[
-        str | None, typer.Option(metavar="FILE", help="CA certificate file.")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Do not check the server's certificate.")
-    ] = False,
-) -> None:
-    with user_errors():
-        from core.config import require
-        from pipeline.kubeflow import client as kfp
-
-        options = [profile, data, set_, cluster, images]
-        require(
-            not (package or follow) or not any(options),
-            "--profile, --data, --set, --cluster and --images are for compiling; leave them out "
-            "where there is a package (--pipeline) or a run (--follow) already.",
-        )
-        address = kfp.Endpoint(endpoint, ui, namespace, ca_cert, insecure)
-        parameters = kfp.parse_parameters(param or [])
-        client = kfp.connect(address)
-        run_id = follow
-        if run_id is None:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(package or f"{folder}/pipeline.yaml")
-                if package is None:
-                    from pipeline.kubeflow.compiler import compile_options
-
-                    made = compile_options(
-                        path, profile or "full", data, set_ or [], cluster, images
-                    )
-                    typer.echo("\n".join(made).replace(f"{path}: ", "Compiled: "))
-                run_id, notes = kfp.submit(
-                    client, address, path, parameters, experiment, run_name, pipeline_root
-                )
-            typer.echo("\n".join([*notes, f"Run {run_id}:", address.link(run_id)]))
-        if wait or follow:
-            from pipeline.kubeflow.following import follow as follow_run
-
-            leave(follow_run(client, address, run_id, console()))
-
-
-@app.command()
+@app.command(help=_REPORT)
 def report(
-    output: Output = OUTPUT,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Where runs keep their files; with --run, the page to write: report.html.",
+        ),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    run_id: Annotated[
+        str | None, typer.Option("--run", metavar="RUN_ID", help="Of a run on a cluster.")
+    ] = None,
+    endpoint: kubeflow.OptionalUrl = None,
+    namespace: kubeflow.Namespace = None,
+    ui: kubeflow.Ui = None,
+    ca_cert: kubeflow.CaCert = None,
+    insecure: kubeflow.Insecure = False,
 ) -> None:
-    """Prints the path of the newest report."""
     with user_errors():
-        from core.config import InputError, require
-        from pipeline.local.workspace import spelled_out
+        from core.config import InputError
 
-        found = [result.report for result in _results(output)]
-        found = [path for path in found if path and Path(path).is_file()]
-        where = spelled_out(output)
-        require(bool(found), f"There is no report in {where}; make one with: inkwell run")
-        typer.echo(found[-1])
+        if run_id is None:
+            path = _newest_report(output or OUTPUT)
+        else:
+            if endpoint is None:
+                raise InputError("A run on a cluster (--run) needs its --endpoint.")
+            address = kubeflow.Address(endpoint, ui, namespace, ca_cert, insecure)
+            path = kubeflow.save_report(address, run_id, output or "report.html")
+        typer.echo(path)
         if open_:
             import webbrowser
 
-            if not webbrowser.open(f"file://{found[-1]}"):
-                raise InputError(f"No browser could be started; open {found[-1]} in one yourself.")
+            if not webbrowser.open(f"file://{os.path.abspath(path)}"):
+                raise InputError(f"No browser could be started; open {path} in one yourself.")
 
 
 @app.command()
@@ -370,6 +254,17 @@ def _print_plan(config: RunConfig) -> None:
         typer.echo(f"  {node_id}" + (f"  <-  {', '.join(needs)}" if needs else ""))
 
 
+def _newest_report(output: str) -> str:
+    from core.config import require
+    from pipeline.local.workspace import spelled_out
+
+    found = [result.report for result in _results(output)]
+    found = [path for path in found if path and Path(path).is_file()]
+    where = spelled_out(output)
+    require(bool(found), f"There is no report in {where}; make one with: inkwell run")
+    return found[-1]
+
+
 def _results(output: str) -> list[RunResult]:
     from pipeline.local.workspace import check_exists
     from pipeline.results import load_results
@@ -378,6 +273,7 @@ def _results(output: str) -> list[RunResult]:
     return load_results(Path(output))
 
 
+kubeflow.add_to(app)
 evaluate.add_to(app)
 serving.add_to(app)
 for _registered in app.registered_commands:

@@ -1,24 +1,15 @@
 """Submits compiled pipelines to Kubeflow Pipelines with its own client.
 
 Contract: the package becomes a version of the pipeline ``inkwell``, named by its content, so that
-the same content is uploaded once, and a run of it is started.
-A wrong endpoint, missing access or a wrong parameter is one sentence (``InputError``), raised
-before anything is uploaded where possible. Tokens come from the environment and are never shown.
+the same content is uploaded once, and a run of it is started. A wrong parameter is one sentence
+(``InputError``), raised before anything is uploaded where possible.
 """
 
-import contextlib
-import dataclasses
 import datetime
 import hashlib
-import io
 import json
-import logging
-import os
-import socket
-import ssl
-import urllib.parse
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,61 +18,14 @@ import yaml
 from core.config import InputError, require
 from pipeline.config import RunConfig
 from pipeline.kubeflow import settings
+from pipeline.kubeflow.access import Endpoint, no_noise, sentences
+from pipeline.kubeflow.cluster import ROOT_FORM, ROOT_WORDS
 
 PIPELINE = "inkwell"
-TOKEN_VARIABLE, COOKIES_VARIABLE = "INKWELL_KFP_TOKEN", "INKWELL_KFP_COOKIES"
-_TIMEOUT = 10.0  # seconds for the first answer of an endpoint
-
-
-@dataclasses.dataclass(frozen=True)
-class Endpoint:
-    """Address of the API server and how to access it."""
-
-    url: str
-    ui: str | None = None  # base address of the web page; None: the same as url
-    namespace: str | None = None  # of the user, where KFP is set up for several
-    ca_cert: str | None = None  # file
-    insecure: bool = False
-
-    def __post_init__(self):
-        parts = urllib.parse.urlsplit(self.url)
-        require(
-            parts.scheme in ("http", "https") and bool(parts.hostname),
-            f"--endpoint must be an address such as http://localhost:8888, not {self.url!r}.",
-        )
-        require(
-            self.ca_cert is None or os.path.isfile(self.ca_cert),
-            f"There is no file {self.ca_cert} to check the certificate with (--ca-cert).",
-        )
-
-    def link(self, run_id: str) -> str:
-        """Address of a run's page."""
-        base = self.ui or os.environ.get("KF_PIPELINES_UI_ENDPOINT") or self.url
-        return f"{base.rstrip('/')}/#/runs/details/{run_id}"
-
-
-def connect(endpoint: Endpoint) -> Any:
-    """The client of an endpoint that answers.
-
-    Access is by what kfp.Client knows: a token or cookies from the environment, the token that a
-    cluster mounts into its pods, or, by kfp's own variables, Google's proxy.
-
-    Raises:
-        InputError: The endpoint does not answer, is not KFP, or denies access.
-    """
-    _knock(endpoint)
-    from kfp.client import Client
-
-    with no_noise(), sentences(endpoint):
-        return Client(
-            host=endpoint.url,
-            existing_token=os.environ.get(TOKEN_VARIABLE) or None,
-            cookies=os.environ.get(COOKIES_VARIABLE) or None,
-            credentials=_mounted_credentials(),
-            ssl_ca_cert=endpoint.ca_cert,
-            verify_ssl=not endpoint.insecure,
-            ui_host=endpoint.ui,
-        )
+CLUSTERS_ROOT = "default"  # as a pipeline root: that of the cluster's own settings
+# Where a profile of Kubeflow may write in KFP's own bucket; manifests/kustomize/base/installs/
+# multi-user/pipelines-profile-controller/sync.py:190-200 of KFP 2.17 (older ones: anywhere).
+_OPEN_TO_PROFILES = ("artifacts/", "private-artifacts/{0}/", "private/{0}/", "shared/")
 
 
 def submit(
@@ -102,7 +46,7 @@ def submit(
         given: Run parameters.
         experiment: Name under which the web page gathers runs; it is made if need be.
         run_name: Name of the run; None takes the time.
-        pipeline_root: Place of the artifacts; None takes that of the package.
+        pipeline_root: As ``choose_root`` takes it.
 
     Returns:
         Id of the run, and notes for the user.
@@ -111,30 +55,104 @@ def submit(
         InputError: A parameter is wrong, or the server refuses something.
     """
     spec = read_package(package)
-    parameters, notes = run_parameters(spec, given), []
+    parameters = run_parameters(spec, given)
+    root = choose_root(spec, pipeline_root)
+    notes = root_notes(root, endpoint)
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    version = "sha256-" + hashlib.sha256(package.read_bytes()).hexdigest()[:16]
     with no_noise(), sentences(endpoint):
-        pipeline_id = client.get_pipeline_id(PIPELINE) or _create_pipeline(client, endpoint)
-        version_id = _find_version(client, pipeline_id, version)
-        if version_id is None:
-            uploaded = client.upload_pipeline_version(
-                str(package), version, pipeline_id=pipeline_id, description="by inkwell submit"
-            )
-            version_id = uploaded.pipeline_version_id
-            notes.append(f"Uploaded as version {version} of the pipeline {PIPELINE}.")
-        else:
-            notes.append(f"Version {version} of the pipeline {PIPELINE} already exists.")
-        found = client.create_experiment(experiment, namespace=endpoint.namespace)
+        pipeline_id, version_id, note = upload(client, endpoint, package)
         run = client.run_pipeline(
-            experiment_id=found.experiment_id,
+            experiment_id=find_experiment(client, endpoint, experiment, create=True),
             job_name=run_name or f"{PIPELINE} {now}",
             pipeline_id=pipeline_id,
             version_id=version_id,
             params=parameters,
-            pipeline_root=pipeline_root or spec.get("defaultPipelineRoot"),
+            pipeline_root=root,
         )
-    return run.run_id, notes
+    return run.run_id, [*notes, note]
+
+
+def upload(client: Any, endpoint: Endpoint, package: Path) -> tuple[str, str, str]:
+    """Uploads a package if its content is new; ids of pipeline and version, and a note."""
+    version = "sha256-" + hashlib.sha256(package.read_bytes()).hexdigest()[:16]
+    pipeline_id = find_pipeline(client, endpoint) or _create_pipeline(client, endpoint)
+    found = _only(
+        client.list_pipeline_versions(
+            pipeline_id, filter=_equals("display_name", version)
+        ).pipeline_versions,
+        f"version {version} of the pipeline {PIPELINE}",
+    )
+    if found:
+        note = f"Version {version} of the pipeline {PIPELINE} already exists."
+        return pipeline_id, found.pipeline_version_id, note
+    uploaded = client.upload_pipeline_version(
+        str(package), version, pipeline_id=pipeline_id, description="by inkwell submit"
+    )
+    note = f"Uploaded as version {version} of the pipeline {PIPELINE}."
+    return pipeline_id, uploaded.pipeline_version_id, note
+
+
+def find_pipeline(client: Any, endpoint: Endpoint) -> str | None:
+    """Id of the pipeline ``inkwell`` in the user's namespace; None if there is none.
+
+    It is looked up by the name, which is unique in a namespace, while display names are not
+    (backend/src/apiserver/model/pipeline.go of KFP; the filter knows ``name`` from 2.5 on).
+    """
+    pipelines = client.list_pipelines(
+        namespace=endpoint.namespace, filter=_equals("name", PIPELINE)
+    ).pipelines
+    found = _only(pipelines, f"pipeline named {PIPELINE}")
+    return found.pipeline_id if found else None
+
+
+def find_experiment(client: Any, endpoint: Endpoint, name: str, create: bool = False) -> str | None:
+    """Id of an experiment in the user's namespace; None if there is none and none is made."""
+    experiments = client.list_experiments(
+        namespace=endpoint.namespace, filter=_equals("display_name", name)
+    ).experiments
+    found = _only(experiments, f"experiment named {name}")
+    if found is None and create:
+        found = client.create_experiment(name, namespace=endpoint.namespace)
+    return found.experiment_id if found else None
+
+
+def choose_root(spec: dict[str, Any], given: str | None) -> str | None:
+    """Where a run's artifacts go; None leaves it to the cluster's own settings.
+
+    It goes with every run, as no part of KFP reads the one in the package (its root_dag.go takes
+    the run's, or else that of the ConfigMap kfp-launcher).
+
+    Args:
+        spec: The pipeline spec.
+        given: By the user: a bucket, or ``default`` for the cluster's own; None takes that of the
+            package.
+
+    Raises:
+        InputError: It is no bucket.
+    """
+    if given == CLUSTERS_ROOT:
+        return None
+    require(
+        given is None or bool(re.fullmatch(ROOT_FORM, given)),
+        f"--pipeline-root must be {ROOT_WORDS}, or {CLUSTERS_ROOT} for the cluster's own; not "
+        f"{given!r}.",
+    )
+    return given or spec.get("defaultPipelineRoot")
+
+
+def root_notes(root: str | None, endpoint: Endpoint) -> list[str]:
+    """A warning where the profile of a user of Kubeflow may not write to the root."""
+    bucket = "minio://mlpipeline/"
+    if endpoint.namespace is None or root is None or not root.startswith(bucket):
+        return []
+    places = [place.format(endpoint.namespace) for place in _OPEN_TO_PROFILES]
+    if f"{root}/".removeprefix(bucket).startswith(tuple(places)):
+        return []
+    return [
+        f"Note: from KFP 2.15 on, a profile may write only to {', '.join(places)} of KFP's bucket, "
+        f"not to {root}; give --pipeline-root {bucket}{places[1]}inkwell, or --pipeline-root "
+        f"{CLUSTERS_ROOT} for the cluster's own."
+    ]
 
 
 def read_package(package: Path) -> dict[str, Any]:
@@ -189,123 +207,20 @@ def _create_pipeline(client: Any, endpoint: Endpoint) -> str:
     return client.pipelines.pipeline_service_create_pipeline(pipeline=body).pipeline_id
 
 
-def _find_version(client: Any, pipeline_id: str, name: str) -> str | None:
-    predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
-    found = client.list_pipeline_versions(
-        pipeline_id, filter=json.dumps({"predicates": [predicate]})
+def _equals(key: str, value: str) -> str:
+    """A filter of KFP's lists."""
+    predicate = {"operation": "EQUALS", "key": key, "stringValue": value}
+    return json.dumps({"predicates": [predicate]})
+
+
+def _only(found: Sequence[Any] | None, what: str) -> Any | None:
+    """The one that a list holds; raises ``InputError`` if it holds several."""
+    require(
+        len(found or []) < 2,
+        f"There are {len(found or [])} of the {what} on the server, so it is not clear which is "
+        "meant; delete or rename all but one.",
     )
-    return found.pipeline_versions[0].pipeline_version_id if found.pipeline_versions else None
-
-
-def _mounted_credentials() -> Any | None:
-    """The token that a cluster mounts into pods which may use KFP; None outside such a pod."""
-    from kfp import client
-
-    path = os.environ.get(client.KF_PIPELINES_SA_TOKEN_ENV, client.KF_PIPELINES_SA_TOKEN_PATH)
-    if not os.path.isfile(path):
-        return None
-    return client.ServiceAccountTokenVolumeCredentials(path)
-
-
-def _knock(endpoint: Endpoint) -> None:
-    """Checks the server's health once; kfp.Client would retry for half a minute, with traces."""
-    if os.environ.get("KF_PIPELINES_IAP_OAUTH2_CLIENT_ID"):
-        return  # the client fetches a token first
-    parts = urllib.parse.urlsplit(endpoint.url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    with no_noise(), sentences(endpoint):
-        with socket.create_connection((parts.hostname, port), _TIMEOUT) as connection:
-            if parts.scheme == "https":  # kfp's client crashes on this
-                context = ssl.create_default_context(cafile=endpoint.ca_cert)
-                if endpoint.insecure:
-                    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-                context.wrap_socket(connection, server_hostname=parts.hostname).close()
-
-        import kfp_server_api
-
-        config = kfp_server_api.Configuration(host=endpoint.url.rstrip("/"))
-        config.verify_ssl = not endpoint.insecure
-        config.ssl_ca_cert = endpoint.ca_cert
-        config.retries = False
-        token, credentials = os.environ.get(TOKEN_VARIABLE), _mounted_credentials()
-        if token:
-            config.api_key = {"authorization": token}
-        elif credentials:
-            credentials.refresh_api_key_hook(config)
-        config.api_key_prefix = {"authorization": "Bearer"}
-        api = kfp_server_api.HealthzServiceApi(
-            kfp_server_api.ApiClient(config, cookie=os.environ.get(COOKIES_VARIABLE))
-        )
-        answer = api.healthz_service_get_healthz(
-            _preload_content=False, _request_timeout=(_TIMEOUT, _TIMEOUT)
-        )
-        json.loads(answer.data)
-
-
-@contextlib.contextmanager
-def sentences(endpoint: Endpoint) -> Iterator[None]:
-    """Turns connection and API errors into one sentence."""
-    import kfp_server_api
-    import urllib3
-
-    where = endpoint.url
-    try:
-        yield
-    except kfp_server_api.ApiException as error:
-        raise InputError(_refusal(where, error)) from None
-    except ssl.SSLCertVerificationError as error:
-        raise InputError(
-            f"The certificate of {where} is not trusted ({error.verify_message}); give "
-            "the CA certificate with --ca-cert."
-        ) from None
-    except ssl.SSLError as error:
-        raise InputError(
-            f"{where} does not use TLS ({error.reason}). Use an http:// address."
-        ) from None
-    except (OSError, urllib3.exceptions.HTTPError) as error:
-        reason = getattr(error, "reason", None) or error
-        words = getattr(reason, "strerror", None) or type(reason).__name__
-        raise InputError(
-            f"Kubeflow Pipelines does not answer at {where} ({words}). Check the address, or "
-            "forward the port: kubectl port-forward -n kubeflow svc/ml-pipeline 8888"
-        ) from None
-    except json.JSONDecodeError:
-        raise InputError(
-            f"{where} is not the API of Kubeflow Pipelines. Give the address of ml-pipeline, or "
-            "that of its web page with /pipeline."
-        ) from None
-
-
-def _refusal(where: str, error: Any) -> str:
-    if error.status in (401, 403):
-        return (
-            f"Access to {where} was denied ({error.status} {error.reason}). Set {TOKEN_VARIABLE} "
-            f"or {COOKIES_VARIABLE}, or ask your administrator for access."
-        )
-    try:
-        said = json.loads(error.body)
-        message = said.get("message") or said.get("error") or error.reason
-    except (ValueError, TypeError, AttributeError):
-        if error.status == 404:
-            return (
-                f"{where} is not the API of Kubeflow Pipelines (404). Give the address of "
-                "ml-pipeline, or that of its web page with /pipeline."
-            )
-        message = error.reason
-    return f"{where} refused the request ({error.status}): {' '.join(str(message).split())}"
-
-
-@contextlib.contextmanager
-def no_noise() -> Iterator[None]:
-    """Silences the links and stack traces that kfp prints."""
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
+    return found[0] if found else None
 
 
 def parse_parameters(words: Sequence[str]) -> dict[str, str]:

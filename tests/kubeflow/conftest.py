@@ -1,6 +1,7 @@
 """A cluster with every setting in use, and pipelines compiled for it and for the simulation."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,15 @@ import yaml
 from pipeline.config import load_config
 from pipeline.kubeflow.cluster import Cluster, Secret, Volume, load_cluster
 from pipeline.kubeflow.compiler import compile_pipeline
+
+
+@pytest.fixture(autouse=True)
+def no_access_from_outside(monkeypatch, tmp_path):
+    """The machine's own access to servers does not count."""
+    for name in list(os.environ):
+        if name.startswith(("KF_PIPELINES_", "INKWELL_KFP_", "KUBERNETES_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
 
 
 @pytest.fixture(scope="session")

@@ -1,58 +1,80 @@
-"""A local server with the part of KFP's REST API (v2beta1) that submitting and following need.
+"""A local server with the part of KFP's REST API (v2beta1) that the client needs, and its web page.
 
-Bodies are checked against kfp-server-api's own models and packages as the backend checks them;
-what a run does next is a list of states that a test hands in, one for each look at it.
+Contract: it tells no more than a real server: answers have the form of those recorded from KFP
+2.17 (tests/kubeflow/recorded). Bodies are checked against kfp-server-api's own models, packages as
+the backend checks them. What a run does next is a list of states that a test hands in, one for each
+look at it. Facts are from upstream's source, named by file; line numbers are of tag 2.17.0.
 """
 
-import datetime
 import email
 import email.policy
 import json
 import re
 import threading
-import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import kfp_server_api
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-from benchmarks import kubeflow_backend as backend_sim
+from tests.kubeflow import argo
+from tests.kubeflow.kfp_records import Refused, add, check_parameters, now, page
+from tests.kubeflow.metadata_store import Outputs, Store
+from tests.kubeflow.web_page import WebPage
 
 API = "/apis/v2beta1"
-START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-
-
-class Refused(Exception):
-    """An answer with a status that is not 200."""
-
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
+_CRON_NAMES = re.compile(r"@(yearly|annually|monthly|weekly|daily|midnight|hourly|every .+)")
 
 
 class KfpServer(ThreadingHTTPServer):
-    """Listens on a free port of this machine while it is a context manager."""
+    """Listens on a free port of this machine while it is a context manager.
 
-    def __init__(self, token: str | None = None, cookie: str | None = None):
+    Args:
+        token: That requests must bear.
+        cookie: That they must have.
+        multi_user: Whether it is set up for several users.
+        web: Whether it is the web page, which passes API calls on, or else the API server itself.
+        archives: Whether the web page gives a folder as an archive, as it does from 2.17 on.
+        stored_tasks: Tasks of a run after which the node status passes 1 MiB, from when on nothing
+            is stored of them; None: never.
+        login: What an expired login gets: ``redirect`` or ``page``; None: no login is needed.
+    """
+
+    def __init__(
+        self,
+        token: str | None = None,
+        cookie: str | None = None,
+        multi_user: bool = False,
+        web: bool = False,
+        archives: bool = True,
+        stored_tasks: int | None = None,
+        login: str | None = None,
+    ):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.token, self.cookie = token, cookie
+        self.token, self.cookie, self.login = token, cookie, login
+        self.multi_user, self.stored_tasks = multi_user, stored_tasks
         self.pipelines: dict[str, dict[str, Any]] = {}
         self.versions: dict[str, dict[str, Any]] = {}  # with the specs, by id
         self.experiments: dict[str, dict[str, Any]] = {}
-        self.runs: dict[str, dict[str, Any]] = {}
+        self.recurring: dict[str, dict[str, Any]] = {}
+        self.runs: dict[str, dict[str, Any]] = {}  # as GET run shows them, without tasks
+        self.outputs: dict[str, Outputs] = {}  # by task
+        self.logs: dict[str, str] = {}  # by pod
         self.script: list[Any] = []  # for each look at a run: a dict of states, or a status
         self.requests: list[str] = []  # method and path of all that came
+        self.metadata = Store()
+        self.page = WebPage(self.metadata, self.logs, multi_user, archives) if web else None
+        self._stored: dict[str, list[dict[str, Any]]] = {}  # tasks by run
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=[0.02], daemon=True).start()
         return self
 
     def __exit__(self, *_) -> None:
@@ -61,6 +83,105 @@ class KfpServer(ThreadingHTTPServer):
 
     def uploads(self) -> int:
         return sum("upload" in request for request in self.requests)
+
+    def workflow(self, run_id: str) -> str:
+        """Name of a run's workflow."""
+        return f"inkwell-{run_id[:5]}"
+
+    def start(self, recurring_id: str) -> str:
+        """Starts a run of a schedule, as the controller of scheduled workflows does when it is due.
+
+        It keeps the version of its creation, or takes the newest one (controller.go:600 of
+        backend/src/crd/controller/scheduledworkflow); nothing replaces ``[[ScheduledTime]]``.
+        """
+        recurring = self.recurring[recurring_id]
+        reference = dict(recurring["pipeline_version_reference"])
+        if not reference.get("pipeline_version_id"):
+            reference["pipeline_version_id"] = self.newest_version(reference["pipeline_id"])
+        return self.add_run(
+            {
+                "display_name": f"{recurring['display_name']}-1",
+                "experiment_id": recurring["experiment_id"],
+                "pipeline_version_reference": reference,
+                "runtime_config": recurring["runtime_config"],
+                "recurring_run_id": recurring_id,
+            }
+        )["run_id"]
+
+    def newest_version(self, pipeline_id: str) -> str:
+        found = [v for v in self.versions.values() if v["pipeline_id"] == pipeline_id]
+        return found[-1]["pipeline_version_id"]
+
+    def add_run(self, body: dict[str, Any]) -> dict[str, Any]:
+        moment = now()
+        return add(
+            self.runs,
+            "run_id",
+            {
+                **{"storage_state": "AVAILABLE", "service_account": "pipeline-runner"},
+                **{key: value for key, value in body.items() if value},
+                **{
+                    "created_at": moment,
+                    "scheduled_at": moment,
+                    "finished_at": argo.NOT_YET["kfp"],
+                },
+                **{
+                    "state": "PENDING",
+                    "state_history": [{"update_time": moment, "state": "PENDING"}],
+                },
+            },
+        )
+
+    def look_at_run(self, run_id: str) -> dict[str, Any]:
+        """The run after the next states of the script: its reference, but never its spec too.
+
+        (api_converter.go:1550 has a oneof.)
+        """
+        run = self.runs.get(run_id)
+        if run is None:
+            raise Refused(404, f"Run {run_id} not found.")
+        look = self.script.pop(0) if self.script else {}
+        if isinstance(look, int):
+            raise Refused(look, "upstream connect error")
+        run["state"] = look.get("", run["state"])
+        if run["state"] in argo.ENDED:
+            run["finished_at"] = now()
+        states = {name: state for name, state in look.items() if name}
+        if look:
+            self._store_tasks(run, states)
+            self._record(run, states)
+        details = self._stored.get(run_id, [])
+        return {**run, "run_details": {"task_details": details}} if details else run
+
+    def _store_tasks(self, run: dict[str, Any], states: dict[str, Any]) -> None:
+        """Stores the entries, unless the nodes are compressed and count as none.
+
+        (report_server.go:68; workflow/packer/packer.go:62 of Argo 4.0.)
+        """
+        stored = self._stored.setdefault(run["run_id"], [])
+        begun = {name.removesuffix("-driver") for name in states}
+        named = [entry for entry in stored if "display_name" in entry]
+        if self.stored_tasks is None or len(begun) <= self.stored_tasks:
+            workflow, tasks = self.workflow(run["run_id"]), self._tasks(run)
+            named = argo.task_details(run, workflow, states, tasks)
+        self._stored[run["run_id"]] = [*named, *argo.of_launcher(run["run_id"], states)]
+
+    def _record(self, run: dict[str, Any], states: dict[str, Any]) -> None:
+        """Writes to ML Metadata what the pods of these tasks do."""
+        namespace = self._namespace(run)
+        for name, state in states.items():
+            word = state[0] if isinstance(state, tuple) else state
+            if not name.endswith("-driver"):
+                pod = argo.pod_name(self.workflow(run["run_id"]), name)
+                outputs = self.outputs.get(name, {})
+                self.metadata.record(run["run_id"], namespace, name, word, pod, outputs)
+
+    def _namespace(self, run: dict[str, Any]) -> str:
+        return self.experiments[run["experiment_id"]].get("namespace") or "kubeflow"
+
+    def _tasks(self, run: dict[str, Any]) -> list[str]:
+        version = self.versions[run["pipeline_version_reference"]["pipeline_version_id"]]
+        return list(version["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"])
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -72,24 +193,45 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer("POST")
 
+    def do_DELETE(self) -> None:
+        self._answer("DELETE")
+
     def log_message(self, *_) -> None:
         return None
 
     def _answer(self, method: str) -> None:
         parts = urlsplit(self.path)
         self.server.requests.append(f"{method} {parts.path}")
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        if self.server.login and self.headers.get("Cookie") != self.server.cookie:
+            self._ask_for_login()
+            return
         try:
             self._check_access()
-            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            if not parts.path.startswith("/apis/v2beta1"):
+                self._answer_plain(method, unquote(parts.path), query)
+                return
             status, body = 200, self._route(method, parts.path, query)
         except Refused as error:
             status, body = error.status, {"code": 3, "message": str(error), "details": []}
-        data = json.dumps(body).encode()
+        self._send(status, "application/json", json.dumps(body).encode())
+
+    def _send(self, status: int, kind: str, data: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _ask_for_login(self) -> None:
+        """As Dex and oauth2-proxy do."""
+        if self.server.login == "page":
+            self._send(200, "text/html; charset=utf-8", b"<!doctype html><title>Sign in</title>")
+            return
+        self.send_response(302)
+        self.send_header("Location", "http://127.0.0.1:9/dex/auth")  # often another host
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _check_access(self) -> None:
         token, cookie = self.server.token, self.server.cookie
@@ -98,34 +240,114 @@ class _Handler(BaseHTTPRequestHandler):
         if cookie and self.headers.get("Cookie") != cookie:
             raise Refused(403, "RBAC: access denied")
 
+    def _answer_plain(self, method: str, path: str, query: dict[str, str]) -> None:
+        """What is not of the API v2beta1: the log of a pod, or whatever the web page has.
+
+        The API server alone has the first (main.go:515), and the web page does not pass it on.
+        """
+        found = re.fullmatch("/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", path)
+        if self.server.page:
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._send(*self.server.page.answer(method, path, query, content))
+        elif found and found[1] in self.server.runs and found[2] in self.server.logs:
+            self._send(200, "text/plain", self.server.logs[found[2]].encode())
+        elif found:  # the status is written before the log is read (run_log_server.go:60)
+            words = {"error_message": "Failed to read logs for run", "error_details": "not found"}
+            self._send(200, "text/plain", json.dumps(words).encode())
+        else:
+            self._send(404, "text/plain; charset=utf-8", b"404 page not found\n")
+
     def _route(self, method: str, path: str, query: dict[str, str]) -> Any:
-        server = self.server
-        if (method, path) == ("GET", f"{API}/healthz"):
-            return {"multi_user": False}
-        if (method, path) == ("GET", f"{API}/pipelines"):
-            return {"pipelines": _filtered(server.pipelines, query)}
-        if (method, path) == ("POST", f"{API}/pipelines"):
-            return _add(server.pipelines, "pipeline_id", self._body("V2beta1Pipeline"))
-        found = re.fullmatch(f"{API}/pipelines/([^/]+)/versions", path)
+        server, path = self.server, path.removeprefix(API)
+        if (method, path) == ("GET", "/healthz"):
+            return {"multi_user": server.multi_user, "pipeline_store": "database"}
+        if path.startswith("/pipelines"):
+            return self._route_pipelines(method, path, query)
+        if (method, path) == ("GET", "/experiments"):
+            return self._list(server.experiments, "experiments", query)
+        if (method, path) == ("POST", "/experiments"):
+            return self._create_experiment(self._body("V2beta1Experiment"))
+        if (method, path) == ("POST", "/runs"):
+            body = self._body("V2beta1Run")
+            self._check_run(body)
+            return server.add_run(body)
+        found = re.fullmatch("/runs/([^/]+)", path)
         if found and method == "GET":
-            versions = {i: v for i, v in server.versions.items() if v["pipeline_id"] == found[1]}
-            return {"pipeline_versions": _filtered(versions, query)}
-        if (method, path) == ("POST", f"{API}/pipelines/upload_version"):
-            if query["pipelineid"] not in server.pipelines:
-                raise Refused(404, f"Pipeline {query['pipelineid']} not found.")
-            record = {"pipeline_id": query["pipelineid"], "display_name": query["name"]}
-            record["pipeline_spec"] = self._uploaded_package()
-            return _add(server.versions, "pipeline_version_id", record)
-        if (method, path) == ("GET", f"{API}/experiments"):
-            return {"experiments": _filtered(server.experiments, query)}
-        if (method, path) == ("POST", f"{API}/experiments"):
-            return _add(server.experiments, "experiment_id", self._body("V2beta1Experiment"))
-        if (method, path) == ("POST", f"{API}/runs"):
-            return self._create_run(self._body("V2beta1Run"))
-        found = re.fullmatch(f"{API}/runs/([^/]+)", path)
-        if found and method == "GET":
-            return self._look_at_run(found[1])
+            return server.look_at_run(found[1])
+        if (method, path) == ("GET", "/recurringruns"):
+            return self._list(server.recurring, "recurringRuns", query)
+        if (method, path) == ("POST", "/recurringruns"):
+            return self._create_recurring(self._body("V2beta1RecurringRun"))
+        found = re.fullmatch("/recurringruns/([^/]+)", path)
+        if found and method == "DELETE":
+            if server.recurring.pop(found[1], None) is None:
+                raise Refused(404, f"Recurring run {found[1]} not found.")
+            return {}
         raise Refused(404, f"Not Found: {method} {path}")
+
+    def _route_pipelines(self, method: str, path: str, query: dict[str, str]) -> Any:
+        server = self.server
+        if (method, path) == ("GET", "/pipelines"):
+            return self._list(server.pipelines, "pipelines", query)
+        if (method, path) == ("POST", "/pipelines"):
+            return self._create_pipeline(self._body("V2beta1Pipeline"))
+        if (method, path) == ("POST", "/pipelines/upload_version"):
+            return self._upload_version(query)
+        found = re.fullmatch("/pipelines/([^/]+)/versions(?:/([^/]+))?", path)
+        if found and found[2]:
+            if found[2] not in server.versions:
+                raise Refused(404, f"PipelineVersion {found[2]} not found.")
+            return server.versions[found[2]]
+        if found:
+            versions = {i: v for i, v in server.versions.items() if v["pipeline_id"] == found[1]}
+            return page(versions, "pipeline_versions", query)
+        raise Refused(404, f"Not Found: {method} {path}")
+
+    def _list(self, records: dict[str, Any], name: str, query: dict[str, str]) -> dict[str, Any]:
+        """Those of a namespace, which a server for one user does not know (ReplaceNamespace).
+
+        One for several users lists experiments and recurring runs of a namespace alone
+        (experiment_server.go:357, job_server.go:448).
+        """
+        namespace = query.get("namespace", "") if self.server.multi_user else ""
+        if self.server.multi_user and not namespace and name != "pipelines":
+            raise Refused(400, "An experiment cannot have an empty namespace in multi-user mode")
+        own = {i: r for i, r in records.items() if (r.get("namespace") or "") == namespace}
+        return page(own, name, query)
+
+    def _create_pipeline(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Names are unique in a namespace, display names are not (model/pipeline.go)."""
+        body = self._in_namespace(body)
+        for other in self.server.pipelines.values():
+            if all(other.get(key) == body.get(key) for key in ("name", "namespace")):
+                raise Refused(
+                    409,
+                    "Failed to create a pipeline: Already exist error: Failed to create a new "
+                    f"pipeline. The name {body['name']} already exist. Please specify a new name",
+                )
+        return add(self.server.pipelines, "pipeline_id", body)
+
+    def _create_experiment(self, body: dict[str, Any]) -> dict[str, Any]:
+        body = self._in_namespace(body)
+        if self.server.multi_user and not body.get("namespace"):
+            raise Refused(400, "An experiment cannot have an empty namespace in multi-user mode")
+        record = {"storage_state": "AVAILABLE", "last_run_created_at": argo.NOT_YET["kfp"], **body}
+        return add(self.server.experiments, "experiment_id", record)
+
+    def _in_namespace(self, body: dict[str, Any]) -> dict[str, Any]:
+        body = {name: value for name, value in body.items() if value}
+        if not self.server.multi_user:
+            body.pop("namespace", None)
+        return body
+
+    def _upload_version(self, query: dict[str, str]) -> dict[str, Any]:
+        if query["pipelineid"] not in self.server.pipelines:
+            raise Refused(404, f"Pipeline {query['pipelineid']} not found.")
+        name = query["name"]
+        record = {"pipeline_id": query["pipelineid"], "display_name": name, "name": name}
+        record["description"] = query.get("description", "")
+        record["pipeline_spec"] = self._uploaded_package()
+        return add(self.server.versions, "pipeline_version_id", record)
 
     def _body(self, model: str) -> dict[str, Any]:
         """The JSON body, with nothing in it that the model does not know."""
@@ -150,65 +372,29 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(400, f"Invalid IR spec format: {error}") from None
         return {"pipeline_spec": spec, "platform_spec": platform}
 
-    def _create_run(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _check_run(self, body: dict[str, Any]) -> None:
+        """References and parameters."""
         reference = body["pipeline_version_reference"]
         version = self.server.versions.get(reference["pipeline_version_id"])
         if version is None or version["pipeline_id"] != reference["pipeline_id"]:
             raise Refused(404, "Pipeline version not found.")
         if body["experiment_id"] not in self.server.experiments:
             raise Refused(404, "Experiment not found.")
-        config = body["runtime_config"]
         spec = version["pipeline_spec"]["pipeline_spec"]
-        if not all(isinstance(value, str) for value in config["parameters"].values()):
-            raise Refused(400, "Every parameter of this pipeline is a STRING.")
-        try:
-            backend_sim.root_parameters(spec, config["parameters"])
-        except ValueError as error:
-            raise Refused(400, str(error)) from None
-        record = {**body, "state": "PENDING", "pipeline_spec": version["pipeline_spec"]}
-        return _add(self.server.runs, "run_id", record)
+        check_parameters(spec, body["runtime_config"].get("parameters") or {})
 
-    def _look_at_run(self, run_id: str) -> dict[str, Any]:
-        run = self.server.runs.get(run_id)
-        if run is None:
-            raise Refused(404, f"Run {run_id} not found.")
-        look = self.server.script.pop(0) if self.server.script else {}
-        if isinstance(look, int):
-            raise Refused(look, "upstream connect error")
-        run["state"] = look.pop("", run["state"])
-        details = [_detail(run_id, name, state) for name, state in look.items()]
-        return {**run, "run_details": {"task_details": details}} if details else run
-
-
-def _detail(run_id: str, name: str, state: Any) -> dict[str, Any]:
-    """A task as the API shows it; ``state`` is a word, or a word and the seconds it took."""
-    word, seconds = state if isinstance(state, tuple) else (state, 60)
-    end = START + datetime.timedelta(seconds=seconds)
-    if word in ("RUNNING", "PENDING"):
-        end = datetime.datetime.fromtimestamp(0, datetime.UTC)
-    return {
-        "run_id": run_id,
-        "task_id": str(uuid.uuid4()),
-        "display_name": name,
-        "start_time": START.isoformat(),
-        "end_time": end.isoformat(),
-        "state": word,
-        "child_tasks": [{"pod_name": f"inkwell-x7k2p-{uuid.uuid4().int % 10**9}"}],
-    }
-
-
-def _add(records: dict[str, Any], id_name: str, body: dict[str, Any]) -> dict[str, Any]:
-    record = {**body, id_name: str(uuid.uuid4())}
-    records[record[id_name]] = record
-    return record
-
-
-def _filtered(records: dict[str, Any], query: dict[str, str]) -> list[dict[str, Any]]:
-    """Those that ``filter`` lets through: one predicate, display_name EQUALS."""
-    if not query.get("filter"):
-        return list(records.values())
-    [predicate] = json.loads(query["filter"])["predicates"]
-    if predicate["key"] != "display_name" and predicate["key"] != "name":
-        raise Refused(400, f"Unknown key {predicate['key']} in the filter.")
-    wanted = predicate.get("stringValue", predicate.get("string_value"))
-    return [record for record in records.values() if record["display_name"] == wanted]
+    def _create_recurring(self, body: dict[str, Any]) -> dict[str, Any]:
+        """As CreateJob does (job_server.go:97, resource_manager.go:1283, api_converter.go:2083)."""
+        reference = body["pipeline_version_reference"]
+        newest = self.server.newest_version(reference["pipeline_id"])
+        checked = {"pipeline_version_id": newest, **reference}
+        self._check_run({**body, "pipeline_version_reference": checked})
+        cron = body["trigger"]["cron_schedule"]["cron"]
+        if not (_CRON_NAMES.fullmatch(cron) or 5 <= len(cron.split()) <= 6):
+            raise Refused(400, f"Expected 5 to 6 fields, found {len(cron.split())}: {cron}")
+        if not 1 <= int(body.get("max_concurrency", 0)) <= 10:
+            raise Refused(400, "Max concurrency of a recurring run must be at least 1 and at most")
+        namespace = self.server.experiments[body["experiment_id"]].get("namespace", "")
+        mode = {"status": "ENABLED"} if body["mode"] == "ENABLE" else {"status": "DISABLED"}
+        record = {**body, **mode, "namespace": namespace, "created_at": now()}
+        return add(self.server.recurring, "recurring_run_id", record)

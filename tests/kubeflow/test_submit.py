@@ -1,113 +1,28 @@
 """``inkwell submit`` against a local server that checks what it is sent."""
 
 import datetime
-import io
-import os
-import signal
 import ssl
-import subprocess
-import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import kfp_server_api
 import pytest
 import yaml
-from rich.console import Console
 
 from core.config import InputError
 from pipeline.kubeflow import client as client_module
-from pipeline.kubeflow.client import Endpoint, connect, parse_parameters, run_parameters
-from pipeline.kubeflow.following import follow, task_states
-from pipeline.plan import NODES
+from pipeline.kubeflow.access import Endpoint, connect
+from pipeline.kubeflow.client import parse_parameters, run_parameters
 from serving.model_server.starting import free_ports
-from tests.conftest import ROOT
-from tests.kubeflow.kfp_server import API, KfpServer
-
-ALL_DONE = {"": "SUCCEEDED", **dict.fromkeys(NODES, "SUCCEEDED")}
+from tests.kubeflow.commands import run_inkwell, submit
+from tests.kubeflow.kfp_server import KfpServer
 
 
 @pytest.fixture
 def server():
     with KfpServer() as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def no_access_from_outside(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("KF_PIPELINES_", "INKWELL_KFP_")):
-            monkeypatch.delenv(name)
-
-
-def inkwell(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "pipeline.cli.main", "submit", *map(str, arguments)]
-
-
-def run_inkwell(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        inkwell(*arguments),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
-        timeout=120,
-    )
-
-
-def submit(server: KfpServer, package: Path, **given: str) -> str:
-    endpoint = Endpoint(server.url)
-    run_id, _ = client_module.submit(connect(endpoint), endpoint, package, given)
-    return run_id
-
-
-def followed(server: KfpServer, run_id: str, script: list) -> tuple[int, str]:
-    server.script = script
-    console = Console(width=200, record=True, file=io.StringIO())
-    endpoint = Endpoint(server.url)
-    code = follow(connect(endpoint), endpoint, run_id, console, seconds_between=0.01)
-    return code, console.export_text()
-
-
-def test_the_package_is_uploaded_the_run_started_and_followed_to_its_end(server, package):
-    server.script = [
-        {"": "RUNNING", "schema-driver": "RUNNING"},
-        {"": "RUNNING", "schema-driver": "SUCCEEDED", "schema": "RUNNING"},
-        503,
-        {**ALL_DONE, "schema": ("SUCCEEDED", 0)},
-    ]
-    result = run_inkwell(
-        *("--endpoint", server.url, "--pipeline", package, "--wait"),
-        *("--param", "overrides=gan.epochs=2 seed=3", "--ui", "https://kfp.example/"),
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stderr == ""
-    [run] = server.runs.values()
-    assert run["runtime_config"] == {
-        "parameters": {"overrides": "gan.epochs=2 seed=3"},
-        "pipeline_root": "minio://mlpipeline/inkwell",
-    }
-    [version] = server.versions.values()
-    assert version["pipeline_spec"]["pipeline_spec"] == next(
-        yaml.safe_load_all(package.read_text())
-    )
-    lines = result.stdout.splitlines()
-    link = f"https://kfp.example/#/runs/details/{run['run_id']}"
-    assert lines[:3] == [
-        f"Uploaded as version {version['display_name']} of the pipeline inkwell.",
-        f"Run {run['run_id']}:",
-        link,
-    ]
-    assert lines[3] == "[1/22] schema started"
-    assert any("] schema cached, " in line for line in lines)
-    assert any("] report done" in line for line in lines)
-    assert lines[-2] == (
-        f"Run {run['run_id']} ended as SUCCEEDED. KFP's API does not show verdicts. Open the "
-        "run's page: the artifact report (index.html) lists every model; the property pushed of "
-        "each pushed_model is 1 or 0."
-    )
-    assert lines[-1] == link
 
 
 def test_the_same_content_is_uploaded_once(server, package, tmp_path):
@@ -134,95 +49,9 @@ def test_without_a_package_it_is_compiled_first(server):
     assert len(server.runs) == 1
 
 
-def test_a_failed_task_is_named_and_the_exit_code_is_1(server, package):
-    states = {"": "FAILED", "example-gen": "SUCCEEDED", "schema": "FAILED"}
-    code, text = followed(server, submit(server, package), [states])
-    assert code == 1
-    assert "schema failed, and the last line of the pod's log says why" in text
-    assert "report" in text and "not run" in text
-
-
-def test_a_driver_that_fails_is_its_tasks_failure(server, package):
-    states = {"": "FAILED", "gan-driver": "FAILED"}
-    code, text = followed(server, submit(server, package), [states])
-    assert code == 1 and "gan failed" in text
-
-
-@pytest.fixture
-def without_spec(server, package) -> str:
-    """A run as KFP 2.17 shows it: with the version that it is of, and no pipeline spec."""
-    run_id = submit(server, package)
-    del server.runs[run_id]["pipeline_spec"]
-    return run_id
-
-
-def test_a_task_that_failed_is_named_where_the_run_carries_no_spec(server, without_spec):
-    look = {"": "FAILED", "schema-driver": "FAILED", "root": "FAILED", "inkwell-9hzmt": "FAILED"}
-    code, text = followed(server, without_spec, [look])
-    assert code == 1
-    assert text.splitlines()[0] == (
-        f"Run {without_spec} ended as FAILED; schema failed, and the last line of the pod's log "
-        "says why."
-    )
-
-
-def test_a_failed_run_of_which_the_server_names_no_task_says_where_to_look(server, without_spec):
-    # A large workflow: the tasks after the first ones are never listed.
-    code, text = followed(server, without_spec, [{"": "FAILED", "transform": "RUNNING"}])
-    assert code == 1
-    assert "KFP's API does not name the failed task; see the run's page." in text
-
-
-def test_a_run_that_was_cancelled_is_no_success(server, package):
-    code, text = followed(server, submit(server, package), [{"": "CANCELED"}])
-    assert code == 1 and "ended as CANCELED" in text
-
-
-def test_time_of_a_task_is_that_of_the_cluster(server, package):
-    states = {**ALL_DONE, "gan": ("SUCCEEDED", 754)}
-    _, text = followed(server, submit(server, package), [states])
-    assert any("gan " in line and "754.0" in line for line in text.splitlines())
-
-
-def test_following_gives_up_when_nothing_answers_for_long(server, package, monkeypatch):
-    run_id = submit(server, package)
-    endpoint = Endpoint(server.url)
-    times = iter(range(0, 100_000, 100))
-    server.script = [{"": "RUNNING"}, *([503] * 50)]
-    with pytest.raises(InputError, match=r"refused the request \(503\).*--follow " + run_id):
-        follow(
-            *(connect(endpoint), endpoint, run_id, Console(file=io.StringIO())),
-            seconds_between=0.0,
-            clock=lambda: float(next(times)),
-        )
-
-
-def test_whoever_stops_looking_is_told_how_to_look_again(server, package):
-    run_id = submit(server, package)
-    process = subprocess.Popen(
-        inkwell("--endpoint", server.url, "--follow", run_id),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    looks = f"GET {API}/runs/{run_id}"
-    deadline = time.monotonic() + 60
-    while looks not in server.requests and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
-    assert process.returncode == 130, output + errors
-    assert f"inkwell submit --endpoint {server.url} --follow {run_id}" in output
-    assert "Traceback" not in errors
-
-
 def test_a_token_opens_the_door_and_is_never_shown(package):
     with KfpServer(token="s3cr3t") as server:
-        arguments = ("--endpoint", server.url, "--pipeline", package)
+        arguments = ("submit", "--endpoint", server.url, "--pipeline", package)
         refused = run_inkwell(*arguments)
         assert refused.returncode == 2
         assert "was denied (401" in refused.stderr and "INKWELL_KFP_TOKEN" in refused.stderr
@@ -251,15 +80,13 @@ def test_cookies_and_mounted_tokens_are_sent(package, tmp_path, monkeypatch):
 def test_a_dead_endpoint_gets_one_sentence_at_once(package):
     begin = time.monotonic()
     [port] = free_ports(1)
-    result = run_inkwell("--endpoint", f"http://127.0.0.1:{port}", "--pipeline", package)
+    result = run_inkwell("submit", "--endpoint", f"http://127.0.0.1:{port}", "--pipeline", package)
     assert result.returncode == 2 and time.monotonic() - begin < 15
     assert result.stdout == "" and len(result.stderr.splitlines()) == 1
     assert "does not answer at http://127.0.0.1" in result.stderr
 
 
 def test_another_service_is_not_taken_for_kfp(tmp_path):
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-
     class Page(BaseHTTPRequestHandler):
         status = 200
 
@@ -366,12 +193,6 @@ def test_what_the_server_refuses_is_said_in_its_words(server, package, monkeypat
         submit(server, package)
 
 
-def test_a_run_that_is_not_there_is_one_sentence(server):
-    endpoint = Endpoint(server.url)
-    with pytest.raises(InputError, match=r"refused the request \(404\): Run nothing not found"):
-        follow(connect(endpoint), endpoint, "nothing", Console())
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -380,6 +201,11 @@ def test_a_run_that_is_not_there_is_one_sentence(server):
         (["--endpoint", "http://x", "--param", "seed"], "not of the form name=value"),
         (["--endpoint", "http://x", "--pipeline", "p.yaml", "--profile", "full"], "for compiling"),
         (["--endpoint", "http://x", "--follow", "r", "--data", "/d"], "for compiling"),
+        (["--endpoint", "http://x", "-o", "report.html"], "add --wait"),
+        (
+            ["--endpoint", "http://x", "--wait", "-o", "/nowhere/r.html"],
+            "name a file in a directory",
+        ),
     ],
 )
 def test_a_slip_in_the_options_is_one_sentence(arguments, words):
@@ -398,29 +224,104 @@ def test_parameters_are_named_once():
         parse_parameters(["a=1", "a=2"])
 
 
-def test_states_of_the_api_are_those_of_a_local_run():
-    def detail(name: str, state: str, seconds: float = 60):
-        start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-        end = start + datetime.timedelta(seconds=seconds)
-        return kfp_server_api.V2beta1PipelineTaskDetail(
-            display_name=name, state=state, start_time=start, end_time=end
+def test_a_second_submit_to_a_namespace_adds_a_version(package, tmp_path):
+    with KfpServer(multi_user=True) as server:
+        submit(server, package, namespace="team-a")
+        changed = tmp_path / "changed.yaml"
+        changed.write_text("# changed\n" + package.read_text())
+        submit(server, changed, namespace="team-a")
+        assert (len(server.pipelines), len(server.versions), len(server.runs)) == (1, 2, 2)
+        submit(server, package, namespace="team-b")
+        namespaces = [pipeline["namespace"] for pipeline in server.pipelines.values()]
+        assert namespaces == ["team-a", "team-b"]
+
+
+def test_a_server_for_several_users_asks_for_the_namespace_in_one_sentence(package):
+    with KfpServer(multi_user=True) as server:
+        result = run_inkwell("submit", "--endpoint", server.url, "--pipeline", package)
+        assert result.returncode == 2 and not server.pipelines
+        assert result.stderr == (
+            f"inkwell: {server.url} is set up for several users: name the namespace of your "
+            "profile with --namespace.\n"
         )
 
-    def states(*details, run: str = "RUNNING") -> dict[str, str]:
-        found = kfp_server_api.V2beta1Run(
-            state=run,
-            run_details=kfp_server_api.V2beta1RunDetails(task_details=list(details)),
-        )
-        nodes = task_states(found, ["gan"])
-        return nodes["gan"].state
 
-    assert states() == "not run"
-    assert states(detail("gan-driver", "RUNNING")) == "running"
-    driven = detail("gan-driver", "SUCCEEDED")
-    assert states(driven) == "running"
-    assert states(driven, detail("gan", "RUNNING")) == "running"
-    assert states(driven, detail("gan", "SUCCEEDED")) == "done"
-    assert states(driven, detail("gan", "SUCCEEDED", 1)) == "cached"
-    assert states(driven, detail("gan", "SKIPPED", 0)) == "cached"
-    assert states(driven, detail("gan", "FAILED")) == "failed"
-    assert states(driven, run="CANCELED") == "not run"
+@pytest.mark.parametrize("what", ["pipelines", "experiments"])
+def test_twins_of_a_name_are_one_sentence(server, package, what, monkeypatch):
+    submit(server, package)
+    [twin] = [dict(record) for record in getattr(server, what).values()]
+    getattr(server, what)["twin"] = twin
+    with pytest.raises(InputError, match=r"There are 2 of the .* named inkwell .* rename"):
+        submit(server, package)
+
+
+def test_a_pipeline_that_only_looks_alike_is_left_alone(server, package):
+    submit(server, package)
+    server.pipelines["other"] = {"display_name": "inkwell", "name": "by-hand", "pipeline_id": "x"}
+    submit(server, package)
+    assert (len(server.pipelines), len(server.versions), len(server.runs)) == (2, 1, 2)
+
+
+@pytest.mark.parametrize("login", ["redirect", "page"])
+def test_an_expired_login_says_to_log_in_again(package, login, monkeypatch):
+    with KfpServer(login=login, cookie="session=new") as server:
+        with pytest.raises(InputError, match="log in again and set INKWELL_KFP_COOKIES"):
+            connect(Endpoint(server.url))
+        monkeypatch.setenv("INKWELL_KFP_COOKIES", "session=new")
+        endpoint = Endpoint(server.url)
+        client = connect(endpoint)
+        server.cookie = "session=newer"
+        with pytest.raises(InputError, match="log in again and set INKWELL_KFP_COOKIES"):
+            client_module.submit(client, endpoint, package, {})
+        assert not server.pipelines
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (None, "minio://mlpipeline/inkwell"),
+        ("default", None),
+        ("s3://mine/runs", "s3://mine/runs"),
+    ],
+)
+def test_the_root_goes_with_the_run_or_is_left_to_the_cluster(server, package, given, sent):
+    endpoint = Endpoint(server.url)
+    client_module.submit(connect(endpoint), endpoint, package, {}, pipeline_root=given)
+    [run] = server.runs.values()
+    assert run["runtime_config"].get("pipeline_root") == sent
+
+
+def test_a_root_that_is_no_bucket_is_one_sentence(server, package):
+    endpoint = Endpoint(server.url)
+    with pytest.raises(InputError, match=r"--pipeline-root must be a bucket at .*'/tmp/x'"):
+        client_module.submit(connect(endpoint), endpoint, package, {}, pipeline_root="/tmp/x")
+    assert not server.pipelines
+
+
+def test_a_package_without_a_root_leaves_it_to_the_cluster(server, package, tmp_path):
+    spec, platform = yaml.safe_load_all(package.read_text())
+    del spec["defaultPipelineRoot"]
+    rootless = tmp_path / "p.yaml"
+    rootless.write_text(yaml.safe_dump_all([spec, platform]))
+    submit(server, rootless)
+    [run] = server.runs.values()
+    assert "pipeline_root" not in run["runtime_config"]
+
+
+@pytest.mark.parametrize(
+    ("root", "is_warned"),
+    [
+        (None, True),
+        ("default", False),
+        ("s3://mine/runs", False),
+        ("minio://mlpipeline/private-artifacts/team-a/inkwell", False),
+        ("minio://mlpipeline/private-artifacts/team-b/inkwell", True),
+        ("minio://mlpipeline/shared", False),
+    ],
+)
+def test_a_root_that_profiles_may_not_write_to_is_warned_of(package, root, is_warned):
+    with KfpServer(multi_user=True) as server:
+        endpoint = Endpoint(server.url, namespace="team-a")
+        client = connect(endpoint, needs_namespace=True)
+        _, notes = client_module.submit(client, endpoint, package, {}, pipeline_root=root)
+    assert any("--pipeline-root default" in note for note in notes) == is_warned

@@ -63,7 +63,11 @@ def packages_of_help() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["evaluate"], ["report"], ["runs"], ["models"], ["baseline"]]
+    "command",
+    [
+        *([], ["run"], ["evaluate"], ["report"], ["runs"], ["models"], ["baseline"]),
+        ["submit"],
+    ],
 )
 def test_help_imports_nothing_that_takes_time(command, packages_of_help):
     shown, imported = shown_and_imported("from pipeline.cli.main import app", *command, "--help")
@@ -84,13 +88,17 @@ def test_help_of_run_shows_examples():
 
 
 HELP = {
-    command.name or command.callback.__name__: command.help or ""
-    for command in app.registered_commands
+    " ".join(filter(None, (group, command.name or command.callback.__name__))): command.help or ""
+    for group, commands in (
+        ("", app.registered_commands),
+        *((g.name, g.typer_instance.registered_commands) for g in app.registered_groups),
+    )
+    for command in commands
 }
 
 
 def rendered_help(command: str) -> list[str]:
-    result = inkwell(command, "--help", COLUMNS="80")
+    result = inkwell(*command.split(), "--help", COLUMNS="80")
     assert result.returncode == 0
     return [line.strip() for line in result.stdout.splitlines()]
 

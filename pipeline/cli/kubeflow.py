@@ -1,0 +1,265 @@
+"""The commands for Kubeflow Pipelines: compile, submit; and the options that reach it.
+
+Contract: as ``pipeline.cli.main``: heavy imports inside the commands; a mistake is one sentence and
+exit code 2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from pipeline.cli.common import (
+    PROFILE_NAMES,
+    Overrides,
+    Profile,
+    console,
+    leave,
+    user_errors,
+)
+
+if TYPE_CHECKING:
+    from pipeline.kubeflow.access import Endpoint
+
+_COMPILE = """Compiles the pipeline for Kubeflow Pipelines 2.x.
+
+Examples:
+
+```
+inkwell compile
+inkwell compile -o quick.yaml --profile quick --set gan.epochs=12
+inkwell compile --images build.json --cluster my-cluster.yaml
+inkwell compile --data gs://bucket/fashion
+```
+"""
+_SUBMIT = """Runs the pipeline on a Kubeflow Pipelines cluster.
+
+Examples:
+
+```
+inkwell submit --endpoint URL --images build.json --wait -o report.html
+inkwell submit --endpoint URL --pipeline pipeline.yaml --wait
+inkwell submit --endpoint URL --param "overrides=gan.epochs=8 seed=2"
+inkwell submit --endpoint URL --follow RUN_ID
+```
+
+The endpoint is KFP's API server, or its web page (http://localhost:8080), which gives verdicts and
+the report as well. If KFP requires a login, set INKWELL_KFP_TOKEN or INKWELL_KFP_COOKIES. Inside a
+cluster, the pod's service-account token is used. With --wait: exit code 1 if a task failed, 3 if a
+model was not pushed.
+"""
+_ROOT_HELP = (
+    "Pipeline root: where artifacts go; default for the cluster's own. A Kubeflow for several "
+    "users allows private-artifacts/NS/, private/NS/ and shared/ of KFP's bucket."
+)
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--endpoint",
+        envvar="INKWELL_KFP_ENDPOINT",
+        metavar="URL",
+        help="Address of KFP's API server, or of its web page.",
+    ),
+]
+OptionalUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        envvar="INKWELL_KFP_ENDPOINT",
+        metavar="URL",
+        help="Address of KFP's API server, or of its web page.",
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", metavar="NS", help="Of your profile, where KFP has several users."),
+]
+Ui = Annotated[
+    str | None,
+    typer.Option(
+        "--ui", metavar="URL", help="Address of KFP's web page, for links, verdicts and the report."
+    ),
+]
+CaCert = Annotated[
+    str | None, typer.Option("--ca-cert", metavar="FILE", help="CA certificate file.")
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Do not check the server's certificate.")
+]
+_Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="URI", help="Four IDX files as pods see them: a path, or gs://."
+    ),
+]
+_Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="FILE", help="Settings over pipeline/kubeflow/cluster.yaml."),
+]
+_Images = Annotated[
+    str | None,
+    typer.Option("--images", metavar="FILE", help="What skaffold build --file-output wrote."),
+]
+_Package = Annotated[
+    str | None,
+    typer.Option("--pipeline", metavar="FILE", help="What inkwell compile wrote."),
+]
+_OptionalProfile = Annotated[
+    str | None,
+    typer.Option(metavar=PROFILE_NAMES, help="Profile to compile; full if not given."),
+]
+_Param = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Parameter of the run; may be repeated."),
+]
+_Experiment = Annotated[str, typer.Option(metavar="NAME", help="Experiment that groups the runs.")]
+_Root = Annotated[str | None, typer.Option("--pipeline-root", metavar="URI", help=_ROOT_HELP)]
+
+
+class Address(NamedTuple):
+    """The options that reach a server."""
+
+    url: str
+    ui: str | None
+    namespace: str | None
+    ca_cert: str | None
+    insecure: bool
+
+    def endpoint(self) -> Endpoint:
+        from pipeline.kubeflow.access import Endpoint
+
+        return Endpoint(*self)
+
+
+class _Sources(NamedTuple):
+    """The options that name a package, or say what to compile."""
+
+    package: str | None
+    profile: str | None
+    data: str | None
+    set_: Sequence[str] | None
+    cluster: str | None
+    images: str | None
+
+    def check(self, follow: str | None = None) -> None:
+        """Raises ``InputError`` if there is both a package or a run, and something to compile."""
+        from core.config import require
+
+        require(
+            not (self.package or follow) or not any(self[1:]),
+            "--profile, --data, --set, --cluster and --images are for compiling; leave them out "
+            "where there is a package (--pipeline) or a run (--follow) already.",
+        )
+
+    @contextlib.contextmanager
+    def as_package(self) -> Iterator[Path]:
+        """The package, compiled if there is none."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(self.package or f"{folder}/pipeline.yaml")
+            if self.package is None:
+                from pipeline.kubeflow.compiler import compile_options
+
+                made = compile_options(
+                    *(path, self.profile or "full", self.data, self.set_ or []),
+                    *(self.cluster, self.images),
+                )
+                typer.echo("\n".join(made).replace(f"{path}: ", "Compiled: "))
+            yield path
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(help=_COMPILE)(compile)
+    app.command(help=_SUBMIT)(submit)
+
+
+def compile(
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="YAML file to write.")
+    ] = "pipeline.yaml",
+    profile: Profile = "full",
+    data: _Data = None,
+    set_: Overrides = None,
+    cluster: _Cluster = None,
+    images: _Images = None,
+) -> None:
+    with user_errors():
+        from pipeline.kubeflow.compiler import compile_options
+
+        notes = compile_options(Path(output), profile, data, set_ or [], cluster, images)
+        typer.echo("\n".join(notes))
+
+
+def submit(
+    endpoint: Url,
+    package: _Package = None,
+    profile: _OptionalProfile = None,
+    data: _Data = None,
+    set_: Overrides = None,
+    cluster: _Cluster = None,
+    images: _Images = None,
+    param: _Param = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    follow: Annotated[
+        str | None, typer.Option(metavar="RUN_ID", help="Follow this run; submit nothing.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to write the report of a followed run."
+        ),
+    ] = None,
+    experiment: _Experiment = "inkwell",
+    run_name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run.")] = None,
+    pipeline_root: _Root = None,
+    namespace: Namespace = None,
+    ui: Ui = None,
+    ca_cert: CaCert = None,
+    insecure: Insecure = False,
+) -> None:
+    with user_errors():
+        from core.config import require
+        from pipeline.kubeflow import access
+        from pipeline.kubeflow import client as kfp
+
+        sources = _Sources(package, profile, data, set_, cluster, images)
+        sources.check(follow)
+        address = Address(endpoint, ui, namespace, ca_cert, insecure).endpoint()
+        parameters = kfp.parse_parameters(param or [])
+        page = Path(output) if output is not None else None
+        require(
+            page is None or wait or follow is not None,
+            "--output is for the report of a run that is followed; add --wait.",
+        )
+        if page is not None:
+            from pipeline.kubeflow.following import check_page
+
+            check_page(page)
+        client = access.connect(address, needs_namespace=follow is None)
+        run_id = follow
+        if run_id is None:
+            with sources.as_package() as path:
+                run_id, notes = kfp.submit(
+                    client, address, path, parameters, experiment, run_name, pipeline_root
+                )
+            typer.echo("\n".join([*notes, f"Run {run_id}:", address.link(run_id)]))
+        if wait or follow:
+            from pipeline.kubeflow.following import follow as follow_run
+
+            leave(follow_run(client, address, run_id, console(), page))
+
+
+def save_report(address: Address, run_id: str, output: str) -> str:
+    """Fetches the report's page of a run; returns the path of the file."""
+    from pipeline.kubeflow import access
+    from pipeline.kubeflow.following import save_report
+
+    endpoint = address.endpoint()
+    save_report(access.connect(endpoint), endpoint, run_id, Path(output))
+    return output
