@@ -1,4 +1,4 @@
-"""The commands for Kubeflow Pipelines: compile, submit; and the options that reach it.
+"""The commands for Kubeflow Pipelines: compile, submit, schedule; and the options that reach it.
 
 Contract: as ``pipeline.cli.main``: heavy imports inside the commands; a mistake is one sentence and
 exit code 2.
@@ -16,6 +16,8 @@ import typer
 
 from pipeline.cli.common import (
     PROFILE_NAMES,
+    Command,
+    Group,
     Overrides,
     Profile,
     console,
@@ -52,6 +54,20 @@ The endpoint is KFP's API server, or its web page (http://localhost:8080), which
 the report as well. If KFP requires a login, set INKWELL_KFP_TOKEN or INKWELL_KFP_COOKIES. Inside a
 cluster, the pod's service-account token is used. With --wait: exit code 1 if a task failed, 3 if a
 model was not pushed.
+"""
+_SCHEDULE = "Schedules runs on a Kubeflow Pipelines cluster: create, list, remove."
+_CREATE = """Runs the pipeline again and again, by cron.
+
+Examples:
+
+```
+inkwell schedule create --endpoint URL --images build.json --cron @weekly
+inkwell schedule create --endpoint URL --pipeline p.yaml --cron "0 3 * * 1"
+inkwell schedule create --endpoint URL --cron @daily --name day --replace
+```
+
+Every run reads the data that is there then. It keeps the code and settings it was created with,
+until it is created again (--replace); with --newest it takes what was uploaded last, by anyone.
 """
 _ROOT_HELP = (
     "Pipeline root: where artifacts go; default for the cluster's own. A Kubeflow for several "
@@ -177,6 +193,11 @@ def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(help=_COMPILE)(compile)
     app.command(help=_SUBMIT)(submit)
+    group = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="markdown")
+    group.command(name="create", cls=Command, help=_CREATE)(create)
+    group.command(name="list", cls=Command)(list_)
+    group.command(name="remove", cls=Command)(remove)
+    app.add_typer(group, name="schedule", help=_SCHEDULE)
 
 
 def compile(
@@ -253,6 +274,106 @@ def submit(
             from pipeline.kubeflow.following import follow as follow_run
 
             leave(follow_run(client, address, run_id, console(), page))
+
+
+def create(
+    endpoint: Url,
+    cron: Annotated[
+        str,
+        typer.Option(
+            metavar="CRON", help="Minute, hour, day, month, weekday; or @daily, @weekly, @monthly."
+        ),
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the schedule.")] = "inkwell",
+    newest: Annotated[
+        bool,
+        typer.Option("--newest", help="Each run takes the version uploaded last, not this one."),
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the schedule of this name.")
+    ] = False,
+    package: _Package = None,
+    profile: _OptionalProfile = None,
+    data: _Data = None,
+    set_: Overrides = None,
+    cluster: _Cluster = None,
+    images: _Images = None,
+    param: _Param = None,
+    experiment: _Experiment = "inkwell",
+    pipeline_root: _Root = None,
+    namespace: Namespace = None,
+    ui: Ui = None,
+    ca_cert: CaCert = None,
+    insecure: Insecure = False,
+) -> None:
+    with user_errors():
+        from pipeline.kubeflow import access, schedule
+        from pipeline.kubeflow import client as kfp
+
+        sources = _Sources(package, profile, data, set_, cluster, images)
+        sources.check()
+        schedule.kfp_cron(cron)
+        address = Address(endpoint, ui, namespace, ca_cert, insecure).endpoint()
+        parameters = kfp.parse_parameters(param or [])
+        client = access.connect(address, needs_namespace=True)
+        with sources.as_package() as path:
+            schedule_id, notes = schedule.create(
+                *(client, address, path, parameters, name, cron),
+                newest=newest,
+                replace=replace,
+                experiment=experiment,
+                pipeline_root=pipeline_root,
+            )
+        typer.echo("\n".join([*notes, f"Schedule {name} ({schedule_id}) runs at {cron}."]))
+
+
+def list_(
+    endpoint: Url,
+    namespace: Namespace = None,
+    ui: Ui = None,
+    ca_cert: CaCert = None,
+    insecure: Insecure = False,
+) -> None:
+    """Lists the schedules: name, cron (seconds first), version, pipeline root, id."""
+    with user_errors():
+        from pipeline.kubeflow import access, schedule
+        from pipeline.terminal.tables import FittingTable
+
+        address = Address(endpoint, ui, namespace, ca_cert, insecure).endpoint()
+        found = schedule.schedules(access.connect(address, needs_namespace=True), address)
+        if found:
+            rows = [
+                [
+                    s.name,
+                    s.cron,
+                    s.version,
+                    s.root or "cluster's own",
+                    "on" if s.is_on else "off",
+                    s.id,
+                ]
+                for s in found
+            ]
+            titles = ("schedule", "cron", "version", "pipeline root", "state", "id")
+            console().print(FittingTable(titles, rows, spare=("pipeline root", "version")))
+        else:
+            typer.echo("There are no schedules; create one with: inkwell schedule create")
+
+
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the schedule.")],
+    endpoint: Url,
+    namespace: Namespace = None,
+    ui: Ui = None,
+    ca_cert: CaCert = None,
+    insecure: Insecure = False,
+) -> None:
+    """Removes a schedule; runs that it has started go on."""
+    with user_errors():
+        from pipeline.kubeflow import access, schedule
+
+        address = Address(endpoint, ui, namespace, ca_cert, insecure).endpoint()
+        removed = schedule.remove(access.connect(address, needs_namespace=True), address, name)
+        typer.echo(f"Removed the schedule {name} ({removed}).")
 
 
 def save_report(address: Address, run_id: str, output: str) -> str:

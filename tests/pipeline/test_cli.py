@@ -66,7 +66,7 @@ def packages_of_help() -> set[str]:
     "command",
     [
         *([], ["run"], ["evaluate"], ["report"], ["runs"], ["models"], ["baseline"]),
-        ["submit"],
+        *(["submit"], ["schedule"], ["schedule", "create"]),
     ],
 )
 def test_help_imports_nothing_that_takes_time(command, packages_of_help):
@@ -114,7 +114,7 @@ def test_every_example_stands_on_a_line_of_its_own_at_80_columns(command):
 
 
 def test_the_commands_of_the_pipeline_have_examples():
-    for command in ("run", "compile", "submit", "evaluate"):
+    for command in ("run", "compile", "submit", "schedule create", "evaluate"):
         assert f"\ninkwell {command}" in HELP[command]
 
 
