@@ -15,7 +15,6 @@ from typing import Any
 from core.config import InputError, require
 from pipeline.kubeflow.access import Endpoint, no_noise, sentences
 from pipeline.kubeflow.client import (
-    FINGERPRINT,
     PIPELINE,
     choose_root,
     find_experiment,
@@ -82,14 +81,9 @@ def create(
     """
     when = kfp_cron(cron)
     spec = read_package(package)
-    require(
-        FINGERPRINT not in spec["root"]["inputDefinitions"]["parameters"],
-        f"{package} knows its data by the parameter {FINGERPRINT}, which a schedule cannot renew, "
-        "so later runs would reuse results of old data; compile it again with: inkwell compile",
-    )
-    parameters, notes = run_parameters(spec, given)
+    parameters = run_parameters(spec, given)
     root = choose_root(spec, pipeline_root)
-    notes += root_notes(root, endpoint)
+    notes = root_notes(root, endpoint)
     old = _named(schedules(client, endpoint), name)
     require(
         replace or not old,

@@ -188,7 +188,7 @@ def test_a_file_that_is_no_package_is_one_sentence(tmp_path, content, words):
 
 
 def test_what_the_server_refuses_is_said_in_its_words(server, package, monkeypatch):
-    monkeypatch.setattr(client_module, "run_parameters", lambda *_: ({"epochs": "3"}, []))
+    monkeypatch.setattr(client_module, "run_parameters", lambda *_: {"epochs": "3"})
     with pytest.raises(InputError, match=r"request \(400\): parameter epochs is not among"):
         submit(server, package)
 
