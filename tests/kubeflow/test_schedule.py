@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from core.config import InputError
 from pipeline.cli.main import app
 from pipeline.kubeflow import schedule
 from pipeline.kubeflow.access import Endpoint, connect
-from pipeline.kubeflow.client import FINGERPRINT
 from tests.kubeflow.commands import run_inkwell, submit
 from tests.kubeflow.kfp_server import KfpServer
 
@@ -21,23 +19,6 @@ from tests.kubeflow.kfp_server import KfpServer
 def server():
     with KfpServer() as running:
         yield running
-
-
-@pytest.fixture
-def package(package, tmp_path) -> Path:
-    """A package that reads the data's digest by itself."""
-    spec, platform = yaml.safe_load_all(package.read_text())
-    _drop(spec, FINGERPRINT)
-    path = tmp_path / "pipeline.yaml"
-    path.write_text(yaml.safe_dump_all([spec, platform]))
-    return path
-
-
-def _drop(value: Any, key: str) -> None:
-    if isinstance(value, dict):
-        value.pop(key, None)
-        for item in value.values():
-            _drop(item, key)
 
 
 def changed(package: Path) -> Path:
@@ -181,16 +162,6 @@ def test_a_cron_of_mondays_runs_on_mondays():
     second, minute, hour, _, _, weekday = schedule.kfp_cron("0 3 * * 1").split()
     monday = datetime.datetime(2026, 1, 5, int(hour), int(minute), int(second), tzinfo=datetime.UTC)
     assert monday.isoweekday() % 7 == int(weekday)
-
-
-def test_a_package_that_a_schedule_would_leave_stale_is_refused(server, package):
-    spec, platform = yaml.safe_load_all(package.read_text())
-    spec["root"]["inputDefinitions"]["parameters"][FINGERPRINT] = {"parameterType": "STRING"}
-    old = package.with_name("old.yaml")
-    old.write_text(yaml.safe_dump_all([spec, platform]))
-    with pytest.raises(InputError, match="a schedule cannot renew"):
-        create(server, old)
-    assert not server.pipelines and not server.recurring
 
 
 def test_a_schedule_that_is_not_there_is_one_sentence(server, package):
