@@ -72,7 +72,7 @@ def test_metadata_that_pods_leave_to_the_backend_costs_more(smoke):
 
 def test_the_command_prints_the_parts_and_refuses_what_is_too_large(tmp_path, capsys):
     path = tmp_path / "p.yaml"
-    documents(path, join_tasks=True)
+    documents(path)
     assert workflow_size.main([str(path)]) == 0
     printed = capsys.readouterr().out
     assert "pod-spec-patch" in printed and "push-gan" in printed
