@@ -18,6 +18,7 @@ from core.models import MODELS
 from pipeline.kubeflow.access import Endpoint, fetch
 from pipeline.kubeflow.logs import Logs
 from pipeline.kubeflow.metadata import RunMetadata, flag, text
+from pipeline.kubeflow.spec import joint_key
 from pipeline.kubeflow.tasks import Seen
 from pipeline.results import ModelResult, read_gate
 from pipeline.terminal.display import NOT_RUN
@@ -89,7 +90,12 @@ def models_in_logs(logs: Logs, tasks: Mapping[str, Seen]) -> list[ModelResult]:
 
 
 def _by_metadata(artifacts: Artifacts, name: str) -> ModelResult:
-    kind, output = MODELS[name], artifacts.metadata.output
+    kind, known = MODELS[name], artifacts.metadata.output
+
+    def output(node_id: str, key: str) -> Any | None:
+        """Of the node, or of the task that joins it, which has the pusher's name."""
+        return known(node_id, key) or known(kind.pusher, joint_key(node_id, key))
+
     evaluation = output(kind.evaluator, "evaluation")
     blessing, infra = output(kind.evaluator, "blessing"), output(kind.serving_check, "blessing")
     pushed = output(kind.pusher, "pushed_model")

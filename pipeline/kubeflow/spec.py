@@ -49,7 +49,7 @@ WITHOUT_SETTINGS = frozenset(
     ["schema", "statistics-gen", "example-validator", "transform", *PUSHERS]
 )
 # They depend on, or change, the models in serving, which the backend's cache key leaves out.
-UNCACHED = (*EVALUATORS, *PUSHERS)
+UNCACHED = (DATA_DIGEST, *EVALUATORS, *PUSHERS)
 DATA_READERS = ("example-gen", "schema")
 READS_SERVING_STORE = (*EVALUATORS, *PUSHERS, "report")
 NEVER_RETRIED = ("data-gate",)  # its verdict would be the same
@@ -211,7 +211,7 @@ def add_data_digest(spec: Spec, cluster: Cluster) -> None:
 def set_caching(spec: Spec) -> None:
     """Turns caching off for nodes whose inputs are not all in the backend's key."""
     for node_id, task in _tasks(spec).items():
-        is_cached = not {*UNCACHED, DATA_DIGEST} & set(_members(spec, node_id))
+        is_cached = not set(UNCACHED) & set(_members(spec, node_id))
         task["cachingOptions"] = {"enableCache": is_cached}
 
 

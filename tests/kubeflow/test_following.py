@@ -150,6 +150,19 @@ def test_the_gates_of_the_evaluation_say_why_a_model_was_refused(web, package):
     assert code == 3 and "gan: not approved. Precision is low." in text
 
 
+def test_verdicts_of_joined_tasks_are_found_under_the_name_of_the_last(web, package):
+    for short in ("ae", "diffusion", "gan"):
+        web.outputs[f"push-{short}"] = {
+            f"{node_id}_{key}": output
+            for node_id in (f"evaluate-{short}", f"serving-check-{short}", f"push-{short}")
+            for key, output in web.outputs.pop(node_id).items()
+        }
+    code, text = followed(web, submit(web, package), [ALL_DONE])
+    assert code == 3
+    assert "diffusion: approved, version 17 in /models/diffusion/17" in text
+    assert "gan: not pushed. The evaluation refused the model: precision 0.5" in text
+
+
 def test_every_model_pushed_is_exit_code_0(web, package):
     web.outputs["evaluate-gan"]["blessing"] = (f"{BUCKET}/b", {"blessed": 1})
     pushed = {"pushed": 1, "pushed_version": "3", "pushed_destination": "/models/gan/3"}
