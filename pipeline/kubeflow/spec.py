@@ -88,7 +88,7 @@ def leave_to_pods(spec: Spec, code_flags: Mapping[str, list[str]]) -> None:
         _tasks(spec)[node_id].get("inputs", {}).pop("parameters", None)
         component = spec["components"][node_id]
         component.pop("inputDefinitions", None)  # no backend reads those of artifacts
-        for artifact in component["outputDefinitions"]["artifacts"].values():
+        for artifact in component.get("outputDefinitions", {}).get("artifacts", {}).values():
             title = yaml.safe_load(artifact["artifactType"]["instanceSchema"])["title"]
             artifact["artifactType"] = {"schemaTitle": title}
 

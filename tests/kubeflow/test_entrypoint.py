@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
@@ -301,7 +302,7 @@ def test_the_command_of_another_commit_is_a_mistake_in_one_sentence(capsys):
 
 def test_what_is_long_goes_with_the_artifact_and_comes_back(tmp_path):
     paths = entrypoint.Paths(str(tmp_path))
-    folder = tmp_path / "minio" / "bucket" / "root" / "model"
+    folder = Path(paths.local("minio://bucket/root/model", "model"))
     folder.mkdir(parents=True)
     files = json.dumps({f"variables-{i}": "0" * 64 for i in range(9)})
     there = {"model_files": files, "reason": "x" * 300, "blessed": 1, "at": f"{folder}/" + "y" * 99}

@@ -104,7 +104,7 @@ def test_the_package_is_uploaded_the_run_started_and_followed_to_its_end(server,
         f"Run {run['run_id']}:",
         link,
     ]
-    assert lines[3] == f"[1/{len(NODES)}] schema started"
+    assert lines[3] == f"[1/{len(NODES) + 1}] schema started"
     assert any("] schema cached, " in line for line in lines)
     assert any("] report done" in line for line in lines)
     assert f"Run {run['run_id']} ended as SUCCEEDED." in lines

@@ -81,9 +81,10 @@ def test_the_pod_of_joined_nodes_hands_one_the_outputs_of_the_other(tmp_path):
     backend = Backend(tmp_path / "kfp")
     run = backend.run(package)
     assert run.states() == {"copy": "SUCCEEDED", "other": "SUCCEEDED"}, run.tasks["copy"].log
-    assert set(run.tasks["copy"].outputs) == {"make_model", "copy_model"}
-    for artifact in run.tasks["copy"].outputs.values():
-        folder = backend.artifacts[artifact]["uri"].replace("://", "/")
+    outputs = run.tasks["copy"].outputs
+    assert set(outputs) == {"make_model", "copy_model", "executor-logs"}
+    for name in ("make_model", "copy_model"):
+        folder = backend.artifacts[outputs[name]]["uri"].replace("://", "/")
         assert (backend.store.folder / folder / "text").read_text() == "together"
 
     compile_toy(package, "together", fail="input", joined=("make", "copy"))

@@ -10,14 +10,7 @@ from core.config import InputError
 from pipeline.kubeflow import entrypoint, starting_again
 from pipeline.kubeflow.starting_again import passing_fault, retry_waits, start_again
 
-WORDS = [
-    "--node_id",
-    "gan",
-    "--executor_class_path",
-    "x",
-    "--json_serialized_invocation_args",
-    "{}",
-]
+WORDS = ["gan", "{}", "--settings=0"]
 
 
 def hidden(error: BaseException, cause: BaseException) -> BaseException:
@@ -122,7 +115,7 @@ def test_the_waits_are_a_variable_and_none_are_none(world, monkeypatch):
 
 @pytest.mark.parametrize("wrong", ["soon", "-1", "nan", "99999"])
 def test_wrong_waits_end_with_2_before_anything_is_done(monkeypatch, capsys, wrong):
-    monkeypatch.setattr(entrypoint, "run_node", None)
+    monkeypatch.setattr(entrypoint, "run_task", None)
     monkeypatch.setenv(starting_again.WAITS_VARIABLE, wrong)
     assert entrypoint.main(WORDS) == 2
     assert capsys.readouterr().err.startswith("gan: INKWELL_RETRY_WAITS must hold seconds from 0")
@@ -138,10 +131,10 @@ def test_wrong_waits_end_with_2_before_anything_is_done(monkeypatch, capsys, wro
 def test_a_users_mistake_ends_at_once_and_a_lost_store_is_none(
     world, monkeypatch, capsys, error, code, starts
 ):
-    def run_node(arguments, flags):
+    def run_task(arguments, resolve):
         raise error
 
-    monkeypatch.setattr(entrypoint, "run_node", run_node)
+    monkeypatch.setattr(entrypoint, "run_task", run_task)
     monkeypatch.setenv(starting_again.WAITS_VARIABLE, "1" if starts else "1 2")
     for _ in range(starts):
         with pytest.raises(Started):
