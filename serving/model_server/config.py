@@ -1,7 +1,7 @@
-"""The files that flags name: models.config, and those of batching and monitoring.
+"""The files that flags name: models.config, and those of batching, monitoring and TLS.
 
 Contract: text protos, read as strictly as TensorFlow Serving reads them. models.config has its
-proto in tensorflow-serving-api; the two others are not there, so their fields are declared here.
+proto in tensorflow-serving-api; the others are not there, so their fields are declared here.
 """
 
 import dataclasses
@@ -82,6 +82,16 @@ class BatchingParameters:
         return next((allowed for allowed in self.allowed_batch_sizes if allowed >= size), size)
 
 
+@dataclasses.dataclass(frozen=True)
+class Tls:
+    """What the gRPC port identifies itself with, each in PEM."""
+
+    key: bytes
+    certificate: bytes
+    authority: bytes | None = None  # whose certificates clients may show
+    verifies_clients: bool = False  # clients must show one
+
+
 def read_models(path: Path) -> list[ModelConfig]:
     """The models of a models.config; raises ``ConfigError``."""
     return models_of(_parse(path, model_server_config_pb2.ModelServerConfig()), str(path))
@@ -93,8 +103,11 @@ def models_of(parsed: model_server_config_pb2.ModelServerConfig, source: str) ->
         raise ConfigError(f"{source} holds no model_config_list.")
     models = [_model(source, config) for config in parsed.model_config_list.config]
     names = [model.name for model in models]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"{source} names a model twice: {', '.join(sorted(names))}.")
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(
+                f"{source}: Illegal to list model {name} multiple times in config list"
+            )
     return models
 
 
@@ -121,9 +134,30 @@ def read_batching(path: Path) -> BatchingParameters:
         raise ConfigError(f"{path}: {error}") from None
 
 
+def local_path(text: str) -> Path:
+    """The directory of a model; raises ``ConfigError`` for storage that is not here."""
+    scheme, is_remote, _ = text.partition("://")
+    if is_remote:
+        raise ConfigError(
+            f"{text} lies in {scheme}:// storage, which this server cannot read; copy the model to "
+            "a local directory, or mount the storage."
+        )
+    return Path(text)
+
+
 def _model(source: str, config: model_server_config_pb2.ModelConfig) -> ModelConfig:
     if not config.name or not config.base_path:
         raise ConfigError(f"{source}: every model needs a name and a base_path.")
+    _check_platform(source, config)
+    try:
+        base_path = local_path(config.base_path)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    if not base_path.is_absolute():
+        raise ConfigError(
+            f"{source}: Expected model {config.name} to have an absolute path or URI; got "
+            f"base_path()={config.base_path}"
+        )
     policy = config.model_version_policy
     choice = policy.WhichOneof("policy_choice")
     if choice == "specific" and not policy.specific.versions:
@@ -133,10 +167,47 @@ def _model(source: str, config: model_server_config_pb2.ModelConfig) -> ModelCon
         latest = None
     return ModelConfig(
         name=config.name,
-        base_path=Path(config.base_path),
+        base_path=base_path,
         latest=latest,
         versions=tuple(policy.specific.versions) if choice == "specific" else (),
         labels=dict(config.version_labels),
+    )
+
+
+def _check_platform(source: str, config: model_server_config_pb2.ModelConfig) -> None:
+    """Raises ``ConfigError`` in upstream's words (server_core.cc, GetPlatform)."""
+    if config.model_type and config.model_platform:
+        raise ConfigError(
+            f"{source}: Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            f"ModelServerConfig::model_platform, model name is {config.name}"
+        )
+    if config.model_type == model_server_config_pb2.ModelType.TENSORFLOW:
+        return
+    if config.model_type:
+        raise ConfigError(
+            f"{source}: ModelServerConfig::model_type choice {config.model_type} not supported."
+        )
+    if not config.model_platform:
+        raise ConfigError(
+            f"{source}: Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            f"ModelServerConfig::model_platform, model name is {config.name}"
+        )
+    if config.model_platform != "tensorflow":
+        raise ConfigError(
+            f"{source}: Model {config.name} requests unsupported platform {config.model_platform}"
+        )
+
+
+def read_tls(path: Path) -> Tls:
+    """The certificate of an ssl.config; raises ``ConfigError``."""
+    parsed = _parse(path, _SSL())
+    if not parsed.server_key or not parsed.server_cert:
+        raise ConfigError(f"{path} needs server_key and server_cert, in PEM.")
+    return Tls(
+        key=parsed.server_key.encode(),
+        certificate=parsed.server_cert.encode(),
+        authority=parsed.custom_ca.encode() or None,
+        verifies_clients=parsed.client_verify,
     )
 
 
@@ -173,6 +244,16 @@ _MONITORING = _declare(
     {
         "PrometheusConfig": {"enable": _BOOL, "path": _STRING},
         "MonitoringConfig": {"prometheus_config": "PrometheusConfig"},
+    }
+)
+_SSL = _declare(
+    {
+        "SSLConfig": {
+            "server_key": _STRING,
+            "server_cert": _STRING,
+            "custom_ca": _STRING,
+            "client_verify": _BOOL,
+        }
     }
 )
 _BATCHING = _declare(

@@ -267,9 +267,15 @@ model_config_list {
     version_labels { key: "stable" value: 3 }
     version_labels { key: "canary" value: 5 }
   }
-  config { name: "b" base_path: "/models/b" model_version_policy { all {} } }
-  config { name: "c" base_path: "/models/c" model_version_policy { latest { num_versions: 2 } } }
-  config { name: "d" base_path: "/models/d" }
+  config {
+    name: "b" base_path: "/models/b" model_platform: "tensorflow"
+    model_version_policy { all {} }
+  }
+  config {
+    name: "c" base_path: "/models/c" model_platform: "tensorflow"
+    model_version_policy { latest { num_versions: 2 } }
+  }
+  config { name: "d" base_path: "/models/d" model_platform: "tensorflow" }
 }
 """
 
@@ -294,12 +300,12 @@ def test_models_config_is_read(tmp_path: Path):
         ("model_config_list { confg {} }", "not as it should be"),
         ("model_config_list { config { name: 'a' base_path: '/' } " * 2 + "} }", "not as it"),
         (
-            "model_config_list { config { name: 'a' base_path: '/' } "
-            "config { name: 'a' base_path: '/' } }",
-            "names a model twice",
+            "model_config_list { config { name: 'a' base_path: '/' model_platform: 'tensorflow' } "
+            "config { name: 'a' base_path: '/' model_platform: 'tensorflow' } }",
+            "list model a multiple times",
         ),
         (
-            "model_config_list { config { name: 'a' base_path: '/' "
+            "model_config_list { config { name: 'a' base_path: '/' model_platform: 'tensorflow' "
             "model_version_policy { specific {} } } }",
             "names no version",
         ),
