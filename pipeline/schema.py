@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from pipeline.config import RunConfig
-from pipeline.kubeflow.cluster import Cluster
+from pipeline.kubeflow.cluster import DATA_DIGEST, Cluster
 from pipeline.plan import NODES
 
 
@@ -27,7 +27,7 @@ def cluster_schema() -> dict[str, Any]:
     for part in (schema, *schema["$defs"].values()):
         part.pop("required", None)
     schema["properties"]["nodes"] |= {
-        "propertyNames": {"enum": list(NODES)},
+        "propertyNames": {"enum": [DATA_DIGEST, *NODES]},
         "additionalProperties": {"$ref": "#/$defs/Pod"},
     }
     return {"$schema": _Described.schema_dialect, **schema}

@@ -3,7 +3,8 @@
     python -m serving.model_server --model_name=gan --model_base_path=serving_models/gan
 
 The ports open once every model is AVAILABLE, and one line on standard output says where;
-``--port=0`` takes a free one. Starting takes 5 to 10 s, nearly all of it the import of TensorFlow.
+``--free_ports --port=0`` takes a free one. Starting takes 5 to 10 s, nearly all of it the import of
+TensorFlow.
 """
 
 import gc
@@ -14,7 +15,7 @@ import sys
 import threading
 
 from serving.model_server import flags as command_line
-from serving.model_server.flags import Flags
+from serving.model_server.flags import WITHOUT_EFFECT, Flags
 from serving.model_server.starting import PortError, bind_errno
 
 _GRACE_SECONDS = 5.0
@@ -30,10 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     if flags.stop_at_end_of_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, daemon=True).start()
     for name in flags.without_effect:
-        _LOGGER.info("--%s has no effect in this server", name)
+        _LOGGER.info("--%s has no effect in this server: %s", name, WITHOUT_EFFECT[name])
+    for argument in flags.unknown:
+        _LOGGER.warning("unknown argument: %s", argument)
 
     for flag, port in (("--port", flags.port), ("--rest_api_port", flags.rest_api_port)):
-        if port is not None and (number := bind_errno(flags.host, port)):
+        if port and (number := bind_errno(flags.host, port)):
             print(PortError(flags.host, port, flag, number), file=sys.stderr)
             return 1
     # After the flags are checked: TensorFlow takes seconds, and --help needs none of it.
@@ -56,14 +59,18 @@ def _serve(flags: Flags) -> int:
 
     from serving.model_server import config
     from serving.model_server.batching import BatchScheduler
-    from serving.model_server.grpc_service import start_server
-    from serving.model_server.limits import MIB, Limits
+    from serving.model_server.grpc_server import GrpcSettings, start_server
+    from serving.model_server.http_server import ConnectionBounds
+    from serving.model_server.limits import MIB, Budget, Limits
     from serving.model_server.metrics import Metrics
     from serving.model_server.repository import Repository
     from serving.model_server.rest import RestServer, RestSettings
 
-    tf.config.threading.set_intra_op_parallelism_threads(flags.tensorflow_intra_op_parallelism)
-    tf.config.threading.set_inter_op_parallelism_threads(flags.tensorflow_inter_op_parallelism)
+    intra, inter = flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism
+    if not intra and not inter:
+        intra = inter = flags.tensorflow_session_parallelism
+    tf.config.threading.set_intra_op_parallelism_threads(intra)
+    tf.config.threading.set_inter_op_parallelism_threads(inter)
     scheduler = None
     if flags.enable_batching:
         file = flags.batching_parameters_file
@@ -97,15 +104,24 @@ def _serve(flags: Flags) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECTOR_THRESHOLD)
+    budget = Budget(flags.max_requests_mib * MIB)
     server, port = start_server(
         repository,
         flags.host,
         flags.port,
-        flags.grpc_max_threads,
         metrics,
         limits,
-        flags.reload_config_root,
-        with_health=flags.enable_grpc_healthcheck_service,
+        GrpcSettings(
+            threads=flags.grpc_max_threads,
+            reload_root=flags.reload_config_root,
+            with_health=flags.enable_grpc_healthcheck_service,
+            tensor_content=flags.enable_serialization_as_tensor_content,
+            channel_arguments=flags.grpc_channel_arguments,
+            socket_path=flags.grpc_socket_path,
+            tls=config.read_tls(flags.ssl_config_file) if flags.ssl_config_file else None,
+            connections=flags.max_connections,
+        ),
+        budget,
     )
     rest = None
     if flags.rest_api_port is not None:
@@ -115,15 +131,17 @@ def _serve(flags: Flags) -> int:
             max_body_bytes=limits.max_bytes,
             cors=flags.rest_api_enable_cors_support,
             metrics_path=metrics_path,
+            connections=ConnectionBounds(most=flags.max_connections),
         )
-        rest = RestServer(flags.host, flags.rest_api_port, repository, metrics, settings)
+        rest = RestServer(flags.host, flags.rest_api_port, repository, metrics, settings, budget)
         rest.start()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     names = ", ".join(f"{servable.name} version {servable.version}" for servable in servables)
     also = f", REST at {flags.host}:{rest.port}" if rest else ""
-    print(f"Serving {names} at {flags.host}:{port}{also}", flush=True)
+    where = f"{flags.host}:{port}" if port else f"unix:{flags.grpc_socket_path}"
+    print(f"Serving {names} at {where}{also}", flush=True)
     _watch(flags, repository, stop)
     if rest:
         rest.stop()

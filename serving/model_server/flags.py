@@ -1,26 +1,56 @@
 """TensorFlow Serving's flags, and the effect of each.
 
-Contract: a Deployment's arguments start this server unchanged. Flags of ``WITHOUT_EFFECT`` are
-accepted and logged; any other unknown flag is an error.
+Contract: a Deployment's arguments start this server unchanged: every flag of upstream's main.cc is
+obeyed, or accepted with a line that says why it has no effect. An unknown flag is printed, and the
+start goes on, as upstream does.
 """
 
 import argparse
 import dataclasses
+import importlib.metadata
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from serving.model_server.starting import LOCAL
 
 # Of one request, by flag; the same flags with hyphens are options of ``inkwell serve``.
-BOUNDS = {"max_request_mib": 64, "max_instances": 10_000, "max_count": 1000, "max_steps": 100}
+BOUNDS = {
+    "max_request_mib": 64,
+    "max_requests_mib": 512,
+    "max_instances": 10_000,
+    "max_count": 1000,
+    "max_steps": 100,
+}
+_LAST_PORT = 65535
 _THREADS = 64  # nearly all of them wait: for a batch, or for TensorFlow's own threads
-# They tune threads, buffers and batches of the C++ server, which do not exist here.
-WITHOUT_EFFECT = (
-    "grpc_channel_arguments",
-    *("num_load_threads", "num_unload_threads", "flush_filesystem_caches"),
-    *("remove_unused_fields_from_bundle_metagraph", "prefer_tflite_model"),
-)
+# Upstream's flags that are accepted and have no effect here, and why.
+WITHOUT_EFFECT = {
+    **dict.fromkeys(("num_load_threads", "num_unload_threads"), "versions load one by one"),
+    "flush_filesystem_caches": "files are read through the system's cache",
+    "remove_unused_fields_from_bundle_metagraph": "the graph is kept as it is",
+    "tensorflow_session_config_file": "functions run without a session",
+    "per_process_gpu_memory_fraction": "models run on the CPU",
+    "saved_model_tags": "models are loaded by the tag serve",
+    "enable_per_model_batching_parameters": "all models share --batching_parameters_file",
+    "platform_config_file": "the only platform is tensorflow",
+    "thread_pool_factory_config_file": "TensorFlow's own threads run the models",
+    "num_request_iterations_for_warmup": "each warm-up request runs once",
+    "enable_signature_method_name_check": "it concerns classify and regress",
+    "enable_profiler": "there is no profiler service",
+    **dict.fromkeys(
+        ("prefer_tflite_model", "num_tflite_pools", "num_tflite_interpreters_per_pool"),
+        "models run in TensorFlow, not in TensorFlow Lite",
+    ),
+    **dict.fromkeys(
+        ("xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled", "mixed_precision"),
+        "graphs are not recompiled",
+    ),
+    "skip_initialize_tpu": "there is no TPU",
+}
+# Upstream's flags without which a server would be less secure than was asked for.
+REFUSED = {"use_alts_credentials": "use --ssl_config_file for an encrypted port"}
 
 
 _OWN = "(not TensorFlow Serving's)"
@@ -28,10 +58,16 @@ _OWN = "(not TensorFlow Serving's)"
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """The flags that have an effect, and the names of those given that have none."""
+    """The flags that have an effect, and what else was given."""
 
-    port: Annotated[int, "gRPC port; 0 for a free one"] = 8500
-    rest_api_port: Annotated[int | None, "REST port; no REST by default", "PORT"] = None
+    port: Annotated[int | None, "gRPC port; 0 for none", "PORT"] = 8500
+    rest_api_port: Annotated[int | None, "REST port; 0 for none, as by default", "PORT"] = None
+    free_ports: Annotated[bool, f"a port of 0 is a free one, not none {_OWN}"] = False
+    grpc_socket_path: Annotated[str, "Unix socket for gRPC", "PATH"] = ""
+    ssl_config_file: Annotated[Path | None, "SSLConfig: encrypt the gRPC port", "FILE"] = None
+    grpc_channel_arguments: Annotated[
+        Mapping[str, int | str], "gRPC server arguments", "NAME=VALUE,..."
+    ] = dataclasses.field(default_factory=dict)
     host: Annotated[str, "address to listen on; 0.0.0.0 for all"] = LOCAL
     model_name: Annotated[str, "name that clients use"] = "default"
     model_base_path: Annotated[Path | None, "directory of the numbered versions", "DIR"] = None
@@ -54,7 +90,11 @@ class Flags:
     enable_grpc_healthcheck_service: Annotated[bool, "answer grpc.health.v1.Health"] = False
     max_num_load_retries: Annotated[int, "attempts after a failed load", "N"] = 5
     load_retry_interval_micros: Annotated[int, "time between them", "MICROSECONDS"] = 60_000_000
+    enable_serialization_as_tensor_content: Annotated[
+        bool, "answer over gRPC with tensor_content in place of float_val and its like"
+    ] = False
     grpc_max_threads: Annotated[int, "concurrent gRPC calls", "N"] = _THREADS
+    tensorflow_session_parallelism: Annotated[int, "both of the following", "N"] = 0
     tensorflow_intra_op_parallelism: Annotated[int, "threads of one operation", "N"] = 0
     tensorflow_inter_op_parallelism: Annotated[int, "concurrent operations", "N"] = 0
     rest_api_num_threads: Annotated[int, "concurrent REST requests", "N"] = _THREADS
@@ -65,6 +105,12 @@ class Flags:
     max_request_mib: Annotated[
         int, f"maximum size of a request, and of its tensors in memory {_OWN}", "MIB"
     ] = BOUNDS["max_request_mib"]
+    max_requests_mib: Annotated[
+        int, f"maximum size of all requests in flight together {_OWN}", "MIB"
+    ] = BOUNDS["max_requests_mib"]
+    max_connections: Annotated[
+        int, f"maximum REST connections, and gRPC ones; 0 for what open files allow {_OWN}", "N"
+    ] = 0
     max_instances: Annotated[int, f"maximum instances per request {_OWN}", "N"] = BOUNDS[
         "max_instances"
     ]
@@ -82,6 +128,7 @@ class Flags:
     ] = None
     stop_at_end_of_stdin: Annotated[bool, "end when the other end of standard input closes"] = False
     without_effect: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def parse(arguments: list[str] | None, description: str) -> Flags:
@@ -90,35 +137,86 @@ def parse(arguments: list[str] | None, description: str) -> Flags:
         prog="python -m serving.model_server", description=description, allow_abbrev=False
     )
     hints = typing.get_type_hints(Flags, include_extras=True)
+    defaults = Flags()
     for field in dataclasses.fields(Flags):
-        if field.name != "without_effect":
+        if field.name not in ("without_effect", "unknown"):
             hint, text, *metavar = typing.get_args(hints[field.name])
-            [kind] = {*(typing.get_args(hint) or (hint,))} - {type(None)}
+            kind = (typing.get_args(hint) or (hint,))[0]  # without None
             switch: dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
             parser.add_argument(
                 f"--{field.name}",
-                type=_boolean if kind is bool else _positive if field.name in BOUNDS else kind,
-                default=field.default,
+                type=_READERS.get(field.name) or (_boolean if kind is bool else kind),
+                default=getattr(defaults, field.name),
                 help=text,
                 metavar="true" if kind is bool else next(iter(metavar), None),
                 **switch,
             )
-    for name in WITHOUT_EFFECT:
-        parser.add_argument(f"--{name}", nargs="?", const="true", help="no effect here")
-    found = vars(parser.parse_args(arguments))
-    ignored = tuple(name for name in WITHOUT_EFFECT if found.pop(name) is not None)
-    if found["batching_parameters_file"] and not found["enable_batching"]:
-        parser.error("--batching_parameters_file supplied without --enable_batching")
-    if not found["model_config_file"] and not found["model_base_path"]:
-        parser.error("give --model_base_path or --model_config_file")
-    if found["model_config_file"] and found["model_base_path"]:
-        parser.error("give --model_base_path or --model_config_file, not both")
-    if found["monitoring_config_file"] and found["rest_api_port"] is None:
-        parser.error("--monitoring_config_file needs --rest_api_port, which serves the metrics")
-    root = found["reload_config_root"]
+    for name, why in WITHOUT_EFFECT.items():
+        parser.add_argument(f"--{name}", nargs="?", const="true", help=f"no effect here: {why}")
+    for name, instead in REFUSED.items():
+        parser.add_argument(f"--{name}", nargs="?", const=True, type=_boolean, help=instead)
+    parser.add_argument("--version", nargs="?", const=True, type=_boolean, help="print it and end")
+    found, unknown = parser.parse_known_args(arguments)
+    given = vars(found)
+    if given.pop("version"):
+        print(_versions())
+        parser.exit()
+    for name, instead in REFUSED.items():
+        if given.pop(name):
+            parser.error(f"--{name} is not supported by this server; {instead}")
+    if not given["free_ports"]:
+        given |= {name: given[name] or None for name in ("port", "rest_api_port")}
+    ignored = tuple(name for name in WITHOUT_EFFECT if given.pop(name) is not None)
+    flags = Flags(**given, without_effect=ignored, unknown=tuple(unknown))
+    if mistake := _mistake(flags):
+        parser.error(mistake)
+    return flags
+
+
+def _mistake(flags: Flags) -> str:
+    """What is wrong with the flags as a whole; empty if nothing is."""
+    if flags.batching_parameters_file and not flags.enable_batching:
+        return "--batching_parameters_file supplied without --enable_batching"
+    if not flags.model_config_file and not flags.model_base_path:
+        return "give --model_base_path or --model_config_file"
+    if flags.port is None and not flags.grpc_socket_path:
+        return "--port=0 leaves no gRPC port; give another port, or --grpc_socket_path"
+    if flags.monitoring_config_file and flags.rest_api_port is None:
+        return "--monitoring_config_file needs --rest_api_port, which serves the metrics"
+    path = None if flags.model_config_file else flags.model_base_path
+    scheme, is_remote, _ = str(path).partition(":/")  # Path joins the two slashes
+    if is_remote:
+        return (
+            f"--model_base_path lies in {scheme}:// storage, which this server cannot read; copy "
+            "the model to a local directory, or mount the storage"
+        )
+    root = flags.reload_config_root
     if root and not root.is_dir():
-        parser.error(f"--reload_config_root: {root} is not a directory")
-    return Flags(**found, without_effect=ignored)
+        return f"--reload_config_root: {root} is not a directory"
+    return ""
+
+
+def _versions() -> str:
+    version = importlib.metadata.version
+    return f"Inkwell's model server: {version('inkwell')}\nTensorFlow: {version('tensorflow')}"
+
+
+def _channel_arguments(text: str) -> dict[str, int | str]:
+    """Upstream's form: name=value, separated by commas; whole numbers become integers."""
+    found: dict[str, int | str] = {}
+    for argument in filter(None, text.split(",")):
+        name, has_value, value = argument.partition("=")
+        if not has_value:
+            raise argparse.ArgumentTypeError(f"must be name=value, not {argument!r}")
+        try:
+            number = int(value)
+        except ValueError:
+            found[name] = value
+            continue
+        if not -(2**31) <= number < 2**31:
+            raise argparse.ArgumentTypeError(f"{name} must fit 32 bits, not be {number}")
+        found[name] = number
+    return found
 
 
 def _positive(text: str) -> int:
@@ -132,3 +230,17 @@ def _boolean(text: str) -> bool:
     if text.lower() not in known:
         raise argparse.ArgumentTypeError(f"must be true or false, not {text!r}")
     return known[text.lower()]
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"must be between 0 and {_LAST_PORT}, not {text!r}")
+    return int(text)
+
+
+# How the text of a flag is read, where it is neither a word, a number nor true or false.
+_READERS = {
+    **dict.fromkeys(BOUNDS, _positive),
+    **dict.fromkeys(("port", "rest_api_port"), _port),
+    "grpc_channel_arguments": _channel_arguments,
+}

@@ -3,11 +3,12 @@
 Contract: Predict, GetModelMetadata, GetModelStatus and HandleReloadConfigRequest answer as
 TensorFlow Serving does, errors included; the last is off unless a flag gives it a directory, as a
 SavedModel is a program, and the call runs it. Every other call of the two services is
-UNIMPLEMENTED, in a sentence. The health service says SERVING to all, as upstream's does. Requests
-are bounded before they are parsed, and tensors before they are made.
+UNIMPLEMENTED, in a sentence. Requests are bounded before they are parsed, and tensors before they
+are made.
 """
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable
 from concurrent import futures
@@ -21,58 +22,67 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
+    model_pb2,
     predict_pb2,
 )
 
-from serving.model_server import wire
+from serving.model_server import tensors, wire
 from serving.model_server.config import ConfigError, ModelConfig, models_of
 from serving.model_server.errors import StatusError, invalid
-from serving.model_server.limits import Limits, declared, malformed
-from serving.model_server.metrics import Metrics
+from serving.model_server.limits import Budget, Limits, declared, malformed
+from serving.model_server.metrics import UNKNOWN_MODEL, Metrics
 from serving.model_server.repository import Repository
 from serving.model_server.servable import DEFAULT_SIGNATURE
-from serving.model_server.starting import PortError, bind_errno
 from serving.versions import list_versions
 
-_INT32_MAX = 2**31 - 1
-_OPTIONS = [
-    ("grpc.max_send_message_length", _INT32_MAX),
-    ("grpc.so_reuseport", 0),  # two servers on one port would share its clients unnoticed
-]
 _SIGNATURE_DEF = "signature_def"
 _LONGEST_SECONDS = 1e6
+_LOGGER = logging.getLogger(__name__)
 
 
 class PredictionService:
     """Predict and GetModelMetadata over a repository."""
 
-    def __init__(self, repository: Repository, metrics: Metrics, limits: Limits):
-        self._repository = repository
-        self._metrics = metrics
-        self._limits = limits
+    def __init__(
+        self,
+        repository: Repository,
+        metrics: Metrics,
+        limits: Limits,
+        budget: Budget,
+        tensor_content: bool,
+    ):
+        self._repository, self._metrics = repository, metrics
+        self._limits, self._budget = limits, budget
+        self._tensor_content = tensor_content
 
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
-        """By name of the call."""
+    def handlers(self, probes: futures.ThreadPoolExecutor) -> dict[str, grpc.RpcMethodHandler]:
+        """By name of the call; ``probes`` runs those that never wait for a model."""
         others = ("Classify", "Regress", "MultiInference")
         return {
             "Predict": _handler(self._timed_predict),
-            "GetModelMetadata": _handler(self._metadata),
-            **{call: _handler(_only_predict(call)) for call in others},
+            "GetModelMetadata": _handler(self._metadata, probes),
+            **{call: _handler(_only_predict(call), probes) for call in others},
         }
 
     def _timed_predict(
         self, body: bytes, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
-        started, status, name = time.monotonic(), "OK", ""
+        started, status, name = time.monotonic(), "INTERNAL", ""
         try:
-            request = wire.parse_predict(body, self._limits)
-            name = request.model_spec.name
-            return self._predict(request, _remaining(context))
+            with self._budget.parts() as take:
+                take(len(body))
+                request = wire.parse_predict(body, self._limits)
+                name = request.model_spec.name
+                response = self._predict(request, _remaining(context))
+            status = "OK"
+            return response
         except StatusError as error:
             status = error.code.name
             raise
         finally:
-            self._metrics.request(name, "GRPC", status, time.monotonic() - started)
+            model = name if self._repository.knows(name) else UNKNOWN_MODEL
+            taken = time.monotonic() - started
+            self._metrics.request(model, "Predict", "GRPC", status, taken)
 
     def _predict(
         self, request: predict_pb2.PredictRequest, timeout_s: float | None
@@ -95,7 +105,7 @@ class PredictionService:
         response.model_spec.version.value = servable.version
         response.model_spec.signature_name = signature_name
         for name, value in outputs.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+            response.outputs[name].CopyFrom(tensors.to_proto(value, self._tensor_content))
         return response
 
     def _metadata(
@@ -123,10 +133,10 @@ class ModelService:
         self._repository = repository
         self._reload_root = reload_root.resolve() if reload_root else None
 
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
-        """By name of the call."""
+    def handlers(self, probes: futures.ThreadPoolExecutor) -> dict[str, grpc.RpcMethodHandler]:
+        """By name of the call; ``probes`` runs those that never wait for a model."""
         return {
-            "GetModelStatus": _handler(self._status),
+            "GetModelStatus": _handler(self._status, probes),
             "HandleReloadConfigRequest": _handler(self._reload),
         }
 
@@ -145,6 +155,12 @@ class ModelService:
             raise invalid(str(error)) from error
         self._repository.configure([_below(self._reload_root, model) for model in models])
         self._repository.poll()
+        missing = [model.name for model in models if not _is_served(self._repository, model.name)]
+        if missing:
+            raise StatusError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"{len(missing)} model(s) did not become available: {{{', '.join(missing)}}}",
+            )
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()  # OK
         return response
@@ -161,70 +177,23 @@ class ModelService:
         return response
 
 
-class _Health(grpc.GenericRpcHandler):
-    """grpc.health.v1.Health/Check, without its proto: field 1, the status, is 1, SERVING."""
-
-    def service(self, handler_call_details):
-        if handler_call_details.method != "/grpc.health.v1.Health/Check":
-            return None
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")
-
-
-def start_server(
-    repository: Repository,
-    host: str,
-    port: int,
-    threads: int,
-    metrics: Metrics,
-    limits: Limits,
-    reload_root: Path | None = None,
-    with_health: bool = False,
-) -> tuple[grpc.Server, int]:
-    """Opens ``host:port``; returns the server and its port.
-
-    Args:
-        repository: The models.
-        host: Address to listen on.
-        port: 0 for a free one.
-        threads: Number of concurrent calls.
-        metrics: Where calls are counted.
-        limits: Bounds of one request.
-        reload_root: Directory below which HandleReloadConfigRequest may name models; None
-            refuses the call.
-        with_health: Whether grpc.health.v1.Health answers.
-
-    Raises:
-        PortError: The port is taken or may not be used.
-    """
-    options = [*_OPTIONS, ("grpc.max_receive_message_length", min(limits.max_bytes, _INT32_MAX))]
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=threads), options=options)
-    services = {
-        "PredictionService": PredictionService(repository, metrics, limits),
-        "ModelService": ModelService(repository, reload_root),
-    }
-    for name, service in services.items():
-        full_name = f"tensorflow.serving.{name}"
-        handlers = grpc.method_handlers_generic_handler(full_name, service.handlers())
-        server.add_generic_rpc_handlers((handlers,))
-    if with_health:
-        server.add_generic_rpc_handlers((_Health(),))
-    try:
-        opened = server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError as error:  # without the reason
-        raise PortError(host, port, "--port", bind_errno(host, port)) from error
-    server.start()
-    return server, opened
-
-
-def _handler(answer: Callable[[bytes, grpc.ServicerContext], Message]) -> grpc.RpcMethodHandler:
+def _handler(
+    answer: Callable[[bytes, grpc.ServicerContext], Message],
+    pool: futures.ThreadPoolExecutor | None = None,
+) -> grpc.RpcMethodHandler:
     """Passes the raw request to ``answer``, which bounds it before it is parsed."""
 
     def call(body: bytes, context: grpc.ServicerContext) -> bytes:
         try:
             return answer(body, context).SerializeToString()
         except StatusError as error:
-            context.abort(error.code, error.message)
+            code, message = error.code, error.message
+        except Exception as error:
+            _LOGGER.error("%s failed", answer.__name__, exc_info=error)
+            code, message = grpc.StatusCode.INTERNAL, "Internal error; see the log of the server."
+        context.abort(code, message)
 
+    call.experimental_thread_pool = pool  # gRPC's own name; None stands for the server's threads
     return grpc.unary_unary_rpc_method_handler(call)
 
 
@@ -248,6 +217,14 @@ def _below(root: Path, model: ModelConfig) -> ModelConfig:
             f"{root}, the directory of --reload_config_root."
         )
     return dataclasses.replace(model, base_path=path)
+
+
+def _is_served(repository: Repository, name: str) -> bool:
+    try:
+        repository.find(model_pb2.ModelSpec(name=name))
+    except StatusError:
+        return False
+    return True
 
 
 def _denied(message: str) -> StatusError:

@@ -4,15 +4,20 @@ Contract: a few bytes may request a large tensor, a long list or hours of work; 
 request only, and refuses it with one sentence that names the flag.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from serving.model_server.errors import StatusError, invalid
+from serving.model_server.errors import StatusError, invalid, unavailable
 from serving.model_server.flags import BOUNDS
 
 MOST_DIMENSIONS = 32
@@ -23,6 +28,10 @@ _JSON_GROWTH = 16
 # Python's bytes for a list, an object with one key, and any other value in a list.
 _LIST, _OBJECT, _ITEM = 88, 240, 40
 _STRING = 32  # bytes that NumPy and TensorFlow take for a string besides its content
+_FILES_LEFT = 256  # for models, logs and libraries, of those that the process may open
+_LEAST_CONNECTIONS, _MOST_CONNECTIONS = 32, 10_000
+_LARGE = MIB
+_CONVERTERS, _LARGE_CONVERTERS = threading.Semaphore(2), threading.Semaphore(1)
 _TYPES = frozenset(types_pb2.DataType.values())
 # Fields of TensorProto with values of their own; the value of half_val is its bits.
 _VALUES = {
@@ -110,6 +119,80 @@ class Limits:
             self.check_size(f'The input "{name}" of shape {list(shape)}', size)
             total += size
         self.check_size("The inputs", total)
+
+
+def connections_within_files(most: int = 0) -> int:
+    """Connections that one of the two fronts may hold, so that files are left for the models.
+
+    Args:
+        most: A lower bound; 0 for none.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = min(max((files - _FILES_LEFT) // 2, _LEAST_CONNECTIONS), _MOST_CONNECTIONS)
+    return min(most or room, room)
+
+
+class Budget:
+    """Bytes that all requests in flight may take together; safe to use from several threads."""
+
+    def __init__(self, most: int):
+        self._most, self._taken = most, 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Reserves bytes; raises ``StatusError``, UNAVAILABLE, if they are not there."""
+        with self._lock:
+            if self._taken + size > self._most:
+                raise unavailable(
+                    f"Requests in flight take {self._most / MIB:.0f} MiB already "
+                    "(--max_requests_mib); try again later."
+                )
+            self._taken += size
+
+    def give(self, size: int) -> None:
+        """Returns reserved bytes."""
+        with self._lock:
+            self._taken -= size
+
+    @contextlib.contextmanager
+    def parts(self) -> Iterator[Callable[[int], None]]:
+        """A ``take`` whose bytes return at the end of the block."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            self.take(size)
+            taken += size
+
+        try:
+            yield take
+        finally:
+            self.give(taken)
+
+
+@contextlib.contextmanager
+def converting(size: int, end: float) -> Iterator[None]:
+    """Bounds how many requests become arrays, or arrays answers, at a time.
+
+    Parsed JSON takes many times its size, and threads that compute in Python hold each other up:
+    with 64 of them even a status request would wait for its turn.
+
+    Args:
+        size: Bytes of the JSON or of the arrays; small ones do not wait for large ones.
+        end: Of time.monotonic(), until which a place is waited for.
+
+    Raises:
+        StatusError: DEADLINE_EXCEEDED: there was none.
+    """
+    places = _LARGE_CONVERTERS if size > _LARGE else _CONVERTERS
+    if not places.acquire(timeout=max(end - time.monotonic(), 0)):
+        raise StatusError(
+            grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed while the request waited."
+        )
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def declared(name: str, proto: tensor_pb2.TensorProto) -> tuple[int, tuple[int, ...]]:

@@ -1,15 +1,21 @@
 """Metrics for Prometheus, under TensorFlow Serving's names.
 
-Contract: the text format; counters of requests and of loads, a histogram of latencies in
-microseconds, of answered requests only. Safe to use from several threads.
+Contract: the text format, as prometheus_exporter.cc writes it; counters of requests and of loads,
+a histogram of latencies in microseconds, of answered requests only. Safe to use from several
+threads.
 """
 
+import bisect
+import itertools
 import threading
 from collections import defaultdict
 
 REQUESTS = ":tensorflow:serving:request_count"
 LATENCY = ":tensorflow:serving:request_latency"
 LOADS = ":tensorflow:cc:saved_model:load_attempt_count"
+# The label of requests for models that nobody configured: their names are the clients' to choose,
+# and one line for each would fill the memory.
+UNKNOWN_MODEL = "(unknown)"
 _BOUNDS = [10.0 * 1.8**i for i in range(33)]  # microseconds; TensorFlow Serving's own
 
 
@@ -20,17 +26,25 @@ class Metrics:
         self._lock = threading.Lock()
         self._requests: dict[tuple[str, str], int] = defaultdict(int)
         self._loads: dict[tuple[str, str], int] = defaultdict(int)
-        self._buckets: dict[tuple[str, str], list[int]] = {}
-        self._sums: dict[tuple[str, str], float] = defaultdict(float)
+        self._buckets: dict[tuple[str, str, str], list[int]] = {}
+        self._sums: dict[tuple[str, str, str], float] = defaultdict(float)
 
-    def request(self, model: str, entrypoint: str, status: str, seconds: float) -> None:
-        """Counts a request: ``status`` is OK or the name of an error, entrypoint REST or GRPC."""
+    def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
+        """Counts a request.
+
+        Args:
+            model: A configured model, or ``UNKNOWN_MODEL``.
+            api: The call, as upstream writes it for this entrypoint.
+            entrypoint: REST or GRPC.
+            status: OK, or the name of an error.
+            seconds: Time it took.
+        """
         with self._lock:
             self._requests[model, status] += 1
             if status == "OK":
-                micros, key = seconds * 1e6, (model, entrypoint)
+                micros, key = seconds * 1e6, (model, api, entrypoint)
                 buckets = self._buckets.setdefault(key, [0] * (len(_BOUNDS) + 1))
-                buckets[next((i for i, b in enumerate(_BOUNDS) if micros <= b), -1)] += 1
+                buckets[bisect.bisect_right(_BOUNDS, micros)] += 1
                 self._sums[key] += micros
 
     def load(self, path: str, status: str) -> None:
@@ -41,19 +55,34 @@ class Metrics:
     def text(self) -> str:
         """All metrics in Prometheus' text format."""
         with self._lock:
-            lines = [f"# TYPE {REQUESTS} counter"]
-            for (model, status), count in sorted(self._requests.items()):
-                lines.append(f'{REQUESTS}{{model_name="{model}",status="{status}"}} {count}')
-            lines.append(f"# TYPE {LATENCY} histogram")
-            for (model, entrypoint), buckets in sorted(self._buckets.items()):
-                labels = f'model_name="{model}",API="predict",entrypoint="{entrypoint}"'
-                total = 0
-                for bound, count in zip([*_BOUNDS, "+Inf"], buckets, strict=True):
-                    total += count
-                    lines.append(f'{LATENCY}_bucket{{{labels},le="{bound}"}} {total}')
-                lines.append(f"{LATENCY}_sum{{{labels}}} {self._sums[model, entrypoint]}")
-                lines.append(f"{LATENCY}_count{{{labels}}} {total}")
-            lines.append(f"# TYPE {LOADS} counter")
-            for (path, status), count in sorted(self._loads.items()):
-                lines.append(f'{LOADS}{{model_path="{path}",status="{status}"}} {count}')
+            requests, loads = sorted(self._requests.items()), sorted(self._loads.items())
+            latencies = [
+                (key, list(buckets), self._sums[key])
+                for key, buckets in sorted(self._buckets.items())
+            ]
+        lines = [f"# TYPE {REQUESTS} counter"]
+        for (model, status), count in requests:
+            lines.append(f"{REQUESTS}{_labels(model_name=model, status=status)} {count}")
+        lines.append(f"# TYPE {LATENCY} histogram")
+        for (model, api, entrypoint), buckets, total in latencies:
+            labels = {"model_name": model, "API": api, "entrypoint": entrypoint}
+            counts = list(itertools.accumulate(buckets))
+            limits = [*(f"{bound:g}" for bound in _BOUNDS), "+Inf"]
+            for limit, count in zip(limits, counts, strict=True):
+                lines.append(f"{LATENCY}_bucket{_labels(**labels, le=limit)} {count}")
+            lines.append(f"{LATENCY}_sum{_labels(**labels)} {total:g}")
+            lines.append(f"{LATENCY}_count{_labels(**labels)} {counts[-1]}")
+        lines.append(f"# TYPE {LOADS} counter")
+        for (path, status), count in loads:
+            lines.append(f"{LOADS}{_labels(model_path=path, status=status)} {count}")
         return "\n".join(lines) + "\n"
+
+
+def _labels(**values: str) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in values.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    """As the text format has it; upstream leaves line breaks as they are, which breaks the page."""
+    value = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return value.encode("utf-8", "replace").decode()

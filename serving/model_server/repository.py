@@ -195,6 +195,10 @@ class Repository:
                 )
             return served[version]
 
+    def knows(self, name: str) -> bool:
+        """Whether a model of this name is configured, loaded or not."""
+        return name in self._models
+
     def states(self, spec: model_pb2.ModelSpec) -> dict[int, int]:
         """State of every version seen, or of the one that ``spec`` names; a label is ignored.
 

@@ -1,7 +1,8 @@
 """The REST front: predict, status, metadata and metrics, as TensorFlow Serving answers them.
 
 Contract: paths, codes and bodies of http_rest_api_handler.cc and http_server.cc; an error is
-{"error": "..."}. Every request is bounded in size and time, and so is the number that wait.
+{"error": "..."}. Every request is bounded in size and time, and so are the number that wait and
+the bytes that all take together. Status and metrics never wait for a prediction.
 """
 
 import asyncio
@@ -10,24 +11,32 @@ import json
 import logging
 import re
 import socket
-import threading
 import time
 import urllib.parse
 import zlib
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-import uvicorn
+from aiohttp import ClientError, web
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from serving.model_server import codec
 from serving.model_server.errors import StatusError, invalid, unavailable
-from serving.model_server.metrics import Metrics
+from serving.model_server.http_server import (
+    ConnectionBounds,
+    HttpServer,
+    TooLarge,
+    error_response,
+    read_body,
+    target_path,
+    too_large,
+)
+from serving.model_server.limits import MIB, Budget, converting
+from serving.model_server.metrics import UNKNOWN_MODEL, Metrics
 from serving.model_server.repository import Repository
 from serving.model_server.starting import PortError
 
@@ -72,6 +81,7 @@ class RestSettings:
     max_waiting: int = 1024
     cors: bool = False
     metrics_path: str | None = None
+    connections: ConnectionBounds = ConnectionBounds()  # noqa: RUF009 - it cannot change
 
 
 class RestServer:
@@ -84,151 +94,156 @@ class RestServer:
         repository: Repository,
         metrics: Metrics,
         settings: RestSettings,
+        budget: Budget | None = None,
     ):
-        """Opens the port, 0 for a free one; raises ``PortError`` if that fails."""
+        """Opens the port, 0 for a free one.
+
+        Args:
+            host: Address to listen on.
+            port: Its port.
+            repository: The models.
+            metrics: Where calls are counted.
+            settings: Bounds and options.
+            budget: Bytes that requests in flight may take; 512 MiB by default.
+
+        Raises:
+            PortError: The port is taken or may not be used.
+        """
         try:
-            self._socket = socket.create_server((host, port), backlog=2048)
+            listening = socket.create_server((host, port), backlog=2048)
         except OSError as error:
             raise PortError(host, port, "--rest_api_port", error.errno or 0) from error
-        self.port = self._socket.getsockname()[1]
-        self._app = _App(repository, metrics, settings)
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._app,
-                http="httptools",
-                loop="uvloop",
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=5,
-            )
-        )
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+        self.port = listening.getsockname()[1]
+        self._app = _App(repository, metrics, settings, budget or Budget(512 * MIB))
+        self._server = HttpServer(listening, self._app.answer, settings.connections)
 
     def start(self) -> None:
         """Begins to answer."""
-        self._thread.start()
+        self._server.start()
 
-    def stop(self) -> None:
-        """Finishes running requests, for 5 seconds at most, and closes the port."""
-        self._server.should_exit = True
-        self._thread.join()
+    def stop(self, grace_seconds: float = 5.0) -> None:
+        """Closes the port and finishes running requests; 503 for those that take longer."""
+        self._server.stop(grace_seconds)
         self._app.close()
 
 
 class _App:
-    """The ASGI application; the work is done in threads, as TensorFlow blocks."""
+    """Answers requests; predictions run in threads, as TensorFlow blocks."""
 
-    def __init__(self, repository: Repository, metrics: Metrics, settings: RestSettings):
-        self._repository = repository
-        self._metrics = metrics
-        self._settings = settings
+    def __init__(
+        self, repository: Repository, metrics: Metrics, settings: RestSettings, budget: Budget
+    ):
+        self._repository, self._metrics = repository, metrics
+        self._settings, self._budget = settings, budget
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="rest")
+        self._probes = ThreadPoolExecutor(2, thread_name_prefix="rest-probe")
         self._waiting = 0
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._threads, self._probes):
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    async def __call__(self, scope, receive, send) -> None:
-        if scope["type"] != "http":
-            return
-        response = await self._answer(Request(scope, receive))
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request) -> Response:
-        path = request.scope["raw_path"].decode("ascii", "replace")
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        path = target_path(request)
         if path == self._settings.metrics_path:
-            return Response(self._metrics.text(), media_type="text/plain")
+            return web.Response(text=self._metrics.text())
         if not path.lower().startswith("/v1/") and path.lower() != "/v1":
             page = "<html><head><title>404 Not Found</title></head><body>Not Found</body></html>"
-            return Response(page, 404, media_type="text/html")
+            return web.Response(text=page, status=404, content_type="text/html")
         headers = _CORS if self._settings.cors else {}
         try:
-            code, content = 200, await self._work(request, path)
+            content = await self._within_time(self._route(request, path))
         except Exception as error:  # noqa: BLE001 - the edge: every request is answered
             code, message = _failure(error, f"{request.method} {path}")
-            content = json.dumps({"error": message}, indent=4).encode()
             # wait_for's frame holds the task, the task this error, and its traceback that frame:
             # a circle that would keep the body until the next collection.
             error.__traceback__ = None
-        return Response(content, code, headers, media_type="application/json")
+            return error_response(code, message, headers)
+        return web.Response(body=content, headers=headers, content_type="application/json")
 
-    async def _work(self, request: Request, path: str) -> bytes:
-        if request.method == "OPTIONS":
-            if not re.search("https?://", request.headers.get("origin", "")):
-                raise StatusError(
-                    grpc.StatusCode.FAILED_PRECONDITION,
-                    "Origin header is missing in CORS preflight",
-                )
-            return b""
-        if self._waiting >= self._settings.max_waiting:
-            raise unavailable(f"{self._waiting} requests are waiting already; try again later.")
-        self._waiting += 1
+    async def _within_time(self, work: Coroutine[Any, Any, bytes]) -> bytes:
         try:
-            return await asyncio.wait_for(self._run(request, path), self._settings.timeout_seconds)
+            return await asyncio.wait_for(work, self._settings.timeout_seconds)
         except TimeoutError:
             raise StatusError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
                 f"The request took longer than {self._settings.timeout_seconds:g} s.",
             ) from None
+
+    async def _route(self, request: web.BaseRequest, path: str) -> bytes:
+        call, about = _CALL.fullmatch(path), _ABOUT.fullmatch(path)
+        if request.method == "OPTIONS":
+            if not re.search("https?://", request.headers.get("Origin", "")):
+                raise StatusError(
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    "Origin header is missing in CORS preflight",
+                )
+            return b""
+        if request.method == "POST" and call:
+            return await self._call(request, _spec(call), call["method"])
+        if request.method == "GET" and about:
+            if not about["name"]:
+                raise invalid("Missing model name in request.")
+            if not about["metadata"]:
+                return self._status(about)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._probes, self._metadata, about)
+        raise invalid(f"Malformed request: {request.method} {path}")
+
+    async def _call(self, request: web.BaseRequest, spec: model_pb2.ModelSpec, what: str) -> bytes:
+        if what.lower() != "predict":
+            raise StatusError(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"{what} is not implemented by this server; call predict.",
+            )
+        if self._waiting >= self._settings.max_waiting:
+            raise unavailable(f"{self._waiting} requests are waiting already; try again later.")
+        self._waiting += 1
+        started = time.monotonic()
+        try:
+            body = await read_body(request, self._settings.max_body_bytes, self._budget)
+            is_gzip = request.headers.get("Content-Encoding", "").lower() == "gzip"
+            job = self._threads.submit(self._predict, spec, body, is_gzip, started)
+            # The body is held until the thread has ended, which may be after the deadline.
+            size = len(body)
+            job.add_done_callback(lambda _: self._budget.give(size))
+            return await asyncio.wrap_future(job)
         finally:
             self._waiting -= 1
 
-    async def _run(self, request: Request, path: str) -> bytes:
-        body = await self._read(request)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._route, request.method, path, body)
-
-    async def _read(self, request: Request) -> bytes:
-        limit = self._settings.max_body_bytes
-        is_gzip = request.headers.get("content-encoding", "").lower() == "gzip"
-        unpack = zlib.decompressobj(wbits=31) if is_gzip else None
-        chunks, size = [], 0
-        async for chunk in request.stream():
-            if unpack:
-                try:
-                    chunk = unpack.decompress(chunk, limit + 1 - size)
-                except zlib.error as error:
-                    raise invalid(f"The body is not gzip: {error}") from None
-            size += len(chunk)
-            if size > limit:
-                raise _TooLarge(f"The body is larger than {limit} bytes; send fewer instances.")
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-    def _route(self, method: str, path: str, body: bytes) -> bytes:
-        call, about = _CALL.fullmatch(path), _ABOUT.fullmatch(path)
-        if method == "POST" and call:
-            spec = _spec(call)
-            if call["method"].lower() != "predict":
-                raise StatusError(
-                    grpc.StatusCode.UNIMPLEMENTED,
-                    f"{call['method']} is not implemented by this server; call predict.",
-                )
-            return self._predict(spec, body)
-        if method == "GET" and about:
-            if not about["name"]:
-                raise invalid("Missing model name in request.")
-            return self._metadata(about) if about["metadata"] else self._status(about)
-        raise invalid(f"Malformed request: {method} {path}")
-
-    def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
-        started, status = time.monotonic(), "OK"
+    def _predict(
+        self, spec: model_pb2.ModelSpec, body: bytes, is_gzip: bool, started: float
+    ) -> bytes:
+        end = started + self._settings.timeout_seconds
+        status = "INTERNAL"
         try:
-            servable = self._repository.find(spec)
-            name, inputs, is_row = codec.read_request(
-                body, servable.signature_defs, servable.limits
-            )
-            outputs = servable.run(name, inputs, timeout_s=self._settings.timeout_seconds)
-            return codec.write_response(outputs, is_row)
+            with self._budget.parts() as take:
+                if is_gzip:
+                    body = _unpack(body, self._settings.max_body_bytes, take)
+                answer = self._answer(spec, body, end)
+            status = "OK"
+            return answer
+        except TooLarge:
+            status = "INVALID_ARGUMENT"
+            raise
         except StatusError as error:
             status = error.code.name
             raise
         finally:
             taken = time.monotonic() - started
-            self._metrics.request(spec.name, "REST", status, taken)
+            model = spec.name if self._repository.knows(spec.name) else UNKNOWN_MODEL
+            self._metrics.request(model, "predict", "REST", status, taken)
+
+    def _answer(self, spec: model_pb2.ModelSpec, body: bytes, end: float) -> bytes:
+        """The answer to a predict request, by ``end`` of time.monotonic()."""
+        servable = self._repository.find(spec)
+        with converting(len(body), end):
+            name, inputs, is_row = codec.read_request(
+                body, servable.signature_defs, servable.limits
+            )
+        outputs = servable.run(name, inputs, timeout_s=end - time.monotonic())
+        with converting(sum(array.nbytes for array in outputs.values()), end):
+            return codec.write_response(outputs, is_row)
 
     def _status(self, match: re.Match) -> bytes:
         response = get_model_status_pb2.GetModelStatusResponse()
@@ -245,17 +260,43 @@ class _App:
         return json.dumps(document, indent=1).encode()
 
 
-class _TooLarge(Exception):
-    """A body above the bound."""
+def _unpack(body: bytes, most: int, take: Callable[[int], None]) -> bytes:
+    """What a gzip body holds; of several members only the first is read, as upstream does.
+
+    Args:
+        body: As it was sent.
+        most: Bytes it may hold.
+        take: Is called with the size of each part.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT: it is not gzip; what ``take`` raises.
+        TooLarge: It holds more than ``most`` bytes.
+    """
+    unpacker = zlib.decompressobj(wbits=31)
+    parts, size = [], 0
+    while body:
+        try:
+            part = unpacker.decompress(body, MIB)
+        except zlib.error as error:
+            raise invalid(f"The body is not gzip: {error}") from None
+        take(len(part))
+        size += len(part)
+        if size > most:
+            raise too_large(most)
+        parts.append(part)
+        body = unpacker.unconsumed_tail
+    return b"".join(parts)
 
 
 def _failure(error: Exception, what: str) -> tuple[int, str]:
     """HTTP status and message for the error of ``what``; unexpected errors go to the log."""
     if isinstance(error, StatusError):
         return _HTTP.get(error.code.name, 500), error.message
-    if isinstance(error, _TooLarge):
+    if isinstance(error, TooLarge):
         return 413, str(error)
-    if isinstance(error, ClientDisconnect):
+    if isinstance(error, web.RequestPayloadError):
+        return 400, "The body is not as its headers say."
+    if isinstance(error, (ClientError, ConnectionError)):
         return _HTTP["CANCELLED"], "The client disconnected."  # nobody reads it
     _LOGGER.error("%s failed", what, exc_info=error)
     return 500, "Internal error; see the log of the server."

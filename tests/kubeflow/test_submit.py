@@ -1,11 +1,9 @@
 """``inkwell submit`` against a local server that checks what it is sent."""
 
-import datetime
 import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,6 +13,7 @@ from pipeline.kubeflow import client as client_module
 from pipeline.kubeflow.access import Endpoint, connect
 from pipeline.kubeflow.client import parse_parameters, run_parameters
 from serving.model_server.starting import free_ports
+from tests.certificates import write_certificate
 from tests.kubeflow.commands import run_inkwell, submit
 from tests.kubeflow.kfp_server import KfpServer
 
@@ -123,34 +122,6 @@ def test_a_certificate_is_checked_against_the_authority_that_is_given(package, t
             connect(Endpoint(url))
         connect(Endpoint(url, ca_cert=str(certificate)))
         connect(Endpoint(url, insecure=True))
-
-
-def write_certificate(certificate: Path, key: Path) -> None:
-    """A self-signed certificate for localhost, and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    secret = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(secret.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(secret, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    certificate.write_bytes(signed.public_bytes(pem))
-    key.write_bytes(
-        secret.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def model_server(*flags: str) -> Iterator[tuple[str, str]]:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
-            *("--stop_at_end_of_stdin", *flags),
+            *("--free_ports", "--stop_at_end_of_stdin", *flags),
         ],
         cwd=ROOT,
         stdin=subprocess.PIPE,

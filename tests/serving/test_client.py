@@ -32,7 +32,14 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     save_autoencoder(serving / "autoencoder" / "2", shift=1.0)
     apply(serving, "autoencoder", Release(stable=1, canary=2))
     command = [
-        *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
+        *(
+            sys.executable,
+            "-m",
+            "serving.model_server",
+            "--free_ports",
+            "--port=0",
+            "--rest_api_port=0",
+        ),
         *(f"--model_config_file={serving / 'models.config'}", "--stop_at_end_of_stdin"),
         *("--allow_version_labels_for_unavailable_models", "--enable_batching"),
     ]

@@ -38,7 +38,14 @@ class Server:
 
     def __init__(self, base: Path):
         command = [
-            *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
+            *(
+                sys.executable,
+                "-m",
+                "serving.model_server",
+                "--free_ports",
+                "--port=0",
+                "--rest_api_port=0",
+            ),
             *("--model_name=toy", f"--model_base_path={base}", "--stop_at_end_of_stdin"),
         ]
         self.process = subprocess.Popen(

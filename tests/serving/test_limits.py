@@ -29,7 +29,14 @@ class Narrow:
 
     def __init__(self, base: Path):
         command = [
-            *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
+            *(
+                sys.executable,
+                "-m",
+                "serving.model_server",
+                "--free_ports",
+                "--port=0",
+                "--rest_api_port=0",
+            ),
             *("--model_name=toy", f"--model_base_path={base}", "--max_request_mib=1"),
             *("--max_instances=100", "--rest_api_timeout_in_ms=2000", "--stop_at_end_of_stdin"),
             *("--enable_batching", f"--batching_parameters_file={base / 'batching.config'}"),

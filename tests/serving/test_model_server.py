@@ -308,7 +308,9 @@ def test_broken_saved_model_is_told_and_leaves_no_process(tmp_path):
 
 
 def test_port_zero_is_printed_and_closing_stdin_ends_the_server(base_path):
-    process = command("--port=0", f"--model_base_path={base_path}", "--stop_at_end_of_stdin")
+    process = command(
+        "--port=0", "--free_ports", f"--model_base_path={base_path}", "--stop_at_end_of_stdin"
+    )
     try:
         line = process.stdout.readline()
         found = re.fullmatch(r"Serving default version 12 at 127\.0\.0\.1:(\d+)\n", line)
@@ -328,7 +330,9 @@ def test_taken_port_is_an_error_in_one_sentence(base_path, flag):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        process = command("--port=0", f"{flag}={port}", f"--model_base_path={base_path}")
+        process = command(
+            "--port=0", "--free_ports", f"{flag}={port}", f"--model_base_path={base_path}"
+        )
         out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert out == ""

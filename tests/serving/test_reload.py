@@ -28,7 +28,9 @@ def flags_of(base: Path) -> list[str]:
 
 def reload_of(path: Path, name: str = "other") -> model_management_pb2.ReloadConfigRequest:
     request = model_management_pb2.ReloadConfigRequest()
-    request.config.model_config_list.config.add(name=name, base_path=str(path))
+    request.config.model_config_list.config.add(
+        name=name, base_path=str(path), model_platform="tensorflow"
+    )
     return request
 
 
@@ -95,7 +97,7 @@ def test_only_models_below_the_directory_are_loaded(served, hostile, tmp_path):
     (root / "within").symlink_to(root / "inside")
     outside = [
         *(folder, root / "link", root / "linked version", root, tmp_path / "root-like"),
-        *(root / ".." / "hostile", root / "inside" / ".." / "inside", Path("inside")),
+        *(root / ".." / "hostile", root / "inside" / ".." / "inside"),
     ]
     flag = f"--reload_config_root={root}"
     with (
@@ -113,6 +115,8 @@ def test_only_models_below_the_directory_are_loaded(served, hostile, tmp_path):
             assert code == INVALID and "The base_path of other is not a readable directory" in text
             assert answers(address)
 
+        code, text = failure(call, reload_of(Path("inside")), timeout=TIMEOUT)
+        assert code == INVALID and "to have an absolute path" in text
         request = model_management_pb2.ReloadConfigRequest()
         _, text = failure(call, request, timeout=TIMEOUT)
         assert "holds no model_config_list" in text
@@ -129,6 +133,28 @@ def test_only_models_below_the_directory_are_loaded(served, hostile, tmp_path):
         assert call(request, timeout=TIMEOUT).status.error_code == 0
         response = httpx.get(f"http://{rest}/v1/models/toy/metadata", timeout=TIMEOUT)
         assert response.status_code == 404
+
+
+def test_a_model_that_does_not_become_available_is_an_error(served, tmp_path):
+    root = tmp_path.resolve()
+    (root / "broken" / "1").mkdir(parents=True)
+    (root / "broken" / "1" / "saved_model.pb").write_bytes(b"junk" * 9)
+    (root / "empty").mkdir()
+    flag = f"--reload_config_root={root}"
+    with (
+        model_server(*flags_of(served), flag) as (address, _),
+        GrpcClient(address, "other") as client,
+    ):
+        call = client.models.HandleReloadConfigRequest
+        for name in ("broken", "empty", "missing"):
+            code, text = failure(call, reload_of(root / name), timeout=TIMEOUT)
+            assert code == grpc.StatusCode.FAILED_PRECONDITION, name
+            assert text.startswith("1 model(s) did not become available: {other"), name
+        for platform in ("pytorch", ""):
+            request = reload_of(root / "broken")
+            request.config.model_config_list.config[0].model_platform = platform
+            code, text = failure(call, request, timeout=TIMEOUT)
+            assert code == INVALID and "platform" in text
 
 
 def test_the_directory_must_exist(served, tmp_path):

@@ -1,0 +1,91 @@
+"""Status, metadata and health answer while predictions take all that the machine has."""
+
+import http.client
+import json
+import multiprocessing
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from benchmarks.serving_load import run_clients
+from serving.model_server.grpc_client import GrpcClient, predict_request
+from tests.serving.conftest import model_server
+from tests.serving.toy_model import save_toy
+
+CLIENTS, SECONDS = 64, 6.0
+# Of the slowest of a hundred probes, on two cores that the clients share; a probe that waited for
+# predictions would take seconds. Kubernetes' own time limit is 1 s by default.
+MOST_SECONDS, MOST_USUAL_SECONDS = 0.8, 0.1
+IMAGES = np.random.default_rng(0).random((500, 28, 28, 1), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    base: Path = tmp_path_factory.mktemp("probes")
+    save_toy(base / "1")
+    flags = ["--model_name=toy", f"--model_base_path={base}", "--enable_grpc_healthcheck_service"]
+    with model_server(*flags) as found:
+        yield found
+
+
+def generate() -> bytes:
+    inputs = {"seed": 1, "count": 1000, "steps": 100}
+    return json.dumps({"signature_name": "generate", "inputs": inputs}).encode()
+
+
+def rows() -> bytes:
+    return json.dumps({"instances": IMAGES.tolist()}).encode()
+
+
+def tensors() -> bytes:
+    return predict_request("toy", "", {"image": IMAGES}).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "body"), [("REST", generate), ("REST", rows), ("gRPC", tensors)]
+)
+def test_probes_answer_while_heavy_requests_run(addresses, protocol, body):
+    grpc_address, rest_address = addresses
+    port = int((rest_address if protocol == "REST" else grpc_address).rpartition(":")[2])
+
+    def get(path: str) -> None:
+        connection = http.client.HTTPConnection(rest_address, timeout=30)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        assert response.status == 200 and response.read()
+        connection.close()
+
+    with (
+        multiprocessing.get_context("spawn").Pool(1) as pool,
+        grpc.insecure_channel(grpc_address) as channel,
+        GrpcClient(grpc_address, "toy") as client,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        probes = {
+            "status": lambda: get("/v1/models/toy"),
+            "metadata": lambda: get("/v1/models/toy/metadata"),
+            "GetModelStatus": lambda: client.states(30),
+            "Check": lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=30),
+        }
+        path = "/v1/models/toy:predict"
+        arguments = (protocol, port, path, body(), CLIENTS, SECONDS)
+        load = pool.apply_async(run_clients, arguments)
+        time.sleep(2)
+        taken: dict[str, list[float]] = {name: [] for name in probes}
+        while not load.ready():
+            for name, probe in probes.items():
+                began = time.perf_counter()
+                probe()
+                taken[name].append(time.perf_counter() - began)
+            time.sleep(0.05)
+        latencies, errors = load.get()
+    assert latencies and not errors
+    for name, seconds in taken.items():
+        assert len(seconds) > 5
+        assert np.median(seconds) < MOST_USUAL_SECONDS, (name, sorted(seconds))
+        assert max(seconds) < MOST_SECONDS, (name, sorted(seconds))
