@@ -18,7 +18,7 @@ from serving.model_server.starting import LOCAL
 # Of one request, by flag; the same flags with hyphens are options of ``inkwell serve``.
 BOUNDS = {
     "max_request_mib": 64,
-    "max_requests_mib": 512,
+    "max_requests_mib": 1024,
     "max_instances": 10_000,
     "max_count": 1000,
     "max_steps": 100,

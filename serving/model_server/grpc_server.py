@@ -66,7 +66,7 @@ def start_server(
         metrics: Where calls are counted.
         limits: Bounds of one request.
         settings: Options.
-        budget: Bytes that requests in flight may take; 512 MiB by default.
+        budget: Bytes that requests in flight may take; 1 GiB by default.
 
     Raises:
         PortError: The port is taken or may not be used.
@@ -82,7 +82,7 @@ def start_server(
         maximum_concurrent_rpcs=_MOST_CALLS,
     )
     probes = futures.ThreadPoolExecutor(_PROBE_THREADS, "grpc-probe")
-    budget = budget or Budget(512 * MIB)
+    budget = budget or Budget(1024 * MIB)
     predictions = PredictionService(repository, metrics, limits, budget, settings.tensor_content)
     services = {
         "PredictionService": predictions.handlers(probes),

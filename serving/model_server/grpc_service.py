@@ -74,7 +74,7 @@ class PredictionService:
                 request = wire.parse_predict(body, self._limits)
                 name = request.model_spec.name
                 response = self._predict(request, _remaining(context))
-            status = "OK"
+            status = "OK" if _remaining(context) != 0 else "DEADLINE_EXCEEDED"
             return response
         except StatusError as error:
             status = error.code.name
@@ -99,7 +99,9 @@ class PredictionService:
                 inputs[name] = tf.make_ndarray(proto)
             except (TypeError, ValueError) as error:
                 raise malformed(name) from error
+        began = time.monotonic()
         outputs = servable.run(signature_name, inputs, request.output_filter, timeout_s)
+        self._metrics.runtime(servable.name, time.monotonic() - began)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version

@@ -83,7 +83,7 @@ class HttpServer:
 
 
 class _Connections(web.Server):
-    """The open connections; each entry holds its transport and since when it has been idle."""
+    """The open connections, those that have been idle longest first."""
 
     def __init__(self, answer: Answer, bounds: ConnectionBounds):
         super().__init__(self._handle, handler_cancellation=True)
@@ -112,12 +112,12 @@ class _Connections(web.Server):
         super().connection_made(handler, transport)
         now = asyncio.get_running_loop().time()
         if len(self._open) >= self._most:
-            oldest = next((h for h, idle in self._open.items() if idle.since < math.inf), None)
-            if oldest is None:
+            longest = next((h for h, idle in self._open.items() if idle.since < math.inf), None)
+            if longest is None:
                 transport.write(_FULL)
                 handler.force_close()
                 return
-            self._open.pop(oldest).transport.abort()
+            self._open.pop(longest).transport.abort()
         self._open[handler] = _Idle(transport, now, self._bounds.header_seconds)
 
     def connection_lost(
@@ -142,7 +142,7 @@ class _Connections(web.Server):
         self._is_stopping = True
         for handler, idle in list(self._open.items()):
             if idle.since < math.inf:  # the others close after their answer
-                handler.close()
+                handler.force_close()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_seconds)
         for task in self._running:
@@ -168,6 +168,8 @@ class _Connections(web.Server):
             self._running.discard(task)
             if idle:
                 idle.since = asyncio.get_running_loop().time()
+                if self._open.pop(request.protocol, None):
+                    self._open[request.protocol] = idle  # last in the order of idleness
         return response
 
     async def _respond(self, request: web.BaseRequest, task: asyncio.Task) -> web.Response:

@@ -30,7 +30,7 @@ _LIST, _OBJECT, _ITEM = 88, 240, 40
 _STRING = 32  # bytes that NumPy and TensorFlow take for a string besides its content
 _FILES_LEFT = 256  # for models, logs and libraries, of those that the process may open
 _LEAST_CONNECTIONS, _MOST_CONNECTIONS = 32, 10_000
-_LARGE = MIB
+_SMALL, _LARGE = 2**16, MIB
 _CONVERTERS, _LARGE_CONVERTERS = threading.Semaphore(2), threading.Semaphore(1)
 _TYPES = frozenset(types_pb2.DataType.values())
 # Fields of TensorProto with values of their own; the value of half_val is its bits.
@@ -184,6 +184,9 @@ def converting(size: int, end: float) -> Iterator[None]:
     Raises:
         StatusError: DEADLINE_EXCEEDED: there was none.
     """
+    if size <= _SMALL:  # under a millisecond, and a place costs more
+        yield
+        return
     places = _LARGE_CONVERTERS if size > _LARGE else _CONVERTERS
     if not places.acquire(timeout=max(end - time.monotonic(), 0)):
         raise StatusError(

@@ -1,17 +1,19 @@
 """Metrics for Prometheus, under TensorFlow Serving's names.
 
 Contract: the text format, as prometheus_exporter.cc writes it; counters of requests and of loads,
-a histogram of latencies in microseconds, of answered requests only. Safe to use from several
+histograms of latencies in microseconds, of answered requests only. Safe to use from several
 threads.
 """
 
 import bisect
+import dataclasses
 import itertools
 import threading
 from collections import defaultdict
 
 REQUESTS = ":tensorflow:serving:request_count"
 LATENCY = ":tensorflow:serving:request_latency"
+RUNTIME = ":tensorflow:serving:runtime_latency"
 LOADS = ":tensorflow:cc:saved_model:load_attempt_count"
 # The label of requests for models that nobody configured: their names are the clients' to choose,
 # and one line for each would fill the memory.
@@ -26,8 +28,10 @@ class Metrics:
         self._lock = threading.Lock()
         self._requests: dict[tuple[str, str], int] = defaultdict(int)
         self._loads: dict[tuple[str, str], int] = defaultdict(int)
-        self._buckets: dict[tuple[str, str, str], list[int]] = {}
-        self._sums: dict[tuple[str, str, str], float] = defaultdict(float)
+        self._latencies: dict[str, dict[tuple[tuple[str, str], ...], _Histogram]] = {
+            RUNTIME: {},
+            LATENCY: {},
+        }
 
     def request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
         """Counts a request.
@@ -41,11 +45,12 @@ class Metrics:
         """
         with self._lock:
             self._requests[model, status] += 1
-            if status == "OK":
-                micros, key = seconds * 1e6, (model, api, entrypoint)
-                buckets = self._buckets.setdefault(key, [0] * (len(_BOUNDS) + 1))
-                buckets[bisect.bisect_right(_BOUNDS, micros)] += 1
-                self._sums[key] += micros
+        if status == "OK":
+            self._add(LATENCY, seconds, model_name=model, API=api, entrypoint=entrypoint)
+
+    def runtime(self, model: str, seconds: float) -> None:
+        """Counts the time that a prediction took in TensorFlow; upstream calls its runtime TF1."""
+        self._add(RUNTIME, seconds, model_name=model, API="Predict", runtime="TF1")
 
     def load(self, path: str, status: str) -> None:
         """Counts an attempt to load a version: ``status`` is success or fail."""
@@ -56,26 +61,41 @@ class Metrics:
         """All metrics in Prometheus' text format."""
         with self._lock:
             requests, loads = sorted(self._requests.items()), sorted(self._loads.items())
-            latencies = [
-                (key, list(buckets), self._sums[key])
-                for key, buckets in sorted(self._buckets.items())
-            ]
+            latencies = {
+                name: [(dict(key), list(h.buckets), h.total) for key, h in sorted(found.items())]
+                for name, found in self._latencies.items()
+            }
         lines = [f"# TYPE {REQUESTS} counter"]
         for (model, status), count in requests:
             lines.append(f"{REQUESTS}{_labels(model_name=model, status=status)} {count}")
-        lines.append(f"# TYPE {LATENCY} histogram")
-        for (model, api, entrypoint), buckets, total in latencies:
-            labels = {"model_name": model, "API": api, "entrypoint": entrypoint}
-            counts = list(itertools.accumulate(buckets))
-            limits = [*(f"{bound:g}" for bound in _BOUNDS), "+Inf"]
-            for limit, count in zip(limits, counts, strict=True):
-                lines.append(f"{LATENCY}_bucket{_labels(**labels, le=limit)} {count}")
-            lines.append(f"{LATENCY}_sum{_labels(**labels)} {total:g}")
-            lines.append(f"{LATENCY}_count{_labels(**labels)} {counts[-1]}")
+        for name, histograms in latencies.items():
+            lines.append(f"# TYPE {name} histogram")
+            for labels, buckets, total in histograms:
+                counts = list(itertools.accumulate(buckets))
+                limits = [*(f"{bound:g}" for bound in _BOUNDS), "+Inf"]
+                for limit, count in zip(limits, counts, strict=True):
+                    lines.append(f"{name}_bucket{_labels(**labels, le=limit)} {count}")
+                lines.append(f"{name}_sum{_labels(**labels)} {total:g}")
+                lines.append(f"{name}_count{_labels(**labels)} {counts[-1]}")
         lines.append(f"# TYPE {LOADS} counter")
         for (path, status), count in loads:
             lines.append(f"{LOADS}{_labels(model_path=path, status=status)} {count}")
         return "\n".join(lines) + "\n"
+
+    def _add(self, name: str, seconds: float, **labels: str) -> None:
+        micros = seconds * 1e6
+        with self._lock:
+            histogram = self._latencies[name].setdefault(tuple(labels.items()), _Histogram())
+            histogram.buckets[bisect.bisect_right(_BOUNDS, micros)] += 1
+            histogram.total += micros
+
+
+@dataclasses.dataclass
+class _Histogram:
+    """Observations by bucket, the last of which has no bound, and their sum."""
+
+    buckets: list[int] = dataclasses.field(default_factory=lambda: [0] * (len(_BOUNDS) + 1))
+    total: float = 0.0
 
 
 def _labels(**values: str) -> str:

@@ -7,6 +7,7 @@ the bytes that all take together. Status and metrics never wait for a prediction
 
 import asyncio
 import dataclasses
+import functools
 import json
 import logging
 import re
@@ -15,7 +16,7 @@ import time
 import urllib.parse
 import zlib
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -104,7 +105,7 @@ class RestServer:
             repository: The models.
             metrics: Where calls are counted.
             settings: Bounds and options.
-            budget: Bytes that requests in flight may take; 512 MiB by default.
+            budget: Bytes that requests in flight may take; 1 GiB by default.
 
         Raises:
             PortError: The port is taken or may not be used.
@@ -114,7 +115,7 @@ class RestServer:
         except OSError as error:
             raise PortError(host, port, "--rest_api_port", error.errno or 0) from error
         self.port = listening.getsockname()[1]
-        self._app = _App(repository, metrics, settings, budget or Budget(512 * MIB))
+        self._app = _App(repository, metrics, settings, budget or Budget(1024 * MIB))
         self._server = HttpServer(listening, self._app.answer, settings.connections)
 
     def start(self) -> None:
@@ -155,15 +156,16 @@ class _App:
             content = await self._within_time(self._route(request, path))
         except Exception as error:  # noqa: BLE001 - the edge: every request is answered
             code, message = _failure(error, f"{request.method} {path}")
-            # wait_for's frame holds the task, the task this error, and its traceback that frame:
-            # a circle that would keep the body until the next collection.
+            # The traceback holds the frame of _call, that the thread's job, and that this error: a
+            # circle that would keep the body until the next collection.
             error.__traceback__ = None
             return error_response(code, message, headers)
         return web.Response(body=content, headers=headers, content_type="application/json")
 
     async def _within_time(self, work: Coroutine[Any, Any, bytes]) -> bytes:
         try:
-            return await asyncio.wait_for(work, self._settings.timeout_seconds)
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                return await work
         except TimeoutError:
             raise StatusError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -205,11 +207,19 @@ class _App:
             is_gzip = request.headers.get("Content-Encoding", "").lower() == "gzip"
             job = self._threads.submit(self._predict, spec, body, is_gzip, started)
             # The body is held until the thread has ended, which may be after the deadline.
-            size = len(body)
-            job.add_done_callback(lambda _: self._budget.give(size))
+            job.add_done_callback(functools.partial(self._end, spec, len(body), started))
             return await asyncio.wrap_future(job)
         finally:
             self._waiting -= 1
+
+    def _end(self, spec: model_pb2.ModelSpec, size: int, started: float, job: Future) -> None:
+        self._budget.give(size)
+        if job.cancelled():  # it waited for a thread until its time was over, or its client left
+            self._count(spec, "DEADLINE_EXCEEDED", started)
+
+    def _count(self, spec: model_pb2.ModelSpec, status: str, started: float) -> None:
+        model = spec.name if self._repository.knows(spec.name) else UNKNOWN_MODEL
+        self._metrics.request(model, "predict", "REST", status, time.monotonic() - started)
 
     def _predict(
         self, spec: model_pb2.ModelSpec, body: bytes, is_gzip: bool, started: float
@@ -221,7 +231,7 @@ class _App:
                 if is_gzip:
                     body = _unpack(body, self._settings.max_body_bytes, take)
                 answer = self._answer(spec, body, end)
-            status = "OK"
+            status = "OK" if time.monotonic() < end else "DEADLINE_EXCEEDED"
             return answer
         except TooLarge:
             status = "INVALID_ARGUMENT"
@@ -230,9 +240,7 @@ class _App:
             status = error.code.name
             raise
         finally:
-            taken = time.monotonic() - started
-            model = spec.name if self._repository.knows(spec.name) else UNKNOWN_MODEL
-            self._metrics.request(model, "predict", "REST", status, taken)
+            self._count(spec, status, started)
 
     def _answer(self, spec: model_pb2.ModelSpec, body: bytes, end: float) -> bytes:
         """The answer to a predict request, by ``end`` of time.monotonic()."""
@@ -241,7 +249,9 @@ class _App:
             name, inputs, is_row = codec.read_request(
                 body, servable.signature_defs, servable.limits
             )
-        outputs = servable.run(name, inputs, timeout_s=end - time.monotonic())
+        began = time.monotonic()
+        outputs = servable.run(name, inputs, timeout_s=end - began)
+        self._metrics.runtime(servable.name, time.monotonic() - began)
         with converting(sum(array.nbytes for array in outputs.values()), end):
             return codec.write_response(outputs, is_row)
 

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import re
 import struct
 import subprocess
@@ -178,6 +179,19 @@ def test_the_last_value_fills_a_tensor_up_within_the_bounds(server):
     with GrpcClient(server.grpc, "toy") as client:
         answer = client.predictions.Predict(request, timeout=TIMEOUT)
     assert list(tf.make_ndarray(answer.outputs["y"])) == [5.0, 6.0]
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"0", b"[[[[]]]]"])
+def test_a_small_body_that_unpacks_to_many_values_is_refused(server, value):
+    count = 63 * MIB // (len(value) + 1)
+    body = gzip.compress(b'{"instances": [' + (value + b",") * count + value + b"]}", 1)
+    assert len(body) < MIB
+    url = f"http://{server.rest}/v1/models/toy:predict"
+    with server.stays_small():
+        headers = {"Content-Encoding": "gzip"}
+        response = httpx.post(url, content=body, headers=headers, timeout=TIMEOUT)
+    assert response.status_code == 400
+    assert "The lists and objects of the body would take" in response.json()["error"]
 
 
 def large_png(side: int) -> bytes:

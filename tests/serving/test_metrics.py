@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.model_server.metrics import LATENCY, LOADS, REQUESTS, Metrics
+from serving.model_server.metrics import LATENCY, LOADS, REQUESTS, RUNTIME, Metrics
 
 
 def samples(metrics: Metrics) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
@@ -62,3 +62,12 @@ def test_latencies_have_the_labels_and_bounds_of_upstream():
     assert len(found[f"{LATENCY}_bucket"]) == 2 * 34
     rest = {"model_name": "gan", "API": "predict", "entrypoint": "REST"}
     assert found[f"{LATENCY}_sum"][tuple(sorted(rest.items()))] == 1000
+
+
+def test_the_time_in_tensorflow_has_a_histogram_of_its_own():
+    metrics = Metrics()
+    metrics.runtime("gan", 2e-3)
+    found = samples(metrics)
+    labels = {"model_name": "gan", "API": "Predict", "runtime": "TF1"}  # upstream's predict_util.cc
+    assert found[f"{RUNTIME}_sum"] == {tuple(sorted(labels.items())): 2000}
+    assert f"{LATENCY}_sum" not in found

@@ -18,9 +18,9 @@ from tests.serving.conftest import model_server
 from tests.serving.toy_model import save_toy
 
 CLIENTS, SECONDS = 64, 6.0
-# Of the slowest of a hundred probes, on two cores that the clients share; a probe that waited for
-# predictions would take seconds. Kubernetes' own time limit is 1 s by default.
-MOST_SECONDS, MOST_USUAL_SECONDS = 0.8, 0.1
+# Of half the probes and of 19 in 20, on cores that the clients share with the rest of the tests; a
+# probe that waited for predictions would take seconds. Kubernetes' own limit is 1 s by default.
+MOST_USUAL_SECONDS, MOST_SECONDS = 0.1, 0.5
 IMAGES = np.random.default_rng(0).random((500, 28, 28, 1), dtype="float32")
 
 
@@ -87,5 +87,6 @@ def test_probes_answer_while_heavy_requests_run(addresses, protocol, body):
     assert latencies and not errors
     for name, seconds in taken.items():
         assert len(seconds) > 5
-        assert np.median(seconds) < MOST_USUAL_SECONDS, (name, sorted(seconds))
-        assert max(seconds) < MOST_SECONDS, (name, sorted(seconds))
+        usual, most = np.percentile(seconds, [50, 95])
+        print(f"{name}: median {usual:.3f} s, 95 % {most:.3f} s, largest {max(seconds):.3f} s")
+        assert usual < MOST_USUAL_SECONDS and most < MOST_SECONDS, name
