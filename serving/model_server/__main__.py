@@ -20,6 +20,9 @@ from serving.model_server.starting import PortError, bind_errno
 
 _GRACE_SECONDS = 5.0
 _COLLECTOR_THRESHOLD = 50_000  # new containers between collections; Python's own is 700
+# Seconds after which a thread gives way to others; Python's 0.005 adds up where dozens compute, and
+# a probe would wait for all of them.
+_SWITCH_SECONDS = 0.001
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -101,6 +104,7 @@ def _serve(flags: Flags) -> int:
     servables = repository.start(flags.file_system_poll_wait_seconds)
     # Requests are thousands of short-lived lists: without this, each triggers collections that
     # traverse all of TensorFlow, a third of a second each.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECTOR_THRESHOLD)

@@ -200,7 +200,7 @@ def _check_platform(source: str, config: model_server_config_pb2.ModelConfig) ->
 
 def read_tls(path: Path) -> Tls:
     """The certificate of an ssl.config; raises ``ConfigError``."""
-    parsed = _parse(path, _SSL())
+    parsed: Any = _parse(path, _SSL())
     if not parsed.server_key or not parsed.server_cert:
         raise ConfigError(f"{path} needs server_key and server_cert, in PEM.")
     return Tls(

@@ -75,7 +75,7 @@ def start_server(
         "grpc.max_receive_message_length": min(limits.max_bytes, _INT32_MAX),
         "grpc.max_allowed_incoming_connections": connections_within_files(settings.connections),
     }
-    options = _OPTIONS | own | settings.channel_arguments
+    options = {**_OPTIONS, **own, **settings.channel_arguments}
     server = grpc.server(
         futures.ThreadPoolExecutor(settings.threads, "grpc"),
         options=list(options.items()),

@@ -29,7 +29,7 @@ from tensorflow_serving.apis import (
 from serving.model_server import tensors, wire
 from serving.model_server.config import ConfigError, ModelConfig, models_of
 from serving.model_server.errors import StatusError, invalid
-from serving.model_server.limits import Budget, Limits, declared, malformed
+from serving.model_server.limits import Budget, Limits, converting, declared, malformed
 from serving.model_server.metrics import UNKNOWN_MODEL, Metrics
 from serving.model_server.repository import Repository
 from serving.model_server.servable import DEFAULT_SIGNATURE
@@ -71,10 +71,12 @@ class PredictionService:
         try:
             with self._budget.parts() as take:
                 take(len(body))
-                request = wire.parse_predict(body, self._limits)
+                end = _end_of(context)
+                with converting(len(body), end):
+                    request = wire.parse_predict(body, self._limits)
                 name = request.model_spec.name
-                response = self._predict(request, _remaining(context))
-            status = "OK" if _remaining(context) != 0 else "DEADLINE_EXCEEDED"
+                response = self._predict(request, end)
+            status = "OK" if time.monotonic() < end else "DEADLINE_EXCEEDED"
             return response
         except StatusError as error:
             status = error.code.name
@@ -85,8 +87,9 @@ class PredictionService:
             self._metrics.request(model, "Predict", "GRPC", status, taken)
 
     def _predict(
-        self, request: predict_pb2.PredictRequest, timeout_s: float | None
+        self, request: predict_pb2.PredictRequest, end: float
     ) -> predict_pb2.PredictResponse:
+        """The answer, by ``end`` of time.monotonic()."""
         _require_model_spec(request)
         servable = self._repository.find(request.model_spec)
         signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -100,14 +103,15 @@ class PredictionService:
             except (TypeError, ValueError) as error:
                 raise malformed(name) from error
         began = time.monotonic()
-        outputs = servable.run(signature_name, inputs, request.output_filter, timeout_s)
+        outputs = servable.run(signature_name, inputs, request.output_filter, end - began)
         self._metrics.runtime(servable.name, time.monotonic() - began)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version
         response.model_spec.signature_name = signature_name
-        for name, value in outputs.items():
-            response.outputs[name].CopyFrom(tensors.to_proto(value, self._tensor_content))
+        with converting(sum(value.nbytes for value in outputs.values()), end):
+            for name, value in outputs.items():
+                response.outputs[name].CopyFrom(tensors.to_proto(value, self._tensor_content))
         return response
 
     def _metadata(
@@ -195,7 +199,8 @@ def _handler(
             code, message = grpc.StatusCode.INTERNAL, "Internal error; see the log of the server."
         context.abort(code, message)
 
-    call.experimental_thread_pool = pool  # gRPC's own name; None stands for the server's threads
+    # gRPC's own name; None stands for the server's threads.
+    vars(call)["experimental_thread_pool"] = pool
     return grpc.unary_unary_rpc_method_handler(call)
 
 
@@ -233,10 +238,12 @@ def _denied(message: str) -> StatusError:
     return StatusError(grpc.StatusCode.PERMISSION_DENIED, message)
 
 
-def _remaining(context: grpc.ServicerContext) -> float | None:
-    """Seconds until the call's deadline; None without one, which gRPC reports as a vast number."""
+def _end_of(context: grpc.ServicerContext) -> float:
+    """The call's deadline, of time.monotonic(); days ahead without one."""
     seconds = context.time_remaining()
-    return None if seconds is None or seconds > _LONGEST_SECONDS else seconds
+    return time.monotonic() + min(
+        _LONGEST_SECONDS if seconds is None else seconds, _LONGEST_SECONDS
+    )
 
 
 def _require_model_spec(request: Any) -> None:

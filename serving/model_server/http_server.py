@@ -13,6 +13,7 @@ import math
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import uvloop
 from aiohttp import web
@@ -22,6 +23,14 @@ from serving.model_server.limits import Budget, connections_within_files
 
 _HEADER_BYTES = 8190  # of the request line, and of each header
 _HEADERS = 128
+_CONNECTION: dict[str, Any] = {
+    "access_log": None,
+    "auto_decompress": False,  # bounded where it is done, in a thread
+    "lingering_time": 2.0,  # seconds in which the rest of a refused body is read
+    "max_line_size": _HEADER_BYTES,
+    "max_field_size": _HEADER_BYTES,
+    "max_headers": _HEADERS,
+}
 _SERVER = {"Server": "Inkwell"}
 _CLOSING_SECONDS = 5.0  # after which a closed connection with unread data is aborted
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -100,12 +109,7 @@ class _Connections(web.Server):
         return _Connection(
             self,
             loop=asyncio.get_running_loop(),
-            access_log=None,
-            auto_decompress=False,
-            lingering_time=2.0,
-            max_line_size=_HEADER_BYTES,
-            max_field_size=_HEADER_BYTES,
-            max_headers=_HEADERS,
+            **_CONNECTION,
         )
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:

@@ -179,6 +179,9 @@ def test_bodies_in_flight_are_bounded_together_and_returned(port):
         assert code == 503 and b"--max_requests_mib" in body
         first.sendall(b"x")
         assert answer(first)[0] == 200
+    with connect(port) as client:  # leaves in the middle of its body
+        client.sendall(head("POST", "/x", f"Content-Length: {MOST}") + b"x" * (MOST - 1))
+        time.sleep(0.2)
     with connect(port) as client:
         for _ in range(3):
             client.sendall(head("POST", "/x", f"Content-Length: {MOST}") + b"x" * MOST)
