@@ -24,3 +24,7 @@ class NoServerError(RequestError):
             "UNAVAILABLE",
             f"No model server answers at {address} ({reason}); start one with: inkwell serve",
         )
+
+
+class ImageWarning(UserWarning):
+    """One sentence: an image was read, but perhaps not as it is meant."""

@@ -5,17 +5,20 @@ Contract: an array of images is float32 [B, 28, 28, 1] in [0, 1], white ink on b
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from core.images import HEIGHT, IMAGE_SHAPE, WIDTH
-from serving.errors import ServingError
+from serving.errors import ImageWarning, ServingError
+from serving.fitting import fit_digit
+from serving.pictures import grey, open_picture
 
-_BOX = 20  # MNIST's digits fill a box of 20 x 20, centred by mass
-_INK = 0.2  # above it a pixel counts as ink
+_LIGHT = 0.5  # a mean above it: MNIST's lightest digit has 0.40
+_BLACK = 0.2  # a maximum below it: every digit of MNIST has a pixel above 0.99
 
 
 def as_images(given) -> np.ndarray:
@@ -25,8 +28,11 @@ def as_images(given) -> np.ndarray:
         given: A PIL image or several, uint8 in 0..255, or floats in [0, 1]; arrays [28, 28],
             [B, 28, 28] or [B, 28, 28, 1].
 
+    Warns:
+        ImageWarning: A PIL image is mostly light, or nearly black, as no digit of MNIST is.
+
     Raises:
-        ServingError: Another shape or range.
+        ServingError: Another shape or range, or transparency.
     """
     if isinstance(given, Image.Image):
         given = [given]
@@ -37,7 +43,8 @@ def as_images(given) -> np.ndarray:
                     f"An image is {image.width} x {image.height} pixels; make it 28 x 28, or let "
                     "fit_digit (--fit) do so."
                 )
-        given = np.stack([np.asarray(image.convert("L")) for image in given])
+        given = np.stack([grey(image) for image in given])
+        _warn_of_odd(given)
     array = np.asarray(given)
     if array.dtype == np.uint8:
         array = array / np.float32(255)
@@ -53,6 +60,23 @@ def as_images(given) -> np.ndarray:
     return array
 
 
+def _warn_of_odd(images: np.ndarray) -> None:
+    for image in images:
+        if image.mean() > _LIGHT:
+            warnings.warn(
+                "An image is mostly light, but MNIST's digits are light ink on black; invert it, "
+                "or let fit_digit (--fit) do so.",
+                ImageWarning,
+                stacklevel=3,
+            )
+        elif image.max() < _BLACK:
+            warnings.warn(
+                f"An image is nearly black: its lightest pixel has {image.max():.2g} of white.",
+                ImageWarning,
+                stacklevel=3,
+            )
+
+
 def to_pil(images: np.ndarray) -> list[Image.Image]:
     """Grey 8-bit images of an array [B, 28, 28, 1] in [0, 1]."""
     grey = np.rint(np.clip(images, 0, 1) * 255).astype("uint8")
@@ -60,56 +84,16 @@ def to_pil(images: np.ndarray) -> list[Image.Image]:
 
 
 def read_image(path: str | Path, fit: bool = False) -> Image.Image:
-    """Reads an image file.
+    """Reads an image file, and turns it into MNIST's form if ``fit``.
+
+    Warns:
+        ImageWarning: It may not be what is meant.
 
     Raises:
-        ServingError: There is no such file, or it is not an image.
+        ServingError: There is no such file, it is not an image, or shows no single digit.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except FileNotFoundError:
-        raise ServingError(f"There is no file {path}.") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise ServingError(f"{path} is not a readable image: {reason}") from None
+    image = open_picture(path)
     return fit_digit(image) if fit else image
-
-
-def fit_digit(image: Image.Image) -> Image.Image:
-    """Converts a drawn or photographed digit to MNIST's form: white on black, scaled and centred.
-
-    The ink is cut out, scaled to a box of 20 x 20 and placed on 28 x 28 with its centre of mass in
-    the middle. A mostly light image is treated as dark ink on paper.
-
-    Raises:
-        ServingError: There is no ink.
-    """
-    if image.mode in ("RGBA", "LA", "PA"):
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image.convert("RGBA"))
-    grey = np.asarray(image.convert("L"), "float32") / 255
-    if np.median(grey) > 0.5:
-        grey = 1 - grey
-    grey = np.clip((grey - np.median(grey)) / max(1e-3, 1 - np.median(grey)), 0, 1)
-    rows, columns = np.flatnonzero((grey > _INK).any(1)), np.flatnonzero((grey > _INK).any(0))
-    if not len(rows):
-        raise ServingError("The image holds no ink: nothing in it stands out from the background.")
-    cut = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = _BOX / max(cut.shape)
-    size = [max(1, round(side * scale)) for side in cut.shape]
-    small = Image.fromarray(np.rint(cut * 255).astype("uint8")).resize(
-        (size[1], size[0]), Image.Resampling.LANCZOS
-    )
-    ink = np.asarray(small, "float32")
-    mass = max(ink.sum(), 1e-6)
-    centre_y = (ink.sum(1) * np.arange(size[0])).sum() / mass
-    centre_x = (ink.sum(0) * np.arange(size[1])).sum() / mass
-    top = int(np.clip(round((HEIGHT - 1) / 2 - centre_y), 0, HEIGHT - size[0]))
-    left = int(np.clip(round((WIDTH - 1) / 2 - centre_x), 0, WIDTH - size[1]))
-    canvas = Image.new("L", (WIDTH, HEIGHT))
-    canvas.paste(small, (left, top))
-    return canvas
 
 
 def grid(images: np.ndarray, columns: int | None = None, margin: int = 2) -> Image.Image:
