@@ -109,6 +109,10 @@ def fit_digit(image: Image.Image) -> Image.Image:
     channels = _channels(_resized(colours(image)))
     found = [_ink(channels, is_dark) for is_dark in (True, False)]
     inks = [ink for ink in found if ink.marks]
+    if not inks and any(ink.groups.any() for ink in found):
+        raise ServingError(
+            "The picture holds no strokes of a pen: what stands out has other forms."
+        )
     if not inks:
         raise ServingError("The picture holds no ink: nothing in it stands out from the paper.")
     best = max(inks, key=lambda ink: ink.marks[0].weight)
@@ -147,7 +151,7 @@ def _ink(channels: list[np.ndarray], is_dark: bool) -> _Ink:
     level = np.array([np.percentile(v, 95) if len(v) else 0 for v in _by_label(relief, labels)])
     is_ink = _without_edges_and_specks(relief > np.maximum(least, 0.45 * level[labels]))
     if not is_ink.any():
-        return _Ink(relief, found.edges, labels, [])
+        return _Ink(relief, found.edges, np.zeros_like(labels), [])
     labels, _ = ndimage.label(is_ink, _EIGHT)
     level = np.array([np.percentile(v, 75) if len(v) else 0 for v in _by_label(relief, labels)])
     sides = np.array([0, *(_side(box) for box in ndimage.find_objects(labels))])

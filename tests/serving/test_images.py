@@ -138,10 +138,11 @@ def test_a_large_photograph_is_fitted_in_little_memory():
     ("draw", "words"),
     [
         (lambda d: None, "holds no ink: nothing in it stands out"),
-        (lambda d: d.rectangle((60, 60, 240, 240), fill=20), "holds no ink"),  # a blot
+        (lambda d: d.rectangle((60, 60, 240, 240), fill=20), "holds no ink"),
+        (lambda d: d.ellipse((60, 60, 115, 115), fill=20), "holds no strokes of a pen"),
         (lambda d: [d.line((x, 50, x, 250), fill=20, width=16) for x in (80, 200)], "2 marks"),
         (lambda d: d.line((20, 140, 280, 150), fill=20, width=16), "too wide for one digit"),
-        (lambda d: d.ellipse((150, 150, 160, 160), fill=20), "specks only|no ink"),
+        (lambda d: d.line((150, 150, 162, 158), fill=20, width=4), "specks only"),
         (
             lambda d: [
                 d.ellipse((x, y, x + 50, y + 50), outline=20, width=9)
