@@ -11,37 +11,19 @@ no server listens, ``NoServerError`` is raised at once, or after ``wait_s``; any
 imports it.
 """
 
-import base64
-import json
 import random
-import re
-import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
-import httpx
 import numpy as np
-import orjson
 
 from serving.errors import NoServerError, RequestError, ServingError
 from serving.images import as_images
+from serving.transports import Grpc, Rest, check_address
 
 _T = TypeVar("_T")
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
-# gRPC's messages if nothing listens or the host does not exist, but not if an attempt took too
-# long (100 ms) on a busy machine.
-_NOT_CONNECTED = re.compile("failed to connect.*Connection refused|errors resolving|DNS resolution")
-_CODES = {
-    400: "INVALID_ARGUMENT",
-    404: "NOT_FOUND",
-    403: "PERMISSION_DENIED",
-    413: "INVALID_ARGUMENT",  # the request is too large; 429 is a server with too much to do
-    429: "RESOURCE_EXHAUSTED",
-    501: "UNIMPLEMENTED",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
 
 
 class Client:
@@ -70,15 +52,16 @@ class Client:
             wait_s: Seconds to retry while no server listens, before that deadline starts.
 
         Raises:
-            ServingError: Both a version and a label, or another protocol.
+            ServingError: Both a version and a label, another protocol, or no address.
         """
         if version is not None and label:
             raise ServingError("Give a version or a label, not both.")
         if protocol not in ("rest", "grpc"):
             raise ServingError(f"The protocol is rest or grpc, not {protocol}.")
+        check_address(address, protocol)
         self.model, self.address, self.label = model, address, label
         self._timeout_s, self._wait_s = timeout_s, wait_s
-        self._transport: _Rest | _Grpc = (_Rest if protocol == "rest" else _Grpc)(
+        self._transport: Rest | Grpc = (Rest if protocol == "rest" else Grpc)(
             model, address, version, label
         )
 
@@ -145,8 +128,7 @@ class Client:
         array = as_images(images)
         inputs: dict[str, Any] = {"image": array}
         if noise_level is not None:
-            level = np.broadcast_to(np.asarray(noise_level, "float32"), len(array))
-            inputs["noise_level"] = np.ascontiguousarray(level)
+            inputs["noise_level"] = _for_each(array, "noise_level", noise_level, "float32")
         return self.predict("denoise", inputs)["image"]
 
     # Diffusion and GAN
@@ -159,16 +141,16 @@ class Client:
             seed: Any 32-bit integer.
             steps: Of the reverse process; required by the diffusion model, not taken by the GAN.
         """
-        inputs = {"seed": np.int32(seed), "count": np.int32(count)}
+        inputs = {"seed": _int32("seed", seed), "count": _int32("count", count)}
         if steps is not None:
-            inputs["steps"] = np.int32(steps)
+            inputs["steps"] = _int32("steps", steps)
         return self.predict("generate", inputs)["image"]
 
     def forward(self, images, step: int | np.ndarray, seed: int = 0) -> np.ndarray:
         """Images with the noise of ``step`` (0 to 1000) of the forward process (diffusion)."""
         array = as_images(images)
-        steps = np.ascontiguousarray(np.broadcast_to(np.asarray(step, "int32"), len(array)))
-        inputs = {"image": array, "step": steps, "seed": np.int32(seed)}
+        steps = _for_each(array, "step", _int32("step", step), "int32")
+        inputs = {"image": array, "step": steps, "seed": _int32("seed", seed)}
         return self.predict("forward", inputs)["image"]
 
     def decode_latent(self, latent: np.ndarray) -> np.ndarray:
@@ -199,168 +181,25 @@ class Client:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-class _Rest:
-    """JSON over HTTP; names of outputs come from the model's metadata."""
-
-    def __init__(self, model: str, address: str, version: int | None, label: str | None):
-        self._base = address if "://" in address else f"http://{address}"
-        self._model = f"/v1/models/{model}"
-        self._path = self._model
-        if version is not None:
-            self._path += f"/versions/{version}"
-        elif label:
-            self._path += f"/labels/{label}"
-        self._signatures: dict[str, dict[str, Any]] = {}  # of the model's metadata
-        self._http = httpx.Client(base_url=self._base, trust_env=False)
-
-    def close(self) -> None:
-        self._http.close()
-
-    def predict(
-        self, signature: str, inputs: Mapping[str, Any], timeout_s: float
-    ) -> dict[str, np.ndarray]:
-        body = orjson.dumps(
-            {"signature_name": signature, "inputs": {k: _jsonable(v) for k, v in inputs.items()}},
-            option=orjson.OPT_SERIALIZE_NUMPY,
-        )
-        content = self._ask("POST", f"{self._path}:predict", timeout_s, body)["outputs"]
-        names = self._names(signature, timeout_s)
-        found = content if len(names) > 1 else {names[0]: content}
-        return {name: _array(value) for name, value in found.items()}
-
-    def version(self, timeout_s: float) -> int:
-        return int(self._metadata(timeout_s)["model_spec"]["version"])
-
-    def states(self, timeout_s: float) -> dict[int, str]:
-        found = self._ask("GET", self._model, timeout_s)["model_version_status"]
-        return {int(status["version"]): status["state"] for status in found}
-
-    def _names(self, signature: str, timeout_s: float) -> list[str]:
-        """A single output comes without its name; signatures rarely differ between versions."""
-        if signature not in self._signatures:
-            self._metadata(timeout_s)
-        return sorted(self._signatures[signature]["outputs"])
-
-    def signatures(self, timeout_s: float) -> dict[str, list[str]]:
-        self._metadata(timeout_s)
-        return {name: sorted(found["inputs"]) for name, found in self._signatures.items()}
-
-    def _metadata(self, timeout_s: float) -> Any:
-        found = self._ask("GET", f"{self._path}/metadata", timeout_s)
-        self._signatures = found["metadata"]["signature_def"]["signature_def"]
-        return found
-
-    def _ask(self, method: str, path: str, timeout_s: float, body: bytes | None = None) -> Any:
-        try:
-            response = self._http.request(method, path, content=body, timeout=timeout_s)
-        except httpx.TimeoutException:
-            raise RequestError(
-                "DEADLINE_EXCEEDED", f"{self._base} did not answer in time."
-            ) from None
-        except httpx.ConnectError as error:
-            reason = str(error).partition("] ")[2] or str(error)  # without the number of the error
-            if _is_nobody_there(error):
-                raise NoServerError(self._base, reason) from None
-            raise RequestError(
-                "UNAVAILABLE", f"No connection to {self._base} ({reason})."
-            ) from None
-        except httpx.TransportError as error:
-            raise RequestError(
-                "UNAVAILABLE", f"The connection to {self._base} was lost ({error})."
-            ) from None
-        except httpx.InvalidURL as error:
-            raise ServingError(f"{self._base} is not an address: {error}") from None
-        if response.status_code != 200:
-            code = _CODES.get(response.status_code, "UNKNOWN")
-            raise RequestError(code, _words(response))
-        try:
-            return orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            return json.loads(response.content)  # NaN and Infinity
-
-
-class _Grpc:
-    """Protocol buffers, which hold arrays as they are."""
-
-    def __init__(self, model: str, address: str, version: int | None, label: str | None):
-        from serving.model_server.grpc_client import GrpcClient
-
-        self._client = GrpcClient(address, model)
-        self._address, self._version, self._label = address, version, label
-
-    def close(self) -> None:
-        self._client.__exit__()
-
-    def predict(
-        self, signature: str, inputs: Mapping[str, Any], timeout_s: float
-    ) -> dict[str, np.ndarray]:
-        return self._ask(lambda: self._client.predict(
-            signature, {k: _bytes_array(v) for k, v in inputs.items()}, timeout_s,
-            version=self._version, label=self._label,
-        ))  # fmt: skip
-
-    def version(self, timeout_s: float) -> int:
-        return self._metadata(timeout_s).model_spec.version.value
-
-    def states(self, timeout_s: float) -> dict[int, str]:
-        return self._ask(lambda: self._client.states(timeout_s))
-
-    def signatures(self, timeout_s: float) -> dict[str, list[str]]:
-        from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
-
-        found = SignatureDefMap()
-        self._metadata(timeout_s).metadata["signature_def"].Unpack(found)
-        return {name: sorted(s.inputs) for name, s in found.signature_def.items()}
-
-    def _metadata(self, timeout_s: float) -> Any:
-        return self._ask(lambda: self._client.metadata(timeout_s, self._version, self._label))
-
-    def _ask(self, call: Callable[[], _T]) -> _T:
-        import grpc
-
-        try:
-            return call()
-        except grpc.RpcError as error:
-            words = error.details() or self._address
-            if _NOT_CONNECTED.match(words):
-                raise NoServerError(self._address, words.rpartition(": ")[2].rstrip("]")) from None
-            raise RequestError(error.code().name, words) from None
-
-
-def _is_nobody_there(error: BaseException | None) -> bool:
-    """Whether a connection was refused, or there is no such host; not so if TLS fails."""
-    while error is not None:
-        if isinstance(error, ConnectionRefusedError | socket.gaierror):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _jsonable(value: Any) -> Any:
-    array = _bytes_array(value)
-    if array.dtype != object:
-        return np.ascontiguousarray(array) if array.ndim else array[()]
-    return [{"b64": base64.b64encode(item).decode()} for item in array]
-
-
-def _bytes_array(value: Any) -> np.ndarray:
-    """Arrays as they are; lists of bytes as object arrays, as NumPy's own would cut them."""
-    if isinstance(value, list) and value and isinstance(value[0], bytes):
-        array = np.empty(len(value), object)
-        array[:] = value
-        return array
-    return np.asarray(value)
-
-
-def _array(value: Any) -> np.ndarray:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return _bytes_array([base64.b64decode(item["b64"]) for item in value])
+def _int32(name: str, value: Any) -> np.ndarray:
+    """Whole numbers of 32 bits; ``ServingError`` for any other."""
     array = np.asarray(value)
-    return array.astype("float32") if array.dtype == np.float64 else array
+    limits = np.iinfo("int32")
+    if array.dtype.kind not in "iu" or ((array < limits.min) | (array > limits.max)).any():
+        raise ServingError(
+            f"The input {name} is {value!r}; make it a whole number from {limits.min} to "
+            f"{limits.max}."
+        )
+    return array.astype("int32")
 
 
-def _words(response: httpx.Response) -> str:
+def _for_each(images: np.ndarray, name: str, value: Any, dtype: str) -> np.ndarray:
+    """[B]: one value for each image."""
     try:
-        return str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP {response.status_code} from {response.url}"
+        every = np.broadcast_to(np.asarray(value, dtype), len(images))
+    except ValueError:
+        raise ServingError(
+            f"The input {name} has the shape {list(np.shape(value))}; give one number, or one for "
+            f"each of the {len(images)} images."
+        ) from None
+    return np.ascontiguousarray(every)

@@ -1,6 +1,7 @@
 """The client against a real server, over both protocols: every signature, errors, trying again."""
 
 import contextlib
+import http.server
 import re
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving import client as client_module
+from serving import transports
 from serving.client import Client
 from serving.errors import NoServerError, RequestError, ServingError
 from serving.images import encode_png, to_pil
@@ -149,6 +150,86 @@ def test_signatures_name_their_inputs(connect):
     }
 
 
+def test_nan_and_infinity_travel(connect):
+    """JSON has neither; TensorFlow Serving reads and writes them all the same."""
+    model = connect("diffusion")
+    levels = np.array([np.nan, np.inf, 0.5])
+    found = model.denoise(np.full_like(IMAGES, 0.5), levels)
+    assert np.isnan(found[0]).all() and np.isneginf(found[1]).all()
+    np.testing.assert_allclose(found[2], 0.25, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda gan: gan.generate(2**40), "input count is 1099511627776; make it a whole number"),
+        (lambda gan: gan.generate(1, seed=0.5), "input seed is 0.5; make it a whole number"),
+        (lambda gan: gan.forward(IMAGES, float("nan")), "input step is nan"),
+        (lambda gan: gan.denoise(IMAGES, [0.1, 0.2]), "one for each of the 3 images"),
+    ],
+)
+def test_numbers_that_cannot_be_sent_are_refused(call, words):
+    with Client("gan", "127.0.0.1:1") as gan, pytest.raises(ServingError, match=words):
+        call(gan)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "other", "words"),
+    [
+        ("rest", "grpc", "speaks gRPC, not REST; give the port for REST, 8501 by default"),
+        ("grpc", "rest", "does not speak gRPC, but perhaps REST; give the port for gRPC, 8500"),
+    ],
+)
+def test_the_port_of_the_other_protocol_is_said_at_once(addresses, protocol, other, words):
+    client = Client("gan", addresses[other], protocol=protocol, timeout_s=60, wait_s=60)
+    started = time.monotonic()
+    with client, pytest.raises(ServingError, match=words):
+        client.states()
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("address", "protocol"),
+    [
+        *((text, "rest") for text in ("", "http://", "ftp://localhost:8501", "a:b", "a:65536")),
+        *((text, "grpc") for text in ("", "http://localhost:8500", "localhost:65536", "a:0")),
+    ],
+)
+def test_what_is_no_address_is_refused_before_a_request(address, protocol):
+    with pytest.raises(ServingError, match="give HOST:PORT with a port from 1 to 65535"):
+        Client("gan", address, protocol=protocol)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (404, "<h1>Not Found</h1>", "is no model server .HTTP 404"),
+        (200, "<h1>Welcome</h1>", "is no model server .HTTP 200"),
+        (200, '{"status": "fine"}', "is no model server"),
+        (301, "", "is no model server .HTTP 301"),
+        (401, "<h1>Who are you?</h1>", "HTTP 401 from"),
+    ],
+)
+def test_a_web_site_is_no_model_server(status, body, words):
+    class Site(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as site:
+        threading.Thread(target=site.serve_forever).start()
+        with Client("gan", f"127.0.0.1:{site.server_port}") as client:
+            for call in (client.states, client.version, client.signatures):
+                with pytest.raises(ServingError, match=words):
+                    call()
+        site.shutdown()
+
+
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
 def test_without_a_server_the_answer_comes_at_once(protocol):
     client = Client("gan", f"127.0.0.1:{free_ports(1)[0]}", protocol=protocol, timeout_s=60)
@@ -193,7 +274,7 @@ def test_an_unknown_host_is_no_server_over_rest(monkeypatch):
 )
 def test_what_grpc_says_where_there_is_no_server(words, is_no_server):
     """As recorded from grpcio; a real look-up may take as long as the name service likes."""
-    assert bool(client_module._NOT_CONNECTED.match(words)) == is_no_server
+    assert bool(transports._NOT_CONNECTED.match(words)) == is_no_server
 
 
 def test_a_connection_that_fails_otherwise_is_no_missing_server(addresses):
