@@ -255,11 +255,18 @@ def apply(
         timeout_s: Seconds for a server to load new versions.
 
     Raises:
-        ServingError: The server did not load a version in time; nothing has changed.
+        ServingError: The server did not load a version in time, or the directory cannot be
+            written; nothing has changed.
     """
     # releases.json and models.config are those of all models.
     with locked(serving_dir):
-        _apply(serving_dir, model, release, is_served, timeout_s)
+        try:
+            _apply(serving_dir, model, release, is_served, timeout_s)
+        except OSError as error:
+            raise ServingError(
+                f"{serving_dir} cannot be written ({error.strerror}), so the labels of {model} "
+                "cannot change; run this as a user who may write there."
+            ) from None
 
 
 def _apply(

@@ -80,11 +80,15 @@ def canary(
     share: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of requests sent to the canary.")
     ] = 0.2,
-    requests: Annotated[int, typer.Option(metavar="N", help="Total number of requests.")] = 500,
+    requests: Annotated[
+        int, typer.Option(metavar="N", min=2, help="Total number of requests.")
+    ] = 500,
     data: Annotated[
         Path, typer.Option(metavar="DIR", help="Directory of IDX files; its test images are sent.")
     ] = Path("data/mnist"),
-    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the chosen images.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Random seed of the chosen images.")
+    ] = 0,
     server: Server = SERVER,
     wait: Wait = 0.0,
 ) -> None:
@@ -130,17 +134,18 @@ def predict(
         from serving.checks import inputs_of
         from serving.client import Client
         from serving.errors import ServingError
-        from serving.images import as_images, read_image
 
         if noise_level is not None and not 0 <= noise_level <= 1:
             raise ServingError(f"--noise-level must be between 0 and 1, not {noise_level:g}.")
-        images = as_images([read_image(path, fit) for path in image])
+        images = np.concatenate([_read(path, fit) for path in image])
         inputs = {"image": images}
         if noise_level is not None:
             inputs["noise_level"] = np.full(len(images), noise_level, "float32")
         with Client(model, server, label=label, wait_s=wait) as client:
             _check_inputs(model, signature, inputs_of(client, signature), list(inputs))
             outputs = client.predict(signature, inputs)
+        if "image" not in outputs and output is not None:
+            raise ServingError(f"{signature} returns no images; leave out -o.")
         if "image" in outputs:
             if output is None:
                 raise ServingError(f"{signature} returns images; name a file with -o FILE.")
@@ -222,6 +227,25 @@ def _plain_answers() -> Iterator[None]:
                 raise ServingError(f"The server refuses this request: {words}") from None
             complain(f"The server failed ({error.code}): {words.rstrip('.')}; see its log.")
             raise typer.Exit(1) from None
+
+
+def _read(path: Path, fit: bool):
+    """The image of a file as an array [1, 28, 28, 1]; doubts are printed, with its name."""
+    import warnings
+
+    from serving.errors import ImageWarning, ServingError
+    from serving.images import as_images, read_image
+
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ImageWarning)
+            images = as_images(read_image(path, fit))
+    except ServingError as error:
+        named = str(path) in str(error)
+        raise ServingError(str(error) if named else f"{path}: {error}") from None
+    for words in (str(w.message) for w in caught if issubclass(w.category, ImageWarning)):
+        complain(words if str(path) in words else f"{path}: {words}")
+    return images
 
 
 def _check_inputs(model: str, signature: str, wanted: list[str], given: list[str]) -> None:

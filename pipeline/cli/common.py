@@ -67,6 +67,19 @@ def user_errors() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
+@contextlib.contextmanager
+def file_errors() -> Iterator[None]:
+    """Turns files and directories that cannot be used into a ``ServingError``."""
+    from serving.errors import ServingError
+
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise ServingError(f"{error.filename} cannot be used: {error.strerror}.") from None
+
+
 def complain(words: object) -> None:
     """Prints a sentence to standard error."""
     from pipeline.terminal.screen import Screen, say

@@ -11,7 +11,7 @@ import typer
 
 from pipeline.cli import client
 from pipeline.cli.client import INT32_MAX, SERVER, Model, Server, Wait
-from pipeline.cli.common import console, leave, user_errors
+from pipeline.cli.common import console, file_errors, leave, user_errors
 from serving.model_server.flags import BOUNDS
 
 _Serving = Annotated[
@@ -115,7 +115,7 @@ def serve(
         int | None, _bound("max_steps", "Maximum sampling steps per request")
     ] = None,
 ) -> None:
-    with user_errors():
+    with user_errors(), file_errors():
         _check_exists(serving)
         from serving.serve import ServeOptions
         from serving.serve import serve as serve_until_told
@@ -148,7 +148,7 @@ def _check_exists(serving: Path) -> None:
 
 
 def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0.0) -> None:
-    with user_errors():
+    with user_errors(), file_errors():
         _check_exists(serving)
         from pipeline.terminal.tables import models_table, served_versions
         from serving.client import Client
@@ -160,6 +160,7 @@ def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0
             typer.echo(f"There is no model in {serving} yet; push some with: inkwell run")
             return
         states: dict[tuple[str, int], str] = {}
+        why = f"No model server answers at {server}"
         for model in {version.model for version in found}:
             with Client(model, server, timeout_s=1.0, wait_s=wait) as client:
                 try:
@@ -167,11 +168,13 @@ def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0
                 except RequestError as error:
                     if error.code == "UNAVAILABLE":
                         break
+                    if error.code == "NOT_FOUND":
+                        why = f"The server at {server} serves none of these models"
                     continue
                 states |= {(model, version): state for version, state in answered.items()}
         console().print(models_table(found, read_releases(serving), states))
         if not states:
-            typer.echo(f"No model server answers at {server}, so no states are shown.")
+            typer.echo(f"{why}, so no states are shown.")
 
 
 def promote(
@@ -181,7 +184,7 @@ def promote(
     serving: _Serving = _SERVING,
     server: Server = SERVER,
 ) -> None:
-    with user_errors():
+    with user_errors(), file_errors():
         _check_exists(serving)
         from serving.errors import ServingError
         from serving.locking import locked
@@ -195,7 +198,7 @@ def promote(
 
 
 def rollback(model: Model, serving: _Serving = _SERVING, server: Server = SERVER) -> None:
-    with user_errors():
+    with user_errors(), file_errors():
         _check_exists(serving)
         from serving.locking import locked
         from serving.releases import rolled_back

@@ -66,6 +66,33 @@ def test_predict_writes_pictures_and_prints_numbers(served, picture, tmp_path):
     assert done.returncode == 0
 
 
+def test_doubts_about_a_picture_are_printed_and_no_values_are_clipped(served, picture, tmp_path):
+    ink = np.asarray(Image.open(picture))
+
+    def score_of(image: Image.Image, name: str, *options: str):
+        path = tmp_path / name
+        image.save(path)
+        return served.inkwell("predict", "autoencoder", "anomaly_score", "--image", path, *options)
+
+    wanted = json.loads(score_of(Image.fromarray(ink), "a.png").stdout)["anomaly_score"]
+    for image, name in (
+        (Image.fromarray(ink.astype("uint16") * 257), "deep.png"),
+        (Image.fromarray((ink / 255).astype("float32")), "float.tiff"),
+    ):
+        done = score_of(image, name)
+        assert done.stderr == ""
+        assert json.loads(done.stdout)["anomaly_score"] == pytest.approx(wanted, abs=1e-5)
+    done = score_of(Image.fromarray(255 - ink), "light.png")
+    assert done.returncode == 0 and done.stderr == (
+        f"inkwell: {tmp_path / 'light.png'}: An image is mostly light, but MNIST's digits are "
+        "light ink on black; invert it, or let fit_digit (--fit) do so.\n"
+    )
+    clear = Image.merge("LA", [Image.new("L", (28, 28)), Image.fromarray(ink)])
+    done = score_of(clear, "clear.png")
+    assert done.returncode == 2 and "clear.png: An image has transparent pixels" in done.stderr
+    assert score_of(clear, "clear.png", "--fit").returncode == 0
+
+
 def test_predict_fits_any_picture(served, tmp_path):
     photo = Image.new("RGB", (300, 200), "white")
     ImageDraw.Draw(photo).line([(100, 30), (140, 170)], fill="navy", width=14)
@@ -119,6 +146,10 @@ def test_generate_writes_a_grid(served, tmp_path):
             "leave out --noise-level",
         ),
         (("predict", "gan", "serving_default", "--image", "PICTURE"), "takes latent, but this"),
+        (
+            ("predict", "gan", "discriminate", "--image", "PICTURE", "-o", "a.png"),
+            "discriminate returns no images; leave out -o.",
+        ),
         (("generate", "gan", "-o", "/none/a.png"), "cannot be written"),
         (("predict", "gan", "discriminate", "--image", "none.png"), "There is no file none.png"),
         (("promote", "gan", "9"), "There is no version 9 of gan"),
@@ -151,6 +182,25 @@ def test_numbers_out_of_range_are_refused_before_anything_is_sent(option, value)
     done = inkwell("generate", "diffusion", option, value, "--server", "127.0.0.1:1")
     assert done.returncode == 2 and f"Invalid value for '{option}'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["generate", "canary", "models", "promote", "rollback"])
+def test_the_port_of_grpc_is_said(served, command):
+    """Before a label moves, as the server would not be seen to follow."""
+    arguments = {
+        "models": [],
+        "promote": ["autoencoder", "1"],
+        "rollback": ["autoencoder"],
+    }.get(command, ["gan"])
+    if command in ("models", "promote", "rollback"):
+        arguments += ["--serving", str(served.serving)]
+    done = inkwell(command, *arguments, "--server", served.grpc)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"inkwell: http://{served.grpc} speaks gRPC, not REST; give the port for REST, 8501 by "
+        "default.\n"
+    )
+    assert not (served.serving / "releases.json").exists() or version_served(served) == 2
 
 
 def test_what_the_server_refuses_is_one_sentence(served, tmp_path):

@@ -30,7 +30,7 @@ from tests.serving.toy_models import save_gan
 
 LOOPBACK, ANOTHER = "127.0.0.1", "127.0.0.2"  # every address in 127.0.0.0/8 is this computer
 _LIMIT_SECONDS = 180.0
-_CAPBSET_DROP, _DAC_OVERRIDE = 24, 1  # Linux: prctl, and the capability to write anywhere
+_CAPBSET_DROP, _DAC = 24, (1, 2)  # Linux: prctl, and the capabilities to write and read anywhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,12 @@ class Running:
     @property
     def log(self) -> Path:
         return Path(re.search(r"its log: (\S+)", self.said)[1])
+
+
+def _as_others() -> None:
+    """As a user who is not the administrator, who may read and write anywhere."""
+    for capability in _DAC:
+        ctypes.CDLL(None).prctl(_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 @contextlib.contextmanager
@@ -157,11 +163,8 @@ def test_a_serving_directory_that_cannot_be_written_is_served_on_every_address(t
     save_gan(serving / "gan" / "1")
     serving.chmod(0o555)
 
-    def as_others() -> None:  # the administrator may write anywhere otherwise
-        ctypes.CDLL(None).prctl(_CAPBSET_DROP, _DAC_OVERRIDE, 0, 0, 0)
-
     options = ("--serving", serving, "--host", "0.0.0.0")
-    with serve(*options, preexec_fn=as_others, cwd=serving) as running:
+    with serve(*options, preexec_fn=_as_others, cwd=serving) as running:
         assert f"{serving} cannot be written" in running.said, running.process.stderr.read()
         assert f"REST on port {running.rest_port} of every address" in running.said
         assert "there is no login" in running.said and "0.0.0.0" not in running.said
@@ -169,6 +172,30 @@ def test_a_serving_directory_that_cannot_be_written_is_served_on_every_address(t
             assert client.version() == 1
     assert [path.name for path in serving.iterdir()] == ["gan"]
     serving.chmod(0o755)
+
+
+@pytest.mark.parametrize("command", [("promote", "gan", "1"), ("rollback", "gan")])
+def test_labels_of_a_directory_that_cannot_be_written_stay(tmp_path, command):
+    for version in ("1", "2"):
+        (tmp_path / "gan" / version).mkdir(parents=True)
+        (tmp_path / "gan" / version / "saved_model.pb").touch()
+    tmp_path.chmod(0o555)
+    options = ("--serving", tmp_path, "--server", "127.0.0.1:1")
+    done = inkwell(*command, *options, preexec_fn=_as_others)
+    tmp_path.chmod(0o755)
+    assert done.returncode == 2 and done.stdout == "" and os.listdir(tmp_path) == ["gan"]
+    assert f"{tmp_path} cannot be written (Permission denied), so the labels" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [("serve",), ("models",), ("promote", "gan", "1")])
+def test_a_model_that_cannot_be_read_is_one_sentence(tmp_path, command):
+    (tmp_path / "gan" / "1").mkdir(parents=True)
+    (tmp_path / "gan").chmod(0o000)
+    done = inkwell(*command, "--serving", tmp_path, preexec_fn=_as_others)
+    (tmp_path / "gan").chmod(0o755)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == f"inkwell: {tmp_path / 'gan'} cannot be used: Permission denied.\n"
 
 
 def test_tensorflow_serving_only_where_it_is_asked_for_on_every_address(serving, tmp_path):
