@@ -83,7 +83,7 @@ def _ruled(
 ) -> Callable[[np.ndarray, int], Image.Image]:
     def make(digit: np.ndarray, seed: int) -> Image.Image:
         s = scene(digit, seed)
-        rule(s, colour, squared, s.rng.uniform(*steps), margin)
+        rule(s, colour, squared, s.rng.uniform(steps[0], steps[1]), margin)
         return as_picture(noisy(s, s.seen(ink, slope(s, 0.85)), 0.01))
 
     return make

@@ -72,7 +72,7 @@ def train_reader(digits: Digits, seed: int = 0) -> Reader:
     chosen = np.random.default_rng(seed).permutation(len(digits.labels))[:_TRAINED_ON]
     model = make_pipeline(PCA(40, random_state=seed), SVC(C=10, gamma=0.02))
     model.fit(digits.images[chosen].reshape(len(chosen), -1), digits.labels[chosen])
-    return lambda images: model.predict(images.reshape(len(images), -1))
+    return lambda images: np.asarray(model.predict(images.reshape(len(images), -1)))
 
 
 def choose_digits(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -143,7 +143,7 @@ def _save_sheets(folder: Path, kind: str, digits: np.ndarray, result: Result, se
         picture = photograph(kind, digit, seed + i)
         if picture.mode in ("I;16", "F"):
             array = np.asarray(picture, "float64")
-            picture = Image.fromarray(np.uint8(255 * array / max(array.max(), 1e-9)))
+            picture = Image.fromarray((255 * array / max(array.max(), 1e-9)).astype("uint8"))
         picture.thumbnail((146, 146))
         sheet.paste(picture.convert("RGB"), (i * 150, 0))
     sheet.save(folder / f"{name}-photographs.png")

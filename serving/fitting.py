@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from core.images import HEIGHT, WIDTH
 from serving.errors import ImageWarning, ServingError
-from serving.ink import EDGE, SIDE, Ink, Mark, find_inks
+from serving.ink import EDGE, SIDE, Ink, Mark, depths, find_inks
 from serving.pictures import colours
 
 _BOX = 20  # MNIST's digits fill a box of 20 x 20, centred by mass
@@ -73,7 +73,7 @@ def _digit(ink: Ink) -> np.ndarray:
         _warn("The digit reaches the edge of the picture; it may be cut off.")
     if _clutter(ink, mark) > _CLUTTERED:
         _warn("The surroundings of the digit are not plain; perhaps something else was taken.")
-    depth = ndimage.distance_transform_edt(np.pad(own[mark.box], 1))
+    depth = depths(np.pad(own[mark.box], 1))
     if depth.max() > _UNEVEN * np.median(_ridge(depth)):
         _warn("The mark is of uneven width, as no digit is that a pen writes.")
     grown = _grown(mark.box, 2)
@@ -100,7 +100,7 @@ def _ridge(depth: np.ndarray) -> np.ndarray:
 
 def _thick_enough(ink: np.ndarray) -> np.ndarray:
     """A fine pen's strokes as wide as the finest of MNIST, which else fade in its 20 pixels."""
-    depth = ndimage.distance_transform_edt(ink > 0.5)
+    depth = depths(ink > 0.5)
     missing = _FINEST / _BOX * max(ink.shape) - (2 * np.median(_ridge(depth)) - 1)
     if missing < 1:
         return ink
@@ -129,7 +129,9 @@ def _placed(ink: np.ndarray) -> Image.Image:
         (size[1], size[0]), Image.Resampling.BOX if scale < 0.5 else Image.Resampling.LANCZOS
     )
     mass = np.asarray(small, "float32")
-    centre_y, centre_x = ndimage.center_of_mass(mass)
+    centre_y, centre_x = (
+        float((mass.sum(1 - axis) * np.arange(size[axis])).sum() / mass.sum()) for axis in (0, 1)
+    )
     top = int(np.clip(round((HEIGHT - 1) / 2 - centre_y), 0, HEIGHT - size[0]))
     left = int(np.clip(round((WIDTH - 1) / 2 - centre_x), 0, WIDTH - size[1]))
     canvas = Image.new("L", (WIDTH, HEIGHT))

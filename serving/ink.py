@@ -109,7 +109,7 @@ def _ink(channels: list[np.ndarray], is_dark: bool) -> Ink:
     sides = np.array([0, *(_side(box) for box in ndimage.find_objects(labels))])
     first = np.argmax(sides * level)
     is_ink = (level > _FAINT * level[first])[labels]
-    gap = ndimage.distance_transform_edt(~is_ink) <= _GAP * sides[first] / 2
+    gap = depths(~is_ink) <= _GAP * sides[first] / 2
     groups = ndimage.label(gap, _EIGHT)[0] * is_ink
     values = list(_by_label(relief, groups))
     marks, left_out = [], 0.0
@@ -130,7 +130,7 @@ def _is_drawn(own: np.ndarray, is_edge: np.ndarray) -> bool:
     Neither a stain is, nor the paper between a digit and something else as dark, which a square
     cuts off where nothing is to be seen.
     """
-    width = 2 * ndimage.distance_transform_edt(np.pad(own, 1)).max()
+    width = 2 * depths(np.pad(own, 1)).max()
     rim = own & ~ndimage.binary_erosion(own)
     return width <= _WIDEST * max(own.shape) and is_edge[rim].mean() > _ALL_AROUND
 
@@ -183,6 +183,11 @@ def _relief(smooth: np.ndarray, is_dark: bool, square: int) -> _Relief:
         f(smooth, EDGE) + dark for f in (ndimage.minimum_filter, ndimage.maximum_filter)
     )
     return _Relief(np.clip(relief - middle, 0, 1), max(float(noise), 0.01), 1 - lowest / highest)
+
+
+def depths(inside: np.ndarray) -> np.ndarray:
+    """How far each pixel is from the next that is not ``inside``."""
+    return np.asarray(ndimage.distance_transform_edt(inside))
 
 
 def _side(box: tuple[slice, ...]) -> int:
