@@ -220,13 +220,25 @@ def _plain_answers() -> Iterator[None]:
         except RequestError as error:
             if error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                 raise
-            words = " ".join(str(error).split())
-            if len(words) > _ANSWER_CHARACTERS:
-                words = words[: _ANSWER_CHARACTERS - 1] + "…"
+            words = _sentence(str(error))
             if error.code in _REFUSALS:
                 raise ServingError(f"The server refuses this request: {words}") from None
             complain(f"The server failed ({error.code}): {words.rstrip('.')}; see its log.")
             raise typer.Exit(1) from None
+
+
+def _sentence(words: str) -> str:
+    """What a server says, on one line and without TensorFlow's dump of the graph."""
+    import re
+
+    from serving.model_server.errors import plain
+
+    if "{{" in words or "Graph execution error" in words:
+        words = plain(re.sub(r"\{\{function_node [^}]*\}\}\s*", "", words))
+    words = " ".join(words.split())
+    if len(words) > _ANSWER_CHARACTERS:
+        words = words[: _ANSWER_CHARACTERS - 1] + "…"
+    return words
 
 
 def _read(path: Path, fit: bool):

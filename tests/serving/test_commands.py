@@ -213,11 +213,12 @@ def test_what_the_server_refuses_is_one_sentence(served, tmp_path):
     assert f"at most {MOST_OF_GAN}" in done.stderr and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("status", "code"), [(500, "UNKNOWN"), (429, "RESOURCE_EXHAUSTED")])
-def test_a_server_that_fails_is_not_the_users_mistake(status, code):
+def answer_to_generate(status: int, error: str) -> subprocess.CompletedProcess:
+    """What ``generate`` makes of a server that answers everything with this error."""
+
     class Fail(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            body = b'{"error": "Out of\\nmemory."}'
+            body = json.dumps({"error": error}).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -230,8 +231,31 @@ def test_a_server_that_fails_is_not_the_users_mistake(status, code):
         threading.Thread(target=server.serve_forever).start()
         done = inkwell("generate", "gan", "--server", f"127.0.0.1:{server.server_port}")
         server.shutdown()
+    return done
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, "UNKNOWN"), (429, "RESOURCE_EXHAUSTED")])
+def test_a_server_that_fails_is_not_the_users_mistake(status, code):
+    done = answer_to_generate(status, "Out of\nmemory.")
     assert done.returncode == 1
-    assert done.stderr == (f"inkwell: The server failed ({code}): Out of memory; see its log.\n")
+    assert done.stderr == f"inkwell: The server failed ({code}): Out of memory; see its log.\n"
+
+
+@pytest.mark.parametrize(
+    "dump",
+    [
+        "{{function_node __inference_f_1}} {{function_node __inference_g_2}} assertion failed: "
+        "[The input count is 0.] [0]\n\t [[{{node Assert}}]]",
+        "Graph execution error:\n\nDetected at node a defined at (most recent call last):\n"
+        "<stack traces unavailable>\n2 root error(s) found.\n  (0) INVALID_ARGUMENT:  The input "
+        "count is 0.\n\t [[{{node a}}]]\n  (1) INVALID_ARGUMENT:  Other\n0 successful operations.",
+    ],
+)
+def test_the_graph_that_tensorflow_serving_sends_is_not_shown(dump):
+    """As its sources write such errors; our own server leaves the graph out itself."""
+    done = answer_to_generate(400, dump)
+    assert done.returncode == 2
+    assert done.stderr == "inkwell: The server refuses this request: The input count is 0.\n"
 
 
 @pytest.mark.parametrize(
