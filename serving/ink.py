@@ -21,12 +21,14 @@ from serving.ruled import without_lines
 SIDE = 320  # pixels of the longer side of the picture that is looked at
 EDGE = 9  # pixels across which an edge shows
 _SQUARE = 0.25  # of the longer side: the widest stroke that is found
+_CLOSE, _LEAST = 2.2, 21  # a square that fits: of the widest stroke, and pixels at least
 _EIGHT = np.ones((3, 3))  # diagonal neighbours touch
 _ALL_AROUND = 0.93  # share of a mark's rim that is an edge: what a square cut off has none
 _WIDEST = 0.45  # of the longer side of a mark: its widest stroke
 _GREY_FIRST = 1.5  # how much clearer a colour must be
 _FAINT = 0.35  # of the strength of the first mark: what is fainter is left out
 _GAP = 0.1  # of the longer side of a digit: between parts of it
+_BAR, _BAR_GAP = 0.25, 0.2  # of it: a detached bar at least, and how far away at most
 _TINY = 15  # pixels: a smaller mark is a speck
 
 
@@ -67,6 +69,7 @@ class Ink:
     groups: np.ndarray  # [H, W] int: the number of the mark, 0 for paper
     marks: list[Mark]  # the most noticed first
     left_out: float  # the weight of the most noticed that is not drawn with a pen
+    width: float  # of the widest stroke of the most noticed, in pixels
 
     def among_equals(self, of_side: float) -> list[Mark]:
         """The marks that are larger than a share of the first."""
@@ -91,11 +94,17 @@ def find_inks(picture: np.ndarray) -> list[Ink]:
         ServingError: The picture is a strip.
     """
     channels = _channels(_resized(picture))
-    return [_ink(channels, is_dark) for is_dark in (True, False)]
+    inks = []
+    for is_dark in (True, False):
+        ink = _ink(channels, is_dark, square := round(_SQUARE * SIDE))
+        # The closer the square fits the strokes, the less remains at the corners of a shadow.
+        closer = max(round(_CLOSE * ink.width), _LEAST)
+        inks.append(_ink(channels, is_dark, closer) if ink.width and closer < square else ink)
+    return inks
 
 
-def _ink(channels: list[np.ndarray], is_dark: bool) -> Ink:
-    found = _clearest(channels, is_dark, round(_SQUARE * SIDE))
+def _ink(channels: list[np.ndarray], is_dark: bool, square: int) -> Ink:
+    found = _clearest(channels, is_dark, square)
     least = max(4 * found.noise, 0.04)
     relief = without_lines(found.height, least)
     labels, _ = ndimage.label(relief > least, _EIGHT)
@@ -103,14 +112,15 @@ def _ink(channels: list[np.ndarray], is_dark: bool) -> Ink:
     level = np.array([np.percentile(v, 95) if len(v) else 0 for v in _by_label(relief, labels)])
     is_ink = _without_edges_and_specks(relief > np.maximum(least, 0.45 * level[labels]))
     if not is_ink.any():
-        return Ink(relief, found.edges, np.zeros_like(labels), [], 0.0)
+        return Ink(relief, found.edges, np.zeros_like(labels), [], 0.0, 0.0)
     labels, _ = ndimage.label(is_ink, _EIGHT)
     level = np.array([np.percentile(v, 75) if len(v) else 0 for v in _by_label(relief, labels)])
     sides = np.array([0, *(_side(box) for box in ndimage.find_objects(labels))])
-    first = np.argmax(sides * level)
+    first = int(np.argmax(sides * level))
     is_ink = (level > _FAINT * level[first])[labels]
     gap = depths(~is_ink) <= _GAP * sides[first] / 2
     groups = ndimage.label(gap, _EIGHT)[0] * is_ink
+    _join_bars(groups, labels, first)
     values = list(_by_label(relief, groups))
     marks, left_out = [], 0.0
     for i, box in enumerate(ndimage.find_objects(groups), 1):
@@ -121,7 +131,23 @@ def _ink(channels: list[np.ndarray], is_dark: bool) -> Ink:
             else:
                 left_out = max(left_out, mark.weight)
     marks.sort(key=lambda mark: -mark.weight)
-    return Ink(relief, found.edges, groups, marks, left_out)
+    width = 2 * float(depths(labels == first).max())
+    return Ink(relief, found.edges, groups, marks, left_out, width)
+
+
+def _join_bars(groups: np.ndarray, labels: np.ndarray, first: int) -> None:
+    """Gives the first mark its detached parts: flat ones close to it, as the bar of a 5.
+
+    A digit beside it would be as high.
+    """
+    boxes = ndimage.find_objects(labels)
+    height, side = boxes[first - 1][0].stop - boxes[first - 1][0].start, _side(boxes[first - 1])
+    number = groups[labels == first][0]
+    close = np.unique(labels[(depths(labels != first) <= _BAR_GAP * side) & (groups > 0)])
+    for i in close[close > 0]:
+        box = boxes[i - 1]
+        if _side(box) > _BAR * side and box[0].stop - box[0].start < 0.5 * height:
+            groups[labels == i] = number
 
 
 def _is_drawn(own: np.ndarray, is_edge: np.ndarray) -> bool:
