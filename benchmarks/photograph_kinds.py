@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 from scipy import ndimage
-from skimage.morphology import skeletonize
 
 from benchmarks.photograph_nothing import NO_DIGIT
 from benchmarks.photograph_scenes import (
@@ -264,14 +263,6 @@ def _light_border(digit: np.ndarray, seed: int) -> Image.Image:
     return as_picture(np.pad(seen, ((20, 25), (30, 12), (0, 0)), constant_values=0.97))
 
 
-def _fine_pen(digit: np.ndarray, seed: int) -> Image.Image:
-    """Strokes of a few pixels along the middle of the digit's."""
-    s = scene(digit, seed)
-    line = ndimage.binary_dilation(skeletonize(s.ink > 0.5))
-    s.ink = ndimage.gaussian_filter(line.astype(float), 0.7)
-    return as_picture(noisy(s, s.seen((0.1, 0.15, 0.5), slope(s, 0.8)), 0.01))
-
-
 def _thumb(digit: np.ndarray, seed: int) -> Image.Image:
     """The photographer's thumb at the lower edge, where it does not hide the digit."""
     s = scene(digit, seed)
@@ -340,7 +331,6 @@ KINDS: dict[str, Callable[[np.ndarray, int], Image.Image]] = {
     "from the side": _from_the_side,
     "red on green": _paper((0.2, 0.62, 0.3), (0.85, 0.3, 0.3)),
     "light border": _light_border,
-    "fine pen": _fine_pen,
     "thumb": _thumb,
     "transparent palette": _clear_palette,
 } | NO_DIGIT

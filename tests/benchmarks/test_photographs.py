@@ -10,9 +10,9 @@ from benchmarks.photographs import Result, choose_digits, measure, train_reader
 from benchmarks.splits import read_splits
 from tests.serving.conftest import ROOT
 
-SEED = 11
+SEED = 12
 # Kinds of which up to three pictures in five may be refused, not one.
-OFTEN_REFUSED = {"dark ruled paper", "squared paper", "fine pen"}
+OFTEN_REFUSED = {"dark ruled paper", "squared paper"}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def digits():
 def test_the_reader_reads_clean_digits(digits):
     reader, images, labels = digits
     assert labels.tolist() == list(range(10))
-    assert (reader(images[..., None] / np.float32(255)) == labels).mean() >= 0.9
+    assert (reader(images[..., None] / np.float32(255)) == labels).mean() == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
