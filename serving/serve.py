@@ -30,6 +30,7 @@ from serving.model_server.starting import (
     free_ports,
     how_it_ended,
     last_line,
+    oom_kills,
     terminate,
 )
 from serving.releases import no_version, served_models, write_config
@@ -110,6 +111,7 @@ def _serve(
     with open(log_path, "w+b", buffering=0) as log:
         # Upstream's own warnings come from TensorFlow's logger.
         level = {"TF_CPP_MIN_LOG_LEVEL": "1"} if upstream else {}
+        killed_before = oom_kills()
         process = subprocess.Popen(
             start,
             stdin=subprocess.PIPE,
@@ -138,7 +140,9 @@ def _serve(
             how = f"did not serve every model within {_START_SECONDS:g} s"
             if process.poll() is not None:
                 copying.join(_END_SECONDS)
-                how = how_it_ended(process.returncode)
+                killed = oom_kills()
+                more = None if killed is None else killed - (killed_before or 0)
+                how = how_it_ended(process.returncode, more)
             words = last_line(log)
             says = f"its log {log_path} ends with: {words}" if words else "its log is empty."
             print(f"inkwell: {server[0].upper()}{server[1:]} {how}; {says}", file=sys.stderr)

@@ -156,9 +156,9 @@ class ServerProcess:
         self.stop()
 
     def _reason(self) -> str:
-        """The last line that the server wrote: both servers name the failure there."""
+        """The last line that the server wrote, where both servers name a failure, or its signal."""
         words = last_line(self._log)
-        if words:
-            return words
         status = self._process.poll()
-        return "no output" if status is None else f"it {how_it_ended(status)}, without output"
+        if status is not None and (status < 0 or not words):
+            return f"it {how_it_ended(status)}; its last line: {words or 'none'}"
+        return words or "no output"

@@ -147,13 +147,49 @@ def last_line(log: BinaryIO) -> str:
     return lines[-1][:_LINE_CHARACTERS] if lines else ""
 
 
-def how_it_ended(status: int) -> str:
-    """A child's return code in words: ``ended with status 1``, ``was ended by SIGTERM``."""
+def oom_kills(root: Path = Path("/")) -> int | None:
+    """Processes that the system has ended for want of memory, in this container if it counts them.
+
+    None where nothing tells. ``root`` is that of the file system.
+    """
+    files = [root / "proc" / "vmstat"]
+    for line in _lines(root / "proc" / "self" / "cgroup"):
+        number, kinds, path = line.split(":", 2)
+        if number == "0":  # cgroups of version 2
+            files.insert(0, root / "sys/fs/cgroup" / path.strip("/") / "memory.events")
+        elif "memory" in kinds.split(","):
+            files.insert(0, root / "sys/fs/cgroup/memory" / path.strip("/") / "memory.oom_control")
+    for file in files:
+        for line in _lines(file):
+            key, _, value = line.partition(" ")
+            if key == "oom_kill":
+                return int(value)
+    return None
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def how_it_ended(status: int, killed: int | None = None) -> str:
+    """A child's return code in words: ``ended with status 1``, ``was ended by SIGTERM``.
+
+    Args:
+        status: The return code, negative for a signal.
+        killed: By how much ``oom_kills`` grew while it ran; None if that is not known.
+    """
     if status >= 0:
         return f"ended with status {status}"
     try:
         name = signal.Signals(-status).name
     except ValueError:  # a real-time signal
         name = f"signal {-status}"
-    why = ", as the system does when memory runs out" if status == -signal.SIGKILL else ""
+    why = ""
+    if status == -signal.SIGKILL:
+        why = ", as the system does when memory runs out"
+        if killed is not None:
+            why = " because memory ran out" if killed else "; memory had not run out"
     return f"was ended by {name}{why}"

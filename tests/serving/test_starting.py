@@ -19,6 +19,7 @@ from serving.model_server.starting import (
     how_it_ended,
     is_free,
     last_line,
+    oom_kills,
 )
 from tests.serving.fake_tensorflow_serving import install_fake
 
@@ -95,13 +96,34 @@ def test_last_line_skips_blank_ones_and_is_cut():
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "killed", "words"),
     [
-        (1, "ended with status 1"),
-        (-15, "was ended by SIGTERM"),
-        (-9, "was ended by SIGKILL, as the system does when memory runs out"),
-        (-40, "was ended by signal 40"),
+        (1, None, "ended with status 1"),
+        (-15, 1, "was ended by SIGTERM"),
+        (-11, 0, "was ended by SIGSEGV"),
+        (-9, None, "was ended by SIGKILL, as the system does when memory runs out"),
+        (-9, 1, "was ended by SIGKILL because memory ran out"),
+        (-9, 0, "was ended by SIGKILL; memory had not run out"),
+        (-40, None, "was ended by signal 40"),
     ],
 )
-def test_return_codes_in_words(status, words):
-    assert how_it_ended(status) == words
+def test_return_codes_in_words(status, killed, words):
+    assert how_it_ended(status, killed) == words
+
+
+def test_kills_for_want_of_memory_are_counted_where_the_system_tells_them(tmp_path):
+    def write(name: str, text: str) -> None:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    assert oom_kills(tmp_path) is None
+    write("proc/vmstat", "nr_free_pages 7\noom_kill 9\n")
+    assert oom_kills(tmp_path) == 9
+    write("proc/self/cgroup", "4:cpu,memory:/a/b\n0::/\n")
+    assert oom_kills(tmp_path) == 9
+    write("sys/fs/cgroup/memory/a/b/memory.oom_control", "under_oom 0\noom_kill 2\n")
+    assert oom_kills(tmp_path) == 2
+    write("proc/self/cgroup", "0::/\n")
+    write("sys/fs/cgroup/memory.events", "low 0\noom 4\noom_kill 3\noom_group_kill 0\n")
+    assert oom_kills(tmp_path) == 3
