@@ -6,6 +6,7 @@ SavedModel's files, by which ``damage`` knows a whole version. Imports nothing h
 """
 
 import dataclasses
+import errno
 import json
 import os
 from pathlib import Path
@@ -88,11 +89,31 @@ def list_versions(base_path: str | os.PathLike[str]) -> list[Version]:
     ``7`` and ``007`` are the same number, and both are listed.
     """
     try:
-        with os.scandir(base_path) as entries:
-            found = [e for e in entries if _is_version(e.name) and e.is_dir()]
+        return versions_in(base_path)
     except FileNotFoundError:
         return []
+
+
+def versions_in(base_path: str | os.PathLike[str]) -> list[Version]:
+    """Versions under ``base_path``, oldest first.
+
+    A link that leads nowhere is no version, as it does not hide the others.
+
+    Raises:
+        OSError: The directory does not exist, or it or one of its versions cannot be read now.
+    """
+    with os.scandir(base_path) as entries:
+        found = [e for e in entries if _is_version(e.name) and _is_directory(e)]
     return sorted(Version(int(entry.name), Path(entry.path)) for entry in found)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()  # false for a link to what does not exist
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def newest_version(base_path: str | os.PathLike[str]) -> Version | None:

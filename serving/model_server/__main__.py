@@ -19,6 +19,7 @@ from serving.model_server.flags import WITHOUT_EFFECT, Flags
 from serving.model_server.starting import PortError, bind_errno
 
 _GRACE_SECONDS = 5.0
+_ANSWER_SECONDS = 2.0
 _COLLECTOR_THRESHOLD = 50_000  # new containers between collections; Python's own is 700
 # Seconds after which a thread gives way to others; Python's 0.005 adds up where dozens compute, and
 # a probe would wait for all of them.
@@ -68,12 +69,16 @@ def _serve(flags: Flags) -> int:
     from serving.model_server.metrics import Metrics
     from serving.model_server.repository import Repository
     from serving.model_server.rest import RestServer, RestSettings
+    from serving.model_server.running import Running
 
     intra, inter = flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism
     if not intra and not inter:
         intra = inter = flags.tensorflow_session_parallelism
     tf.config.threading.set_intra_op_parallelism_threads(intra)
-    tf.config.threading.set_inter_op_parallelism_threads(inter)
+    # A long loop holds one of these threads: with one a core, as TensorFlow has by default, a few
+    # such requests would hold up all others until their deadline.
+    most_requests = flags.rest_api_num_threads + flags.grpc_max_threads
+    tf.config.threading.set_inter_op_parallelism_threads(inter or most_requests)
     scheduler = None
     if flags.enable_batching:
         file = flags.batching_parameters_file
@@ -90,7 +95,7 @@ def _serve(flags: Flags) -> int:
     limits = Limits(
         flags.max_instances, flags.max_count, flags.max_steps, flags.max_request_mib * MIB
     )
-    metrics = Metrics()
+    metrics, running = Metrics(), Running()
     repository = Repository(
         models,
         retries=flags.max_num_load_retries,
@@ -100,6 +105,7 @@ def _serve(flags: Flags) -> int:
         metrics=metrics,
         scheduler=scheduler,
         limits=limits,
+        running=running,
     )
     servables = repository.start(flags.file_system_poll_wait_seconds)
     # Requests are thousands of short-lived lists: without this, each triggers collections that
@@ -147,22 +153,23 @@ def _serve(flags: Flags) -> int:
     where = f"{flags.host}:{port}" if port else f"unix:{flags.grpc_socket_path}"
     print(f"Serving {names} at {where}{also}", flush=True)
     _watch(flags, repository, stop)
+    # What runs has time to end; then it is ended, and has time to say so.
+    threading.Timer(_GRACE_SECONDS, running.stop).start()
+    grpc_ended = server.stop(_GRACE_SECONDS + _ANSWER_SECONDS)
     if rest:
         rest.stop()
-    server.stop(_GRACE_SECONDS).wait()
+    grpc_ended.wait()
     return 0
 
 
 def _watch(flags: Flags, repository, stop: threading.Event) -> None:
     """Looks for new versions and for a new models.config until ``stop`` is set."""
-    from serving.model_server.config import ConfigError, read_models
-    from serving.model_server.errors import StatusError
+    from serving.model_server.config import read_models
+    from serving.model_server.errors import words_of
 
     def look() -> None:
-        while flags.file_system_poll_wait_seconds > 0:
-            if stop.wait(flags.file_system_poll_wait_seconds):
-                return
-            repository.poll()
+        if flags.file_system_poll_wait_seconds > 0:
+            repository.watch(flags.file_system_poll_wait_seconds, stop)
 
     def read() -> None:
         seconds, said = flags.model_config_file_poll_wait_seconds, ""
@@ -172,10 +179,10 @@ def _watch(flags: Flags, repository, stop: threading.Event) -> None:
             try:
                 repository.configure(read_models(flags.model_config_file))
                 said = ""
-            except (ConfigError, StatusError) as error:
-                if str(error) != said:  # served versions stay served
-                    _LOGGER.error("%s", error)
-                said = str(error)
+            except Exception as error:  # noqa: BLE001 - served versions stay served
+                if words_of(error) != said:
+                    _LOGGER.error("%s", words_of(error))
+                said = words_of(error)
 
     for work in (look, read):
         threading.Thread(target=work, daemon=True).start()

@@ -4,7 +4,8 @@ Contract: requests with the same model version, signature, outputs and shapes (b
 dimension) share a batch. A batch is run when it is full or has waited ``batch_timeout_micros``, as
 soon as one of ``num_batch_threads`` is free. At most ``max_enqueued_batches`` wait for each such
 kind; further requests are UNAVAILABLE. If a batch fails, each of its requests is run again alone,
-so that only the faulty one fails (upstream fails them all).
+so that only the faulty one fails (upstream fails them all). A batch is ended once the work of each
+of its requests is.
 """
 
 import dataclasses
@@ -12,14 +13,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import CancelledError, Future
 
 import grpc
 import numpy as np
 
 from serving.model_server.config import BatchingParameters
 from serving.model_server.errors import StatusError, invalid, unavailable
+from serving.model_server.running import Work
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -28,6 +29,7 @@ Arrays = Mapping[str, np.ndarray]
 class _Task:
     inputs: Arrays
     size: int
+    # Never set to running, so that who waits for it can cancel it at any time.
     result: Future[Arrays] = dataclasses.field(default_factory=Future)
 
 
@@ -47,6 +49,7 @@ class BatchScheduler:
         self._parameters = parameters
         self._queues: dict[Hashable, deque[_Batch]] = {}
         self._changed = threading.Condition()
+        self._running: dict[Work, list[_Task]] = {}  # what is run at the moment
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, daemon=True, name=f"batch-{i}")
@@ -60,7 +63,7 @@ class BatchScheduler:
         key: Hashable,
         function: Callable[[Arrays], Arrays],
         inputs: Arrays,
-        timeout_s: float | None = None,
+        work: Work,
     ) -> dict[str, np.ndarray]:
         """Runs ``function`` on the inputs, along with those of others.
 
@@ -68,13 +71,13 @@ class BatchScheduler:
             key: What may share a batch: equal keys come with equal functions.
             function: Arrays by name to arrays by name, row by row along the first axis.
             inputs: Arrays of one first dimension n >= 1.
-            timeout_s: Seconds to wait; None means no limit.
+            work: Ends the wait, and the batch if nobody else waits for it.
 
         Returns:
             The function's outputs for these rows alone.
 
         Raises:
-            StatusError: UNAVAILABLE if too much is waiting, DEADLINE_EXCEEDED if time ran out,
+            StatusError: UNAVAILABLE if too much is waiting, the error that ended ``work``,
                 INVALID_ARGUMENT if n is above the largest batch and splitting is off, and what
                 ``function`` raises.
         """
@@ -90,18 +93,11 @@ class BatchScheduler:
             for i in range(0, size, step)
         ]
         self._enqueue(key, function, tasks)
-        end = None if timeout_s is None else time.monotonic() + timeout_s
+        work.on_end(lambda: self._abandon(tasks))
         try:
-            parts = [
-                task.result.result(None if end is None else max(end - time.monotonic(), 0))
-                for task in tasks
-            ]
-        except FutureTimeoutError:
-            for task in tasks:
-                task.result.cancel()  # not run if it has not begun
-            raise StatusError(
-                grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed while waiting for a batch."
-            ) from None
+            parts = [task.result.result() for task in tasks]
+        except CancelledError:
+            raise work.error or unavailable("The batch was given up.") from None
         if len(parts) == 1:
             return dict(parts[0])
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -114,8 +110,7 @@ class BatchScheduler:
             self._queues.clear()
             self._changed.notify_all()
         for task in waiting:
-            if task.result.set_running_or_notify_cancel():
-                task.result.set_exception(unavailable("The server is stopping."))
+            _finish(task, unavailable("The server is stopping."))
         for thread in self._threads:
             thread.join()
 
@@ -183,25 +178,46 @@ class BatchScheduler:
                 return batch
             return None
 
-    def _run(self, batch: _Batch) -> None:
-        tasks = [t for t in batch.tasks if t.result.set_running_or_notify_cancel()]
-        if not tasks:
-            return
-        try:
-            results = self._run_together(batch.function, tasks)
-        except Exception:  # noqa: BLE001 - each task gets its own
+    def _abandon(self, tasks: list[_Task]) -> None:
+        """Nobody waits for these any longer; ends what now runs for nobody."""
+        with self._changed:
             for task in tasks:
-                try:
-                    task.result.set_result(self._run_together(batch.function, [task])[0])
-                except Exception as error:  # noqa: BLE001 - raised where the task waits
-                    task.result.set_exception(error)
-            return
-        for task, result in zip(tasks, results, strict=True):
-            task.result.set_result(result)
+                task.result.cancel()
+            idle = [
+                work
+                for work, ran in self._running.items()
+                if all(task.result.cancelled() for task in ran)
+            ]
+        for work in idle:
+            work.end(unavailable("Nobody waits for this batch any longer."))
 
-    def _run_together(
-        self, function: Callable[[Arrays], Arrays], tasks: list[_Task]
-    ) -> list[Arrays]:
+    def _run(self, batch: _Batch) -> None:
+        tasks = batch.tasks
+        try:
+            self._run_together(batch.function, tasks)
+        except Exception as error:  # noqa: BLE001 - raised where the task waits
+            if len(tasks) == 1:
+                _finish(tasks[0], error)
+                return
+            for task in tasks:  # each task gets its own
+                self._run(dataclasses.replace(batch, tasks=[task]))
+
+    def _run_together(self, function: Callable[[Arrays], Arrays], tasks: list[_Task]) -> None:
+        work = Work()
+        with self._changed:
+            tasks = [task for task in tasks if not task.result.cancelled()]
+            self._running[work] = tasks
+        try:
+            if tasks:
+                with work.in_tensorflow():
+                    results = self._call(function, tasks)
+                for task, result in zip(tasks, results, strict=True):
+                    _finish(task, result)
+        finally:
+            with self._changed:
+                del self._running[work]
+
+    def _call(self, function: Callable[[Arrays], Arrays], tasks: list[_Task]) -> list[Arrays]:
         size = sum(task.size for task in tasks)
         padding = self._parameters.padded(size) - size
         inputs = {}
@@ -223,3 +239,12 @@ class BatchScheduler:
             {name: array[end - task.size : end] for name, array in outputs.items()}
             for task, end in zip(tasks, ends, strict=True)
         ]
+
+
+def _finish(task: _Task, result: Arrays | Exception) -> None:
+    """Gives a task its result, if somebody still waits for it."""
+    if task.result.set_running_or_notify_cancel():
+        if isinstance(result, Exception):
+            task.result.set_exception(result)
+        else:
+            task.result.set_result(result)

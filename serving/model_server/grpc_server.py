@@ -131,7 +131,7 @@ def _add_health(
 ) -> None:
     """The standard health service; upstream sets the same names."""
     servicer = health.HealthServicer(experimental_thread_pool=probes)
-    servicer.Check.__func__.experimental_thread_pool = probes
+    vars(servicer.Check.__func__)["experimental_thread_pool"] = probes
     for name in services:
         servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
@@ -148,7 +148,7 @@ def _add_reflection(server: grpc.Server, names: Sequence[str]) -> None:
             importlib.import_module(f"tensorflow_serving.apis.{module}")
     servicer = reflection.ReflectionServicer(names)
     answer = servicer.ServerReflectionInfo
-    answer.__func__.experimental_thread_pool = futures.ThreadPoolExecutor(
+    vars(answer.__func__)["experimental_thread_pool"] = futures.ThreadPoolExecutor(
         _REFLECTION_THREADS, "grpc-reflection"
     )
     handler = grpc.stream_stream_rpc_method_handler(

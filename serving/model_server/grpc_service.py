@@ -22,7 +22,6 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
-    model_pb2,
     predict_pb2,
 )
 
@@ -75,7 +74,7 @@ class PredictionService:
                 with converting(len(body), end):
                     request = wire.parse_predict(body, self._limits)
                 name = request.model_spec.name
-                response = self._predict(request, end)
+                response = self._predict(request, end, context)
             status = "OK" if time.monotonic() < end else "DEADLINE_EXCEEDED"
             return response
         except StatusError as error:
@@ -87,7 +86,7 @@ class PredictionService:
             self._metrics.request(model, "Predict", "GRPC", status, taken)
 
     def _predict(
-        self, request: predict_pb2.PredictRequest, end: float
+        self, request: predict_pb2.PredictRequest, end: float, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """The answer, by ``end`` of time.monotonic()."""
         _require_model_spec(request)
@@ -103,7 +102,9 @@ class PredictionService:
             except (TypeError, ValueError) as error:
                 raise malformed(name) from error
         began = time.monotonic()
-        outputs = servable.run(signature_name, inputs, request.output_filter, end - began)
+        outputs = servable.run(
+            signature_name, inputs, request.output_filter, end - began, context.add_callback
+        )
         self._metrics.runtime(servable.name, time.monotonic() - began)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = servable.name
@@ -159,14 +160,7 @@ class ModelService:
             models = models_of(request.config, "ReloadConfigRequest")
         except ConfigError as error:
             raise invalid(str(error)) from error
-        self._repository.configure([_below(self._reload_root, model) for model in models])
-        self._repository.poll()
-        missing = [model.name for model in models if not _is_served(self._repository, model.name)]
-        if missing:
-            raise StatusError(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                f"{len(missing)} model(s) did not become available: {{{', '.join(missing)}}}",
-            )
+        self._repository.reload([_below(self._reload_root, model) for model in models])
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()  # OK
         return response
@@ -176,11 +170,7 @@ class ModelService:
     ) -> get_model_status_pb2.GetModelStatusResponse:
         request = wire.parse(body, get_model_status_pb2.GetModelStatusRequest)
         _require_model_spec(request)
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for version, state in sorted(self._repository.states(request.model_spec).items()):
-            # The status of a version stays OK (0): one that failed to load ends the process.
-            response.model_version_status.add(version=version, state=state).status.SetInParent()
-        return response
+        return self._repository.status(request.model_spec)
 
 
 def _handler(
@@ -224,14 +214,6 @@ def _below(root: Path, model: ModelConfig) -> ModelConfig:
             f"{root}, the directory of --reload_config_root."
         )
     return dataclasses.replace(model, base_path=path)
-
-
-def _is_served(repository: Repository, name: str) -> bool:
-    try:
-        repository.find(model_pb2.ModelSpec(name=name))
-    except StatusError:
-        return False
-    return True
 
 
 def _denied(message: str) -> StatusError:

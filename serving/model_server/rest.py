@@ -256,11 +256,11 @@ class _App:
             return codec.write_response(outputs, is_row)
 
     def _status(self, match: re.Match) -> bytes:
-        response = get_model_status_pb2.GetModelStatusResponse()
-        states = self._repository.states(_spec(match))
-        for version, state in sorted(states.items(), reverse=True):
-            response.model_version_status.add(version=version, state=state).status.SetInParent()
-        return json.dumps(_document(response), indent=1).encode()
+        status = self._repository.status(_spec(match))
+        newest_first = get_model_status_pb2.GetModelStatusResponse(
+            model_version_status=reversed(status.model_version_status)
+        )
+        return json.dumps(_document(newest_first), indent=1).encode()
 
     def _metadata(self, match: re.Match) -> bytes:
         servable = self._repository.find(_spec(match))

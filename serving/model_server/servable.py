@@ -5,39 +5,28 @@ can give them. Arrays in, arrays out, so that gRPC and any other front can share
 """
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
 from google.protobuf.message import DecodeError
-from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 
 from serving.model_server.batching import BatchScheduler
-from serving.model_server.errors import LoadError, StatusError, invalid, plain
-from serving.model_server.limits import Limits
+from serving.model_server.errors import LoadError, StatusError, code_of, invalid, plain, words_of
+from serving.model_server.limits import Limits, malformed
+from serving.model_server.running import Running
 from serving.versions import WARMUP_FILE, extra_file
 
 DEFAULT_SIGNATURE = "serving_default"
 _MOST_WARMUPS = 1000
-
-# Errors of TensorFlow for files that are missing, cut short or not a SavedModel.
-_LOAD_ERRORS = (
-    AssertionError,
-    AttributeError,
-    DecodeError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    tf.errors.OpError,
-)
-_GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")  # TensorFlow loads the first that exists
 
 
 class Servable:
@@ -50,6 +39,7 @@ class Servable:
         path: Path,
         scheduler: BatchScheduler | None = None,
         limits: Limits = Limits(),  # noqa: B008 - it cannot change
+        running: Running | None = None,
     ):
         """Loads the SavedModel with the tag ``serve``.
 
@@ -59,13 +49,16 @@ class Servable:
             path: Its directory.
             scheduler: Batches concurrent requests; None runs each by itself.
             limits: Bounds of one request.
+            running: Where the work of each request is entered, so that it can be ended.
 
         Raises:
             LoadError: The directory does not hold a SavedModel that loads.
         """
         self.name = name
         self.version = version
+        self.path = path
         self._scheduler, self.limits = scheduler, limits
+        self._running = running or Running()
         # The loaded object owns the variables; signatures alone would not keep them alive.
         self._model = load_saved_model(path)
         self.signature_defs = _read_signature_defs(path)
@@ -76,6 +69,7 @@ class Servable:
         inputs: Mapping[str, np.ndarray],
         output_filter: Sequence[str] = (),
         timeout_s: float | None = None,
+        on_leave: Callable[[Callable[[], None]], object] | None = None,
     ) -> dict[str, np.ndarray]:
         """Runs one signature.
 
@@ -83,11 +77,13 @@ class Servable:
             signature_name: Empty for ``serving_default``.
             inputs: One array per input; strings are object arrays of bytes.
             output_filter: Outputs to return; empty for all.
-            timeout_s: Seconds to wait for a place in a batch; None means no limit.
+            timeout_s: Seconds after which the work ends; None means no limit.
+            on_leave: Takes a function to call when the client leaves; False if it already has.
 
         Raises:
             StatusError: What ``check`` raises, INVALID_ARGUMENT for inputs beyond the limits,
-                UNAVAILABLE or DEADLINE_EXCEEDED from batching, or what TensorFlow reports.
+                DEADLINE_EXCEEDED, CANCELLED if the client has left, UNAVAILABLE from batching or
+                if the server stops, or what TensorFlow reports.
         """
         signature_name = signature_name or DEFAULT_SIGNATURE
         given = {
@@ -99,12 +95,15 @@ class Servable:
         signature = self.signature_defs[signature_name]
         names = tuple(output_filter) or tuple(sorted(signature.outputs))
         call = functools.partial(self._call, signature_name, names)
-        if self._scheduler is None or not _is_batchable(signature, inputs):
-            return call(inputs)
-        shapes = tuple((name, inputs[name].shape[1:]) for name in sorted(inputs))
-        return self._scheduler.run(
-            (id(self), signature_name, names, shapes), call, inputs, timeout_s
-        )
+        with self._running.work(timeout_s) as work:
+            if on_leave and on_leave(lambda: work.end(_left())) is False:
+                raise _left()
+            if self._scheduler is None or not _is_batchable(signature, inputs):
+                with work.in_tensorflow():
+                    return call(inputs)
+            shapes = tuple((name, inputs[name].shape[1:]) for name in sorted(inputs))
+            key = (id(self), signature_name, names, shapes)
+            return self._scheduler.run(key, call, inputs, work)
 
     def check(
         self,
@@ -141,7 +140,7 @@ class Servable:
                 **{name: tf.constant(value) for name, value in inputs.items()}
             )
         except tf.errors.OpError as error:
-            raise StatusError(_GRPC_CODES[error.error_code], plain(error.message)) from error
+            raise StatusError(code_of(error), plain(error.message)) from error
         return {name: outputs[name].numpy() for name in names}
 
     def signature_map(self) -> get_model_metadata_pb2.SignatureDefMap:
@@ -161,14 +160,19 @@ class Servable:
             for record in tf.data.TFRecordDataset(str(file)).take(_MOST_WARMUPS):
                 log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
                 request = log.predict_log.request
-                inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+                inputs = {name: to_array(name, proto) for name, proto in request.inputs.items()}
                 self.run(request.model_spec.signature_name, inputs, request.output_filter)
         except (DecodeError, tf.errors.OpError) as error:
             raise LoadError(
-                f"{file}: Please verify your warmup file is in TFRecord format"
+                f"{file}: Please verify your warmup file is in TFRecord format",
+                grpc.StatusCode.DATA_LOSS,
             ) from error
         except StatusError as error:
-            raise LoadError(f"{file}: {error.message}") from error
+            raise LoadError(f"{file}: {error.message}", error.code) from error
+
+
+def _left() -> StatusError:
+    return StatusError(grpc.StatusCode.CANCELLED, "The client has left.")
 
 
 def _is_batchable(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> bool:
@@ -189,14 +193,30 @@ def load_saved_model(path: Path) -> Any:
     """
     try:
         return tf.saved_model.load(str(path), tags=["serve"])
-    except _LOAD_ERRORS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise LoadError(f"{path}: {reason}") from error
+    except Exception as error:  # files of others, in every state
+        code = code_of(error)
+        if isinstance(error, OSError) and error.errno is None:  # of TensorFlow, which has none
+            is_there = any((path / name).is_file() for name in _SAVED_MODELS)
+            code = grpc.StatusCode.DATA_LOSS if is_there else grpc.StatusCode.NOT_FOUND
+        raise LoadError(f"{path}: {words_of(error)}", code) from error
+
+
+def to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
+    """The value of the input ``name``; raises ``StatusError`` if it is malformed."""
+    try:
+        return tf.make_ndarray(proto)
+    except (KeyError, TypeError, ValueError) as error:
+        raise malformed(name) from error
 
 
 def _read_signature_defs(path: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
     """Signatures read from the file: the loaded object lacks details that metadata must show."""
-    saved_model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    binary, text = (path / name for name in _SAVED_MODELS)
+    saved_model = saved_model_pb2.SavedModel()
+    if binary.is_file():
+        saved_model.ParseFromString(binary.read_bytes())
+    else:
+        text_format.Parse(text.read_text(encoding="utf-8"), saved_model)
     graphs = [g for g in saved_model.meta_graphs if "serve" in g.meta_info_def.tags]
     return dict(graphs[0].signature_def)
 

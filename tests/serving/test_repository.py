@@ -55,7 +55,8 @@ def serve(*models: ModelConfig, **settings) -> Repository:
 
 
 def states(repository: Repository) -> dict[int, str]:
-    return {v: STATE.State.Name(s) for v, s in repository.states(spec()).items()}
+    statuses = repository.status(spec()).model_version_status
+    return {status.version: STATE.State.Name(status.state) for status in statuses}
 
 
 def test_new_version_takes_over_and_the_old_one_ends(base, toy):
