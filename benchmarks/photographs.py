@@ -1,13 +1,13 @@
 """Measures how well ``fit_digit`` reads photographs of digits.
 
-    python -m benchmarks.photographs [--seed N] [--digits 40] [--sheet DIR]     about three minutes
+    python -m benchmarks.photographs [--seed N] [--digits 40] [--sheet DIR]     about 15 minutes
 
 Contract: every kind of ``benchmarks.photograph_kinds`` is made of the same digits, which are held
 out of the train file; the test file is not read. A classifier trained on the rest of the train file
-(scikit-learn, 10,000 digits) reads the digits as they are in MNIST and as ``fit_digit`` returns
-them. A picture is accepted, accepted with a warning, or refused. Exit code 1 if a kind misses a
-target: of the accepted pictures at least 95 % of the share of right answers on the clean digits,
-and at most 3 % of all pictures read wrong without a warning.
+(scikit-learn, 10,000 digits) reads the digits as they are in MNIST, which must be right, and as
+``fit_digit`` returns them. A picture is accepted, accepted with a warning, or refused. Exit code 1
+if a kind misses a target: at least 95 % of the accepted pictures read right, and at most 3 % of all
+pictures read wrong without a warning.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from serving.errors import ImageWarning, ServingError
 from serving.fitting import fit_digit
 from serving.images import as_images, grid
 
-TARGET = 0.95  # of the share of right answers on clean digits
+TARGET = 0.95  # share of right answers; on the clean digits it is 1
 MOST_WRONG = 0.03  # of the pictures of a kind, without a warning
 _TRAINED_ON = 10_000
 Reader = Callable[[np.ndarray], np.ndarray]
@@ -56,11 +56,11 @@ class Result:
         """Pictures that were not refused."""
         return self.pictures - len(self.refusals)
 
-    def misses(self, clean: float, is_digit: bool) -> list[str]:
-        """The targets that are missed, in words; ``clean`` is the share on clean digits."""
+    def misses(self, is_digit: bool) -> list[str]:
+        """The targets that are missed, in words."""
         found = []
         share = (self.right + self.warned_right) / max(1, self.accepted)
-        if is_digit and self.accepted and share < TARGET * clean:
+        if is_digit and self.accepted and share < TARGET:
             found.append(f"{share:.1%} of the accepted are read right")
         if self.wrong > MOST_WRONG * self.pictures:
             found.append(f"{self.wrong} are read wrong without a warning")
@@ -75,10 +75,15 @@ def train_reader(digits: Digits, seed: int = 0) -> Reader:
     return lambda images: np.asarray(model.predict(images.reshape(len(images), -1)))
 
 
-def choose_digits(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images [count, 28, 28] uint8 and labels [count]: as many of each class, at random."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(digits.labels))
+def choose_digits(
+    digits: Digits, reader: Reader, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images [count, 28, 28] uint8 and labels [count]: as many of each class, at random.
+
+    Those that the reader reads wrong as they are in MNIST say nothing about the photographs.
+    """
+    order = np.random.default_rng(seed).permutation(len(digits.labels))[: 100 + 20 * count]
+    order = order[reader(digits.images[order]) == digits.labels[order]]
     by_class = [order[digits.labels[order] == label] for label in range(digits.num_classes)]
     chosen = np.array(
         [by_class[i % digits.num_classes][i // digits.num_classes] for i in range(count)]
@@ -118,7 +123,7 @@ def measure(kind: str, digits: np.ndarray, labels: np.ndarray, reader: Reader, s
     )
 
 
-def _rows(results: Mapping[str, Result], clean: float) -> list[list[str]]:
+def _rows(results: Mapping[str, Result]) -> list[list[str]]:
     lines = [["kind", "accepted", "right", "warned", "wrong, warned", "wrong", "refused", "misses"]]
     for kind, result in results.items():
         lines.append([
@@ -129,7 +134,7 @@ def _rows(results: Mapping[str, Result], clean: float) -> list[list[str]]:
             str(result.warned_wrong),
             str(result.wrong),
             str(len(result.refusals)),
-            "; ".join(result.misses(clean, kind not in NO_DIGIT)),
+            "; ".join(result.misses(kind not in NO_DIGIT)),
         ])  # fmt: skip
     return lines
 
@@ -163,24 +168,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     splits = read_splits(options.data)
     reader = train_reader(splits.train)
-    digits, labels = choose_digits(splits.held_out, options.digits, options.seed)
-    clean = float((reader(digits[..., None] / np.float32(255)) == labels).mean())
+    digits, labels = choose_digits(splits.held_out, reader, options.digits, options.seed)
     results = {}
     for kind in options.kinds:
         results[kind] = measure(kind, digits, labels, reader, 1000 * options.seed)
         if options.sheet:
             _save_sheets(options.sheet, kind, digits, results[kind], 1000 * options.seed)
     caption = (
-        f"{options.digits} digits per kind, seed {options.seed}; {clean:.1%} of the clean digits "
-        f"are read right. {tables.machine()}"
+        f"{options.digits} digits per kind, seed {options.seed}; as they are in MNIST all are read "
+        f"right. {tables.machine()}"
     )
-    lines = _rows(results, clean)
+    lines = _rows(results)
     tables.show(caption, lines)
     tables.write(options.markdown, caption, lines)
     for kind, result in results.items():
         for words in dict.fromkeys(result.refusals):
             print(f"{kind}: {result.refusals.count(words)} refused: {words}")
-    return int(any(r.misses(clean, k not in NO_DIGIT) for k, r in results.items()))
+    return int(any(r.misses(k not in NO_DIGIT) for k, r in results.items()))
 
 
 if __name__ == "__main__":
