@@ -20,6 +20,7 @@ from serving.pictures import colours
 
 _BOX = 20  # MNIST's digits fill a box of 20 x 20, centred by mass
 _SMALLEST = 0.07  # of the longer side of the picture: a digit
+_SLIGHT = 0.4  # of the weight of what is no digit: what is noticed less is none either
 _CLUTTERED = 0.25  # of the surroundings: more edges than on ruled paper
 _UNEVEN = 3.2  # widest part to the usual width of a stroke: 2.9 at most in 400 digits of MNIST
 _FINEST = 2.0  # pixels of MNIST: the width of a fine stroke there
@@ -49,6 +50,10 @@ def fit_digit(image: Image.Image) -> Image.Image:
             best = dark if dark.holds(light) else light
         elif min(ink.marks[0].weight for ink in inks) > 0.4 * best.marks[0].weight:
             _warn("The picture holds dark and light ink; the clearer one is taken for the digit.")
+    if best.marks[0].weight < _SLIGHT * max(ink.left_out for ink in found):
+        raise ServingError(
+            "The picture holds no clear strokes of a pen: what stands out most has other forms."
+        )
     return _placed(_digit(best))
 
 
