@@ -303,7 +303,7 @@ def _bad_grpc(server: Server, tally: Tally, rng: random.Random) -> Iterator[Call
     from serving.model_server.grpc_client import GrpcClient, predict_request
 
     x = {"x": np.zeros(1, "float32")}
-    turns = {"turns": np.int32(_FOR_EVER)}
+    turns = {"turns": np.array(_FOR_EVER, "int32")}
     requests = [
         predict_request("a", "", {"x": np.zeros((2, 2), "float32")}),
         predict_request("a", "", {"x": np.zeros(1, "int64")}),

@@ -99,7 +99,7 @@ class Stores:
             model.base.mkdir()
             self._push(model)
         self._write_config()
-        self._faults: dict[str, Callable[[Model], None]] = {
+        self._faults: dict[str, Callable[[Model], object]] = {
             "swap": self._push,
             "newest version removed": self._roll_back,
             "broken version removed": self._broken,
