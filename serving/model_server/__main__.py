@@ -157,7 +157,7 @@ def _serve(flags: Flags) -> int:
     threading.Timer(_GRACE_SECONDS, running.stop).start()
     grpc_ended = server.stop(_GRACE_SECONDS + _ANSWER_SECONDS)
     if rest:
-        rest.stop()
+        rest.stop(_GRACE_SECONDS + _ANSWER_SECONDS)
     grpc_ended.wait()
     return 0
 

@@ -39,6 +39,7 @@ from serving.model_server.http_server import (
 from serving.model_server.limits import MIB, Budget, converting
 from serving.model_server.metrics import UNKNOWN_MODEL, Metrics
 from serving.model_server.repository import Repository
+from serving.model_server.running import Work
 from serving.model_server.starting import PortError
 
 _MODEL = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -201,14 +202,17 @@ class _App:
         if self._waiting >= self._settings.max_waiting:
             raise unavailable(f"{self._waiting} requests are waiting already; try again later.")
         self._waiting += 1
-        started = time.monotonic()
+        started, work = time.monotonic(), Work()
         try:
             body = await read_body(request, self._settings.max_body_bytes, self._budget)
             is_gzip = request.headers.get("Content-Encoding", "").lower() == "gzip"
-            job = self._threads.submit(self._predict, spec, body, is_gzip, started)
+            job = self._threads.submit(self._predict, spec, body, is_gzip, started, work)
             # The body is held until the thread has ended, which may be after the deadline.
             job.add_done_callback(functools.partial(self._end, spec, len(body), started))
             return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:  # its time is over, or its client has left
+            work.end(unavailable("Nobody waits for the answer."))
+            raise
         finally:
             self._waiting -= 1
 
@@ -222,7 +226,7 @@ class _App:
         self._metrics.request(model, "predict", "REST", status, time.monotonic() - started)
 
     def _predict(
-        self, spec: model_pb2.ModelSpec, body: bytes, is_gzip: bool, started: float
+        self, spec: model_pb2.ModelSpec, body: bytes, is_gzip: bool, started: float, work: Work
     ) -> bytes:
         end = started + self._settings.timeout_seconds
         status = "INTERNAL"
@@ -230,7 +234,7 @@ class _App:
             with self._budget.parts() as take:
                 if is_gzip:
                     body = _unpack(body, self._settings.max_body_bytes, take)
-                answer = self._answer(spec, body, end)
+                answer = self._answer(spec, body, end, work)
             status = "OK" if time.monotonic() < end else "DEADLINE_EXCEEDED"
             return answer
         except TooLarge:
@@ -242,15 +246,15 @@ class _App:
         finally:
             self._count(spec, status, started)
 
-    def _answer(self, spec: model_pb2.ModelSpec, body: bytes, end: float) -> bytes:
-        """The answer to a predict request, by ``end`` of time.monotonic()."""
+    def _answer(self, spec: model_pb2.ModelSpec, body: bytes, end: float, work: Work) -> bytes:
+        """The answer to a predict request, by ``end`` of time.monotonic() or that of ``work``."""
         servable = self._repository.find(spec)
         with converting(len(body), end):
             name, inputs, is_row = codec.read_request(
                 body, servable.signature_defs, servable.limits
             )
         began = time.monotonic()
-        outputs = servable.run(name, inputs, timeout_s=end - began)
+        outputs = servable.run(name, inputs, timeout_s=end - began, on_leave=work.on_end)
         self._metrics.runtime(servable.name, time.monotonic() - began)
         with converting(sum(array.nbytes for array in outputs.values()), end):
             return codec.write_response(outputs, is_row)
