@@ -111,6 +111,7 @@ def test_tasks_that_do_not_need_each_other_run_at_one_time(place):
             assert place.run.tasks[needed].ended <= task.started
 
 
+@pytest.mark.extended  # the local run takes three minutes more
 def test_the_models_pushed_are_those_of_the_local_run(place, workplace: Workplace):
     import numpy as np
     import tensorflow as tf

@@ -29,6 +29,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     base: Path = tmp_path_factory.mktemp("probes")
     save_toy(base / "1")
     flags = ["--model_name=toy", f"--model_base_path={base}", "--enable_grpc_healthcheck_service"]
+    flags.append("--rest_api_timeout_in_ms=300000")  # the requests may be slow, the probes not
     with model_server(*flags) as found:
         yield found
 
