@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from benchmarks import photographs
 from benchmarks.photograph_kinds import KINDS, photograph
 from benchmarks.photograph_nothing import NO_DIGIT
 from benchmarks.photographs import Result, choose_digits, measure, train_reader
@@ -58,8 +57,3 @@ def test_the_same_seed_gives_the_same_picture(digits):
         one, again, other = (np.asarray(photograph(kind, images[3], s)) for s in (1, 1, 2))
         np.testing.assert_array_equal(one, again)
         assert one.shape != other.shape or (one != other).any(), kind
-
-
-@pytest.mark.extended
-def test_forty_digits_of_each_kind(capsys):
-    assert photographs.main(["--data", f"{ROOT}/data/mnist", "--seed", "5"]) == 0
