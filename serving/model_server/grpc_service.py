@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import tensorflow as tf
 from google.protobuf.message import Message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -28,10 +27,10 @@ from tensorflow_serving.apis import (
 from serving.model_server import tensors, wire
 from serving.model_server.config import ConfigError, ModelConfig, models_of
 from serving.model_server.errors import StatusError, invalid
-from serving.model_server.limits import Budget, Limits, converting, declared, malformed
+from serving.model_server.limits import Budget, Limits, converting, declared
 from serving.model_server.metrics import UNKNOWN_MODEL, Metrics
 from serving.model_server.repository import Repository
-from serving.model_server.servable import DEFAULT_SIGNATURE
+from serving.model_server.servable import DEFAULT_SIGNATURE, to_array
 from serving.versions import list_versions
 
 _SIGNATURE_DEF = "signature_def"
@@ -95,12 +94,7 @@ class PredictionService:
         given = {name: declared(name, proto) for name, proto in request.inputs.items()}
         servable.check(signature_name, given, request.output_filter)
         self._limits.check_tensors(request.inputs)
-        inputs = {}
-        for name, proto in request.inputs.items():
-            try:
-                inputs[name] = tf.make_ndarray(proto)
-            except (TypeError, ValueError) as error:
-                raise malformed(name) from error
+        inputs = {name: to_array(name, proto) for name, proto in request.inputs.items()}
         began = time.monotonic()
         outputs = servable.run(
             signature_name, inputs, request.output_filter, end - began, context.add_callback

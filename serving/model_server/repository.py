@@ -225,19 +225,20 @@ class Repository:
         response = get_model_status_pb2.GetModelStatusResponse()
         with self._lock:
             model = self._models.get(spec.name)
-            states = dict(model.states) if model else {}
+            states = {}
+            if model:
+                states = {v: (state, *model.status(v)) for v, state in model.states.items()}
             what = f"any versions of model {spec.name}"
             if spec.WhichOneof("version_choice") == "version":
                 version = spec.version.value
                 what = f"version {version} of model {spec.name}"
                 states = {version: states[version]} if version in states else {}
-            for version, state in sorted(states.items()):
-                code, text = model.status(version) if model else (0, "")
-                added = response.model_version_status.add(version=version, state=state)
-                added.status.SetInParent()
-                added.status.error_code, added.status.error_message = code, text
         if not states:
             raise StatusError(grpc.StatusCode.NOT_FOUND, f"Could not find {what}")
+        for version, (state, code, text) in sorted(states.items()):
+            added = response.model_version_status.add(version=version, state=state)
+            added.status.SetInParent()
+            added.status.error_code, added.status.error_message = code, text
         return response
 
     def _all(self) -> list[Model]:

@@ -24,19 +24,21 @@ def inkwell(*arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
 
 
+def start_model_server(*flags: str) -> subprocess.Popen:
+    """A model server of its own on free ports, which ends with its standard input."""
+    command = [
+        *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
+        *("--free_ports", "--stop_at_end_of_stdin", *flags),
+    ]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
 @contextlib.contextmanager
 def model_server(*flags: str) -> Iterator[tuple[str, str]]:
     """A model server of its own on free ports; its gRPC and REST addresses."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "serving.model_server", "--port=0", "--rest_api_port=0"),
-            *("--free_ports", "--stop_at_end_of_stdin", *flags),
-        ],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start_model_server(*flags)
     try:
         line = process.stdout.readline()
         found = re.search(r"at (\S+), REST at (\S+)$", line)

@@ -20,6 +20,7 @@ from serving.errors import NoServerError, RequestError, ServingError
 from serving.images import encode_png, to_pil
 from serving.model_server.starting import free_ports
 from serving.releases import Release, apply
+from tests.serving.conftest import start_model_server
 from tests.serving.test_model_server import ROOT
 from tests.serving.toy_models import save_autoencoder, save_models
 
@@ -32,20 +33,9 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     serving = save_models(tmp_path_factory.mktemp("serving"))
     save_autoencoder(serving / "autoencoder" / "2", shift=1.0)
     apply(serving, "autoencoder", Release(stable=1, canary=2))
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "serving.model_server",
-            "--free_ports",
-            "--port=0",
-            "--rest_api_port=0",
-        ),
-        *(f"--model_config_file={serving / 'models.config'}", "--stop_at_end_of_stdin"),
+    process = start_model_server(
+        f"--model_config_file={serving / 'models.config'}",
         *("--allow_version_labels_for_unavailable_models", "--enable_batching"),
-    ]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         found = re.search(r"at (\S+), REST at (\S+)$", process.stdout.readline())

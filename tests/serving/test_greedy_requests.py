@@ -5,8 +5,6 @@ import contextlib
 import gzip
 import re
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +23,8 @@ from serving.model_server import wire
 from serving.model_server.errors import StatusError, plain
 from serving.model_server.grpc_client import GrpcClient, predict_request
 from serving.model_server.limits import MIB, MOST_DIMENSIONS, Limits
-from tests.serving.test_model_server import INVALID, ROOT, failure
+from tests.serving.conftest import start_model_server
+from tests.serving.test_model_server import INVALID, failure
 from tests.serving.toy_model import save_toy
 from trainer_modules.common.export import decode_png
 
@@ -38,20 +37,7 @@ class Server:
     """The model server with its own bounds, as a process."""
 
     def __init__(self, base: Path):
-        command = [
-            *(
-                sys.executable,
-                "-m",
-                "serving.model_server",
-                "--free_ports",
-                "--port=0",
-                "--rest_api_port=0",
-            ),
-            *("--model_name=toy", f"--model_base_path={base}", "--stop_at_end_of_stdin"),
-        ]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = start_model_server("--model_name=toy", f"--model_base_path={base}")
         line = self.process.stdout.readline()
         self.grpc, self.rest = line.partition(" at ")[2].strip().split(", REST at ")
 

@@ -3,8 +3,6 @@
 import concurrent.futures
 import gzip
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,8 @@ from serving.model_server.errors import StatusError
 from serving.model_server.grpc_client import GrpcClient, predict_request
 from serving.model_server.limits import Limits
 from tests.serving.conformance.model import HalfPlus
-from tests.serving.test_model_server import ROOT, failure
+from tests.serving.conftest import start_model_server
+from tests.serving.test_model_server import failure
 from tests.serving.toy_model import save_toy
 
 MIB = 2**20
@@ -28,17 +27,9 @@ class Narrow:
     """One such server: its process, and where it answers."""
 
     def __init__(self, base: Path):
-        command = [
-            *(
-                sys.executable,
-                "-m",
-                "serving.model_server",
-                "--free_ports",
-                "--port=0",
-                "--rest_api_port=0",
-            ),
+        flags = [
             *("--model_name=toy", f"--model_base_path={base}", "--max_request_mib=1"),
-            *("--max_instances=100", "--rest_api_timeout_in_ms=2000", "--stop_at_end_of_stdin"),
+            *("--max_instances=100", "--rest_api_timeout_in_ms=2000"),
             *("--enable_batching", f"--batching_parameters_file={base / 'batching.config'}"),
             "--rest_api_enable_cors_support",
         ]
@@ -46,9 +37,7 @@ class Narrow:
             "max_batch_size { value: 8 } max_enqueued_batches { value: 2 } "
             "num_batch_threads { value: 1 } batch_timeout_micros { value: 1000 }"
         )
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = start_model_server(*flags)
         line = self.process.stdout.readline()
         self.grpc, self.rest = line.partition(" at ")[2].strip().split(", REST at ")
 
