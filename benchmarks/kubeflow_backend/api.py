@@ -113,9 +113,9 @@ def without_macros(arguments: dict[str, Any], run_id: str, kfp: tuple[int, ...])
 
 
 def needs(task: dict[str, Any]) -> list[str]:
-    """Names of the tasks that must have ended before ``task``."""
-    inputs = task.get("inputs", {})
-    sources = [*inputs.get("artifacts", {}).values(), *inputs.get("parameters", {}).values()]
-    kinds = ("taskOutputArtifact", "taskOutputParameter")
-    producers = [s[kind]["producerTask"] for s in sources for kind in kinds if kind in s]
-    return [*task.get("dependentTasks", []), *producers]
+    """Names of the tasks that must have ended before ``task``.
+
+    What a task reads makes it wait for nothing: Argo's ``depends`` is made of ``dependentTasks``
+    alone (``backend/src/v2/compiler/argocompiler/dag.go``).
+    """
+    return list(task.get("dependentTasks", []))

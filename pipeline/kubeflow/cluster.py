@@ -124,7 +124,7 @@ class Cluster:
     trainers: Pod = dataclasses.field(default_factory=Pod)  # of the nodes that train
     others: Pod = dataclasses.field(default_factory=Pod)  # of all other nodes
     nodes: dict[str, dict] = dataclasses.field(default_factory=dict)  # by id, over those
-    join_tasks: bool = False  # evaluation, serving check and push of a model in one pod
+    join_tasks: bool = True  # evaluation and serving check of a model in one pod
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2  # of a pod that failed
     retry_backoff_seconds: NonNegativeInt = 60  # before the first; each later one waits twice that
     run_as_user: _User | None = 1000  # of the images; null for KFP before 2.16, which knows no such

@@ -95,10 +95,11 @@ def compile_pipeline(config: RunConfig, cluster: Cluster, path: Path) -> None:
     kubeflow_spec.check_names(spec)
     kubeflow_spec.leave_to_pods(spec, code_flags)
     if cluster.join_tasks:
-        for members in kubeflow_spec.AFTER_TRAINING:
+        for members in kubeflow_spec.JUDGING:
             kubeflow_spec.join(spec, members)
     kubeflow_spec.add_parameters(spec, cluster.data_uri)
     kubeflow_spec.add_data_digest(spec, cluster)
+    kubeflow_spec.leave_out_implied(spec)
     kubeflow_spec.set_caching(spec)
     kubeflow_spec.set_retries(spec, cluster)
     kubeflow_spec.set_resources(spec, cluster)

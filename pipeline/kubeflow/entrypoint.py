@@ -42,7 +42,7 @@ ROOT_VARIABLE = "INKWELL_LAUNCHER_ROOT"  # prefix of those paths; empty in a pod
 EMPTY_PROPERTY = "empty"  # set on an output that is a directory without files
 SESSION_PROPERTY = "store_session_info"  # which KFP sets only where it is missing
 KEPT_FILE = ".inkwell-properties.json"  # long properties of the directory in which it lies
-LONGEST_PROPERTY = 100  # characters of those that stay with KFP
+LONGEST_PROPERTY = 24  # characters of those that stay with KFP
 SHOWN = ("reason", "pushed_destination")  # stay in any case: `inkwell submit` reads them
 _LOG = logging.getLogger(__name__)
 

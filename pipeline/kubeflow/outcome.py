@@ -93,8 +93,8 @@ def _by_metadata(artifacts: Artifacts, name: str) -> ModelResult:
     kind, known = MODELS[name], artifacts.metadata.output
 
     def output(node_id: str, key: str) -> Any | None:
-        """Of the node, or of the task that joins it, which has the pusher's name."""
-        return known(node_id, key) or known(kind.pusher, joint_key(node_id, key))
+        """Of the node, or of the task that joins it, which has the evaluator's name."""
+        return known(node_id, key) or known(kind.evaluator, joint_key(node_id, key))
 
     evaluation = output(kind.evaluator, "evaluation")
     blessing, infra = output(kind.evaluator, "blessing"), output(kind.serving_check, "blessing")

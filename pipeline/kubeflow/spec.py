@@ -38,10 +38,9 @@ CONTENT = "content"  # digest of what the node shall find in the data directory
 ENTRYPOINT = ["python", "-m", "pipeline.kubeflow.entrypoint"]
 DATA_DIGEST_COMMAND = ["python", "-m", "pipeline.kubeflow.data_digest"]
 
-# What is done with a trained model, which can be one task.
-AFTER_TRAINING = tuple(
-    (kind.evaluator, kind.serving_check, kind.pusher) for kind in MODELS.values()
-)
+# What judges a trained model, which can be one task. The push stays apart: only it writes to the
+# models in serving, and it runs no model.
+JUDGING = tuple((kind.evaluator, kind.serving_check) for kind in MODELS.values())
 EVALUATORS = tuple(kind.evaluator for kind in MODELS.values())
 PUSHERS = tuple(kind.pusher for kind in MODELS.values())
 # The settings of these nodes are in the spec alone; all others can be overridden for a run.
@@ -96,10 +95,10 @@ def leave_to_pods(spec: Spec, code_flags: Mapping[str, list[str]]) -> None:
 def join(spec: Spec, members: Sequence[str]) -> None:
     """Makes one task of nodes that then run one after the other in one pod.
 
-    It has the name of the last, and asks for what the first does. Its artifacts are named by
+    It has the name of the first, and asks for what that does. Its artifacts are named by
     ``joint_key``, as two nodes may give theirs the same name.
     """
-    first, last = members[0], members[-1]
+    first = members[0]
     tasks, components = _tasks(spec), spec["components"]
     executors = spec["deploymentSpec"]["executors"]
     arguments = [_containers(spec)[member]["args"] for member in members]
@@ -117,12 +116,12 @@ def join(spec: Spec, members: Sequence[str]) -> None:
         for member in members
         for key, artifact in components[member]["outputDefinitions"]["artifacts"].items()
     }
-    for member in members[:-1]:
+    for member in members[1:]:
         del tasks[member], components[member], executors[f"{member}_executor"]
-    executors[f"{last}_executor"]["container"] = container
-    components[last]["outputDefinitions"]["artifacts"] = outputs
-    tasks[last]["dependentTasks"] = sorted(needs - {*members})
-    tasks[last]["inputs"] = {
+    executors[f"{first}_executor"]["container"] = container
+    components[first]["outputDefinitions"]["artifacts"] = outputs
+    tasks[first]["dependentTasks"] = sorted(needs - {*members})
+    tasks[first]["inputs"] = {
         "artifacts": {
             joint_key(s["producerTask"], s["outputArtifactKey"]): {"taskOutputArtifact": s}
             for s in sources
@@ -133,9 +132,9 @@ def join(spec: Spec, members: Sequence[str]) -> None:
         for source in _artifacts(task):
             if source["producerTask"] in members:
                 key = joint_key(source["producerTask"], source["outputArtifactKey"])
-                source.update(producerTask=last, outputArtifactKey=key)
+                source.update(producerTask=first, outputArtifactKey=key)
         if "dependentTasks" in task:
-            names = [last if name in members else name for name in task["dependentTasks"]]
+            names = [first if name in members else name for name in task["dependentTasks"]]
             task["dependentTasks"] = sorted(set(names))
 
 
@@ -206,6 +205,19 @@ def add_data_digest(spec: Spec, cluster: Cluster) -> None:
         output = {"producerTask": DATA_DIGEST, "outputParameterKey": reader}
         _give(spec, reader, CONTENT, {"taskOutputParameter": output})
         _tasks(spec)[reader]["dependentTasks"] = [DATA_DIGEST]
+
+
+def leave_out_implied(spec: Spec) -> None:
+    """Keeps of each task's ``dependentTasks`` those that no other of them waits for already."""
+    waits = {name: set(task.get("dependentTasks", ())) for name, task in _tasks(spec).items()}
+
+    def ancestors(name: str) -> set[str]:
+        return waits[name].union(*map(ancestors, waits[name]))
+
+    for name, task in _tasks(spec).items():
+        if waits[name]:
+            implied = set().union(*map(ancestors, waits[name]))
+            task["dependentTasks"] = sorted(waits[name] - implied)
 
 
 def set_caching(spec: Spec) -> None:

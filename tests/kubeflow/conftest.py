@@ -24,9 +24,10 @@ def no_access_from_outside(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
-    """The default cluster, with what it leaves empty filled in."""
+    """The default cluster, with what it leaves empty filled in, and each node a task of its own."""
     return dataclasses.replace(
         load_cluster(),
+        join_tasks=False,
         data_volume=Volume("digits", "/data"),
         image_pull_secrets=("registry",),
         secrets=(Secret("bucket", {"ACCESS_KEY": "key"}),),

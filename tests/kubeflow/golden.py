@@ -55,6 +55,12 @@ def meaning(package: Path) -> dict[str, Any]:
     }
 
 
+def waits_for(tasks: dict[str, Any], name: str) -> set[str]:
+    """All tasks that must have ended before one."""
+    direct = needs(tasks[name])
+    return set(direct).union(*(waits_for(tasks, other) for other in direct))
+
+
 def _source(source: dict[str, Any]) -> str:
     """Where a parameter comes from."""
     if "componentInputParameter" in source:

@@ -150,11 +150,11 @@ def test_the_gates_of_the_evaluation_say_why_a_model_was_refused(web, package):
     assert code == 3 and "gan: not approved. Precision is low." in text
 
 
-def test_verdicts_of_joined_tasks_are_found_under_the_name_of_the_last(web, package):
+def test_verdicts_of_joined_tasks_are_found_under_the_name_of_the_first(web, package):
     for short in ("ae", "diffusion", "gan"):
-        web.outputs[f"push-{short}"] = {
+        web.outputs[f"evaluate-{short}"] = {
             f"{node_id}_{key}": output
-            for node_id in (f"evaluate-{short}", f"serving-check-{short}", f"push-{short}")
+            for node_id in (f"evaluate-{short}", f"serving-check-{short}")
             for key, output in web.outputs.pop(node_id).items()
         }
     code, text = followed(web, submit(web, package), [ALL_DONE])
