@@ -19,6 +19,7 @@ from core.artifacts import METRICS_FILE, SAVED_MODEL_DIR
 from core.config import InputError
 from core.models import MODELS, load
 from pipeline.config import RunConfig
+from pipeline.local.database import DATABASE
 from pipeline.local.workspace import make_directory
 from pipeline.plan import PIPELINE_NAME
 
@@ -47,11 +48,11 @@ def prepare(config: RunConfig, folder: Path) -> tuple[str, str]:
         raise RuntimeError(f"{words}; the log is {result.log}")
     from pipeline.local.metadata import RunMetadata
 
-    database = Path(config.output_dir) / config.profile / "metadata.sqlite"
+    database = Path(config.output_dir) / config.profile / DATABASE
     metadata = RunMetadata(database, PIPELINE_NAME)
     examples = metadata.output(result.run_id, "transform", "transformed_examples")
     judge = metadata.output(result.run_id, "judge", "model")
-    return examples.uri, judge.uri
+    return str(metadata.directory(examples)), str(metadata.directory(judge))
 
 
 def figures_of(

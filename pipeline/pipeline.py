@@ -174,10 +174,11 @@ def create_pipeline(
         if base is not None:
             report_inputs[f"{kind.name}_base_model"] = base
 
-    # One HTML page with all results, approved or not.
+    # One HTML page with all results, approved or not, wherever its directory is moved.
+    settings = {k: value for k, value in dataclasses.asdict(config).items() if k != "output_dir"}
     add(
         Report(
-            config=json.dumps(dataclasses.asdict(config), sort_keys=True),
+            config=json.dumps(settings, sort_keys=True),
             judge=judge,
             statistics=statistics,
             findings=data_gate.outputs["findings"],

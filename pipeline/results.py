@@ -6,11 +6,18 @@ run, whatever its end; ``exit_code`` follows from it. Imports nothing heavy.
 
 import dataclasses
 import json
+import logging
+import os
+import re
 from pathlib import Path
 from typing import Any
 
-from core.config import from_dict
+from core.config import InputError, from_dict
 from core.files import write_whole
+
+_LOG = logging.getLogger(__name__)
+_RUN_ID = re.compile(r"(\d{8}-\d{6})(?:-(\d+))?")
+_PLACES = ("report", "log")  # of a result: paths below the directory of its profile
 
 OK, CRASHED, USER_ERROR, NOT_APPROVED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -120,16 +127,60 @@ def read_gate(gate: dict[str, Any]) -> GateResult:
     )
 
 
+def order_of(run_id: str) -> tuple[str, int]:
+    """By which the ids of runs are sorted: the time, and the number of those that follow it."""
+    found = _RUN_ID.fullmatch(run_id)
+    return (found[1], int(found[2] or 1)) if found else ("", 0)
+
+
 def save_result(result: RunResult, config: dict[str, Any], profile_dir: Path) -> Path:
-    """Writes the result and the resolved configuration; returns the path."""
+    """Writes the result and the resolved configuration; returns the path.
+
+    Paths below ``profile_dir`` are written from there, so that it can be moved.
+    """
     path = profile_dir / "runs" / f"{result.run_id}.json"
-    record = {"result": dataclasses.asdict(result), "config": config}
+    places = {
+        name: os.path.relpath(place, profile_dir)
+        for name in _PLACES
+        if (place := getattr(result, name))
+    }
+    record = {"result": dataclasses.asdict(result) | places, "config": config}
     write_whole(path, json.dumps(record, indent=1))
     return path
 
 
 def load_results(output_dir: Path) -> list[RunResult]:
-    """All runs under ``output_dir``, of every profile, oldest first."""
-    paths = sorted(output_dir.glob("*/runs/*.json"), key=lambda path: path.name)
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return [from_dict(RunResult, record["result"]) for record in records]
+    """All runs under ``output_dir``, of every profile, oldest first.
+
+    A record that cannot be read is skipped with a warning.
+    """
+    found = [_load(path) for path in output_dir.glob("*/runs/*.json")]
+    return sorted(filter(None, found), key=lambda result: order_of(result.run_id))
+
+
+def _load(path: Path) -> RunResult | None:
+    try:
+        return read_record(path)
+    except InputError as error:
+        _LOG.warning("%s The record is skipped.", error)
+        return None
+
+
+def read_record(path: Path) -> RunResult:
+    """The result in a record that ``save_result`` wrote.
+
+    Raises:
+        InputError: It cannot be read, or is none.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        result = from_dict(RunResult, record["result"])
+    except (OSError, ValueError, TypeError, KeyError, InputError) as error:
+        raise InputError(f"{path} cannot be read as the record of a run ({error}).") from None
+    profile_dir = path.parents[1]
+    places = {
+        name: os.path.abspath(profile_dir / place)
+        for name in _PLACES
+        if (place := getattr(result, name))
+    }
+    return dataclasses.replace(result, **places)

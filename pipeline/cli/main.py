@@ -8,6 +8,7 @@ interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -26,6 +27,7 @@ from pipeline.cli.common import (
     complain,
     console,
     leave,
+    open_streams,
     user_errors,
 )
 
@@ -81,6 +83,7 @@ def main() -> None:
     """Console script ``inkwell``."""
     # There are none, and looking for them reads the metadata of every package there is.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+    open_streams()
     app()
 
 
@@ -156,7 +159,8 @@ def run(
         except KeyboardInterrupt:
             complain("Interrupted while no node was running. Run the same command again to go on.")
             leave(INTERRUPTED)
-        print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
+        with contextlib.suppress(OSError):  # a closed terminal takes nothing from a run
+            print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
     leave(result.exit_code)
 
 
@@ -212,6 +216,31 @@ def runs(output: Output = OUTPUT) -> None:
         else:
             where = spelled_out(output)
             say(console(), f"There are no runs in {where} yet; start one with: inkwell run")
+
+
+@app.command()
+def doctor(
+    output: Output = OUTPUT,
+    serving_dir: Annotated[
+        str, typer.Option("--serving", metavar="DIR", help="Directory of the served models.")
+    ] = str(serving._SERVING),
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Move damaged files aside, bring back sound copies.")
+    ] = False,
+) -> None:
+    """Looks for damage in what runs have kept: metadata, records, artifacts, served models."""
+    with user_errors():
+        from pipeline.local.doctor import examine
+        from pipeline.local.workspace import check_exists
+        from pipeline.terminal.screen import say
+
+        check_exists(output, "", "the one of the runs with --output")
+        sound = True
+        for is_sound, words in examine(Path(output), Path(serving_dir), repair):
+            sound = sound and is_sound
+            say(console(), words)
+    if not sound:
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from core.config import InputError, require
 from core.models import JUDGE, MODELS
 from pipeline.config import RunConfig
+from pipeline.local.database import DATABASE
 from pipeline.local.workspace import spelled_out, temporary_folder
 from pipeline.plan import PIPELINE_NAME
 from pipeline.results import ModelResult, RunResult, load_results, read_gate
@@ -84,7 +85,7 @@ def find_candidates(
 
     for name in models:
         require(name in MODELS, f"There is no model {name}; the models are {', '.join(MODELS)}.")
-    database = output_dir / runs[0].profile / "metadata.sqlite"
+    database = output_dir / runs[0].profile / DATABASE
     require(database.is_file(), f"The metadata of these runs is gone: there is no {database}.")
     metadata = RunMetadata(database, PIPELINE_NAME)
     found = {name: _newest(metadata, runs, name) for name in models or MODELS}
@@ -219,13 +220,14 @@ def model_result(evaluation: Evaluation) -> ModelResult:
 
 def is_served(candidate: Candidate, serving_dir: str) -> bool:
     """Whether the champion is the same model, pushed: nothing to compare with."""
-    from core.artifacts import read_json
+    from core.artifacts import SAVED_MODEL_DIR
+    from core.files import digests
     from serving.releases import served_version
-    from serving.versions import LINEAGE_FILE, extra_file
+    from serving.versions import FILES_KEY, read_lineage
 
     champion = served_version(serving_dir, candidate.model)
-    lineage = read_json(extra_file(champion, LINEAGE_FILE)) if champion else None
-    return bool(lineage) and lineage.get("model_uri") == candidate.model_uri
+    files = read_lineage(champion).get(FILES_KEY) if champion else None
+    return bool(files) and files == digests(Path(candidate.model_uri, SAVED_MODEL_DIR))
 
 
 def end_sentence(evaluation: Evaluation, candidate: Candidate, serving_dir: str) -> str:
@@ -248,6 +250,7 @@ def _newest(metadata: Any, runs: Sequence[RunResult], name: str) -> Candidate | 
     )
     for run in runs:
         artifacts = [metadata.output(run.run_id, node_id, key) for node_id, key in keys]
-        if all(artifact and Path(artifact.uri).is_dir() for artifact in artifacts):
-            return Candidate(name, run.run_id, *(artifact.uri for artifact in artifacts))
+        places = [metadata.directory(found) for found in artifacts if found]
+        if len(places) == len(keys) and all(place.is_dir() for place in places):
+            return Candidate(name, run.run_id, *map(str, places))
     return None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from core.config import DivergedError, InputError
 
 _MAX_LENGTH = 300
+_FULL = ("No space left on device", "Disk quota exceeded")
 # The end of traceback.format_exc, then Beam's addition to every message.
 _IN_TEXT = re.compile(
     rf"^(?:\w+\.)*{InputError.__name__}: (.+?)(?: \[while running .*)?$", re.MULTILINE
@@ -29,6 +30,8 @@ def explain(error: BaseException) -> tuple[str, str]:
         found = _IN_TEXT.findall(str(link))
         if found:
             return "input", found[-1].strip()
+    if any(words in str(link) for link in chain for words in _FULL):
+        return "crash", "The disk is full. Free some space and run the same command again."
     root = chain[-1]
     lines = [line.strip() for line in str(root).splitlines() if line.strip()]
     # Beam turns a worker's exception into one whose text is a whole stack trace: its last line

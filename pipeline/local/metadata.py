@@ -1,20 +1,23 @@
 """Reads the ML Metadata of a run: states, blessings, pushes; and invalidates stale cache entries.
 
 Contract: works on the SQLite store of one profile, with no TFX import, through ml_metadata alone.
-Artifacts are linked by URI, never by id.
+Artifacts are linked by URI, never by id; a URI is a path below the directory of the profile, so
+that this can be moved.
 """
 
+import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from core.artifacts import METRICS_FILE, SUPERSEDED, read_json
+from core.artifacts import METRICS_FILE, SUPERSEDED, read_bytes, read_json
 from core.models import MODELS
 from pipeline.results import ModelResult, read_gate
 from serving.releases import served_version
-from serving.versions import LINEAGE_FILE, extra_file
+from serving.versions import extra_file
 
 _PAGE = "index.html"
 
@@ -23,7 +26,7 @@ class RunMetadata:
     """The metadata store of one profile."""
 
     def __init__(self, path: Path, pipeline_name: str):
-        self._pipeline = pipeline_name
+        self._pipeline, self._folder = pipeline_name, path.parent
         connection = pb.ConnectionConfig()
         connection.sqlite.filename_uri = str(path)
         connection.sqlite.connection_mode = 3  # READWRITE_OPENCREATE
@@ -36,17 +39,23 @@ class RunMetadata:
             return None
         return pb.Execution.State.Name(execution.last_known_state)
 
-    def output(self, run_id: str, node_id: str, key: str) -> Any | None:
-        """The node's output artifact under ``key``, produced or cached; None if none."""
+    def outputs(self, run_id: str, node_id: str) -> dict[str, Any]:
+        """The node's output artifacts by key, produced or cached; empty if it did not run."""
         execution = self._execution(run_id, node_id)
         if execution is None:
-            return None
-        for event in self._store.get_events_by_execution_ids([execution.id]):
-            is_output = event.type == pb.Event.OUTPUT
-            if is_output and event.path.steps and event.path.steps[0].key == key:
-                [artifact] = self._store.get_artifacts_by_id([event.artifact_id])
-                return artifact
-        return None
+            return {}
+        events = self._store.get_events_by_execution_ids([execution.id])
+        ids = {e.path.steps[0].key: e.artifact_id for e in events if e.type == pb.Event.OUTPUT}
+        found = {made.id: made for made in self._store.get_artifacts_by_id(list(ids.values()))}
+        return {key: found[number] for key, number in ids.items()}
+
+    def output(self, run_id: str, node_id: str, key: str) -> Any | None:
+        """The node's output artifact under ``key``, produced or cached; None if none."""
+        return self.outputs(run_id, node_id).get(key)
+
+    def directory(self, artifact: Any) -> Path:
+        """Where an artifact lies."""
+        return self._folder / artifact.uri
 
     def models(self, run_id: str) -> list[ModelResult]:
         """What became of every served model."""
@@ -55,7 +64,7 @@ class RunMetadata:
     def report(self, run_id: str) -> str | None:
         """Path of the page that the report node wrote."""
         artifact = self.output(run_id, "report", "report")
-        return str(Path(artifact.uri) / _PAGE) if artifact else None
+        return str(self.directory(artifact) / _PAGE) if artifact else None
 
     def forget_superseded(self, serving_dir: Path) -> int:
         """Invalidates cached results that no longer agree with the serving directory.
@@ -80,14 +89,21 @@ class RunMetadata:
             if is_stale:
                 stale.append(artifact)
         for artifact in self._live("ModelEvaluation"):
-            metrics = read_json(Path(artifact.uri) / METRICS_FILE)
-            if metrics and not _met_champion(metrics, artifact.uri, serving_dir):
+            file = self.directory(artifact) / METRICS_FILE
+            if file.is_file() and not _met_champion(file.read_bytes(), serving_dir):
                 stale.append(artifact)
-        for artifact in stale:
-            artifact.state = pb.Artifact.ABANDONED
-        if stale:
-            self._store.put_artifacts(stale)
+        self._abandon(stale)
         return len(stale)
+
+    def abandon(self, uris: Collection[str]) -> None:
+        """Keeps TFX from taking artifacts from its cache."""
+        self._abandon([found for found in self._store.get_artifacts() if found.uri in uris])
+
+    def _abandon(self, artifacts: list[Any]) -> None:
+        for artifact in artifacts:
+            artifact.state = pb.Artifact.ABANDONED
+        if artifacts:
+            self._store.put_artifacts(artifacts)
 
     def _live(self, type_name: str) -> list[Any]:
         artifacts = self._store.get_artifacts_by_type(type_name)
@@ -109,7 +125,7 @@ class RunMetadata:
         blessing = self.output(run_id, kind.evaluator, "blessing")
         infra = self.output(run_id, kind.serving_check, "blessing")
         pushed = self.output(run_id, kind.pusher, "pushed_model")
-        metrics = read_json(Path(evaluation.uri) / METRICS_FILE) if evaluation else None
+        metrics = read_json(self.directory(evaluation) / METRICS_FILE) if evaluation else None
         return ModelResult(
             name=name,
             gates=[read_gate(gate) for gate in (metrics or {}).get("gates", [])],
@@ -124,14 +140,21 @@ class RunMetadata:
         )
 
 
-def _met_champion(metrics: dict[str, Any], evaluation_uri: str, serving_dir: Path) -> bool:
-    """Whether this evaluation used the current champion, or is the one that approved it."""
+def _met_champion(content: bytes, serving_dir: Path) -> bool:
+    """Whether this evaluation used the current champion, or is the one that approved it.
+
+    Args:
+        content: Of its metrics.json, which a push copies.
+        serving_dir: Directory of the models in serving.
+    """
+    metrics = json.loads(content)
+    if not metrics:
+        return True
     champion = served_version(serving_dir, metrics["model"])
     met = metrics.get("champion")
     if champion is None:
         return met is None
-    lineage = read_json(extra_file(champion, LINEAGE_FILE)) or {}
-    if lineage.get("evaluation_uri") == evaluation_uri:
+    if read_bytes(extra_file(champion, METRICS_FILE)) == content:
         return True
     return met is not None and met["version"] == champion.name
 

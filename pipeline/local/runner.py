@@ -6,6 +6,9 @@ itself after a failure; ``from_node`` makes a node and all that depends on it ru
 serving is looked at before the first node and after the last.
 """
 
+from __future__ import annotations
+
+import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
@@ -13,13 +16,15 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.config import InputError
 from core.models import MODELS
 from pipeline.config import RunConfig
 from pipeline.environment import set_environment
+from pipeline.local.database import DATABASE, check, keep_copy
 from pipeline.local.failures import explain
+from pipeline.local.integrity import Ledger
 from pipeline.local.watch import Watch, interrupted_by
 from pipeline.local.workspace import absolute, lock, make_directory, new_run_id, temporary_folder
 from pipeline.results import Failure, ModelResult, NodeResult, RunResult, save_result
@@ -33,10 +38,15 @@ from pipeline.terminal.display import (
     make_display,
 )
 from pipeline.terminal.quiet import output_to
-from pipeline.terminal.screen import Screen
+from pipeline.terminal.screen import Screen, say
 from serving.errors import ServingError
 from serving.releases import served_version, whole_version
 from serving.versions import damage
+
+if TYPE_CHECKING:
+    from pipeline.local.metadata import RunMetadata
+
+ARTIFACTS = "pipeline"  # their directory below that of the profile
 
 
 class StartError(RuntimeError):
@@ -65,7 +75,8 @@ def run(
     set_environment()
     config = absolute(config)
     profile_dir = Path(config.output_dir) / config.profile
-    make_directory(profile_dir)
+    for folder in (profile_dir, *(profile_dir / name for name in ("logs", "runs", ARTIFACTS))):
+        make_directory(folder)
     if "://" not in config.serving_dir:
         make_directory(Path(config.serving_dir), "--set serving_dir=...")
         for name in MODELS:
@@ -75,7 +86,8 @@ def run(
         log = profile_dir / "logs" / f"{run_id}.log"
         with temporary_folder(), output_to(log) as screen, interrupted_by() as signals:
             try:
-                result = _run_logged(config, from_node, build, run_id, log, screen, signals)
+                with contextlib.chdir(profile_dir):  # artifacts have paths from there
+                    result = _run_logged(config, from_node, build, run_id, log, screen, signals)
             except InputError:
                 raise
             except BaseException as error:
@@ -87,6 +99,7 @@ def run(
                 words = f"The run could not start: {explain(error)[1]}; the log is {log}"
                 raise StartError(words) from error
     save_result(result, dataclasses.asdict(config), profile_dir)
+    keep_copy(profile_dir / DATABASE)
     return result
 
 
@@ -94,12 +107,19 @@ def _run_logged(config, from_node, build, run_id, log, screen, signals) -> RunRe
     started, clock = datetime.datetime.now().astimezone(), time.monotonic()
     console = Screen(file=screen)
     with _sign_of_life(console):
-        ir, metadata = _prepare(config, from_node, build, run_id, log.parents[1])
+        ir, metadata, ledger = _prepare(config, from_node, build, run_id, log.parents[1], console)
     node_ids = [node.pipeline_node.node_info.id for node in ir.nodes]
     board = Board(node_ids)
     failure = None
     with make_display(board, console) as display:
-        watch = Watch(display, lambda node_id: _state(metadata, run_id, node_id), signals)
+
+        def ended(node_id: str) -> str:
+            state = _state(metadata, run_id, node_id)
+            if state == DONE:
+                ledger.record(made.uri for made in metadata.outputs(run_id, node_id).values())
+            return state
+
+        watch = Watch(display, ended, signals)
         try:
             with watch.attached():
                 _run_ir(ir)
@@ -139,21 +159,34 @@ def _as_served(model: ModelResult) -> ModelResult:
     return dataclasses.replace(model, problem=problem, served=served.name if is_other else "")
 
 
-def _prepare(config, from_node, build, run_id, profile_dir) -> tuple[Any, Any]:
-    """Imports TFX; returns the compiled pipeline and the metadata of its runs."""
-    from pipeline.local.metadata import RunMetadata
+def _prepare(
+    config, from_node, build, run_id, profile_dir, console
+) -> tuple[Any, RunMetadata, Ledger]:
+    """Imports TFX; returns the compiled pipeline, and what is known of earlier runs."""
+    database = profile_dir / DATABASE
+    check(database)
+    ledger = Ledger(profile_dir)
+    # Reading all artifacts takes less time than importing TFX.
+    with concurrent.futures.ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(ledger.damaged)
+        from pipeline.local.metadata import RunMetadata
 
-    if build is None:
-        from pipeline.pipeline import create_pipeline as build
+        if build is None:
+            from pipeline.pipeline import create_pipeline as build
 
-    database = profile_dir / "metadata.sqlite"
-    pipeline = build(config, str(profile_dir / "pipeline"), _sqlite(database))
+        pipeline = build(config, ARTIFACTS, _sqlite(database))
+        damaged = reading.result()
     ir = _compile(pipeline, run_id)
     if from_node is not None:
         _disable_cache_from(ir, from_node)
     metadata = RunMetadata(database, pipeline.pipeline_info.pipeline_name)
     metadata.forget_superseded(Path(config.serving_dir))
-    return ir, metadata
+    if damaged:
+        metadata.abandon(damaged)
+        ledger.forget(damaged)
+        for uri, words in damaged.items():
+            say(console, f"{profile_dir / uri} is damaged ({words}), so it is made again.")
+    return ir, metadata, ledger
 
 
 def _sign_of_life(console: Screen) -> contextlib.AbstractContextManager:

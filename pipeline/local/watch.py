@@ -75,7 +75,7 @@ def interrupted_by() -> Iterator[list[int]]:
         received.append(number)
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     is_main = threading.current_thread() is threading.main_thread()
     heard = [n for n in numbers if is_main and signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in heard}

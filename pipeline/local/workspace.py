@@ -1,7 +1,7 @@
 """The directory of the runs' files: ``<output_dir>/<profile>``, one run at a time.
 
-Contract: paths become absolute, as artifacts are linked by path; a lock prevents a second run; run
-ids are local times and never repeat.
+Contract: a lock prevents a second run; run ids are times in UTC that only grow. What lies in the
+directory names nothing by an absolute path, so it can be moved.
 """
 
 import contextlib
@@ -15,10 +15,11 @@ from pathlib import Path
 
 from core.config import InputError, require
 from pipeline.config import RunConfig
+from pipeline.results import order_of
 
 
 def absolute(config: RunConfig) -> RunConfig:
-    """Artifacts are linked by path, so paths must hold wherever the next run starts."""
+    """Paths must hold where the nodes run, which is another directory."""
     paths = {name: getattr(config, name) for name in ("data_dir", "output_dir", "serving_dir")}
     local = {
         name: os.path.abspath(os.path.expanduser(path))
@@ -64,11 +65,11 @@ def make_directory(path: Path, option: str = "--output") -> None:
 
 
 def new_run_id(profile_dir: Path) -> str:
-    """Local time to the second, with a number if that is taken."""
-    stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    taken = {path.stem for path in profile_dir.glob("logs/*.log")}
-    names = [stamp, *(f"{stamp}-{i}" for i in range(2, len(taken) + 3))]
-    return next(name for name in names if name not in taken)
+    """The time in UTC, to the second; after all earlier ones, even if the clock was set back."""
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    earlier = [order_of(path.stem) for path in profile_dir.parent.glob("*/logs/*.log")]
+    newest, count = max(earlier, default=("", 0))
+    return stamp if (stamp, 0) > (newest, count) else f"{newest}-{count + 1}"
 
 
 @contextlib.contextmanager

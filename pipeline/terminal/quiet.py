@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from pipeline.terminal.spelling import SPELLED, Patient
+
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -25,7 +27,8 @@ def output_to(log_path: Path) -> Iterator[TextIO]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    screen = os.fdopen(os.dup(saved[0]), "w", encoding=sys.stdout.encoding, errors="replace")
+    real = os.fdopen(os.dup(saved[0]), "wb")
+    screen = Patient(real, encoding=sys.stdout.encoding, errors=SPELLED)
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     handler = logging.FileHandler(log_path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORMAT))

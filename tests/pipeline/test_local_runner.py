@@ -310,11 +310,11 @@ def test_an_interrupt_before_the_first_node_is_none_of_a_nodes(config, terminal)
 
 
 def test_a_run_that_cannot_start_says_why_and_keeps_the_stack_trace_in_the_log(config):
-    database = Path(config.output_dir) / "smoke" / "metadata.sqlite"
-    database.parent.mkdir(parents=True)
-    database.write_bytes(b"this is no SQLite file" * 100)
+    def build(*_):
+        raise ImportError("initialization failed")
+
     with pytest.raises(StartError, match="The run could not start: .*; the log is ") as caught:
-        run(config, build=toy_pipeline())
+        run(config, build=build)
     assert "\n" not in str(caught.value)
     assert "Traceback" in Path(str(caught.value).rpartition("the log is ")[2]).read_text()
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,15 +35,14 @@ class World:
         uri = self.root / name
         uri.mkdir()
         met = champion and {"version": champion, "path": str(self.serving / "gan" / champion)}
-        metrics = {"model": "gan", "champion": met}
+        metrics = {"model": "gan", "champion": met, "created": name}
         (uri / "metrics.json").write_text(json.dumps(metrics))
         return self.artifact("ModelEvaluation", uri)
 
     def push(self, version: str, evaluation: str) -> int:
         folder = self.serving / "gan" / version
         (folder / "assets.extra").mkdir(parents=True)
-        lineage = {"evaluation_uri": str(self.root / evaluation)}
-        (folder / "assets.extra" / "lineage.json").write_text(json.dumps(lineage))
+        shutil.copy(self.root / evaluation / "metrics.json", folder / "assets.extra")
         return self.artifact(
             "PushedModel", self.root / f"p{version}", pushed=1, pushed_destination=str(folder)
         )
@@ -90,6 +90,7 @@ def test_a_rejection_is_kept_as_long_as_its_champion_serves(world):
     not_pushed = world.artifact("PushedModel", world.root / "p", pushed=0)
     world.forget()
     assert world.is_live(rejected) and world.is_live(not_pushed)
+    world.evaluate("e3", champion="1")
     world.push("2", "e3")
     world.forget()
     assert not world.is_live(rejected) and world.is_live(not_pushed)

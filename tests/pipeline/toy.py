@@ -68,12 +68,12 @@ def Copy(source: InputArtifact[Model], model: OutputArtifact[Model], fail: Param
             marker.touch()
             os.mkdir(os.path.join(model.uri, "remains"))
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), source.uri)
-    if fail in ("interrupt", "interrupt in C++"):
+    if fail in ("interrupt", "interrupt in C++", "hangup"):
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGHUP if fail == "hangup" else signal.SIGINT)
             time.sleep(10)
         except KeyboardInterrupt as error:
-            if fail == "interrupt":
+            if fail != "interrupt in C++":
                 raise
             raise SystemError("bad argument to internal function") from error
     with open(os.path.join(source.uri, "text")) as file, open(f"{model.uri}/text", "w") as out:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core.files import digests
 from pipeline.results import RunResult, save_result
 from tests.conftest import ROOT
 
@@ -54,7 +55,8 @@ class Outputs:
         folder = self.serving / "gan" / version
         shutil.copytree(f"{uri}/Format-Serving", folder)
         (folder / "assets.extra").mkdir(exist_ok=True)
-        (folder / "assets.extra" / "lineage.json").write_text(json.dumps({"model_uri": uri}))
+        lineage = {"files": digests(f"{uri}/Format-Serving")}
+        (folder / "assets.extra" / "lineage.json").write_text(json.dumps(lineage))
 
     def evaluate(self, *arguments: str) -> subprocess.CompletedProcess:
         settings = [part for setting in SMALL for part in ("--set", setting)]
