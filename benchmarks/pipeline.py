@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(profile: str, data: str, folder: Path) -> Measurement:
     """Runs the pipeline once in ``folder``; a second call there finds everything cached."""
-    command = [sys.executable, "-m", "pipeline.cli.main", "run"]
+    command = [sys.executable, "-P", "-m", "pipeline.cli.main", "run"]
     command += ["--profile", profile, "--data", data, "--output", str(folder / "out")]
     command += ["--set", f"serving_dir={folder / 'serving'}"]
     started, peak = time.monotonic(), 0

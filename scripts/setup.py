@@ -23,7 +23,19 @@ import time
 import setup_machine as machine
 from setup_machine import Interpreter, SetupError
 from setup_runtime import install_runtime
-from setup_shell import LOCK_FILES, LOG, ROOT, STATE, UV, VENV, CommandError, main, run, step
+from setup_shell import (
+    LOCK_FILES,
+    LOG,
+    ROOT,
+    STATE,
+    UV,
+    VENV,
+    CommandError,
+    main,
+    open_private,
+    run,
+    step,
+)
 from setup_uv import index_variables, install_uv
 
 STAMP = os.path.join(VENV, "inkwell-setup.json")
@@ -33,6 +45,7 @@ INPUTS = (
     "pyproject.toml",
     "requirements.lock",
     "requirements-dev.lock",
+    "core/foreign.py",
     "scripts/setup.py",
     "scripts/setup_machine.py",
     "scripts/setup_runtime.py",
@@ -157,7 +170,7 @@ def check_native() -> None:
         files += found
     program = "import ctypes, sys; [ctypes.CDLL(file) for file in sys.argv[1:]]"
     python = os.path.join(VENV, "bin", "python")
-    run("Loading the native libraries", [python, "-c", program, *files])
+    run("Loading the native libraries", [python, "-I", "-c", program, *files])
 
 
 def set_up() -> None:
@@ -175,7 +188,7 @@ def set_up() -> None:
         with step("Inkwell itself"):
             install_project()
     else:
-        with open(LOG, "w", encoding="utf-8"):
+        with open_private(LOG, "w"):
             pass  # the log of this set-up alone
         with step("Checking the machine"):
             if os.path.lexists(STAMP):

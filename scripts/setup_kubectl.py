@@ -12,7 +12,7 @@ import os
 import sys
 
 from setup_machine import SetupError, read_os_release
-from setup_runtime import SUITE, download_packages
+from setup_runtime import download_packages
 from setup_shell import STATE, main, run
 
 
@@ -26,7 +26,7 @@ def download_kubectl() -> None:
             "install it by hand (1.26 or later)."
         )
     work = os.path.join(STATE, "kubectl")
-    print(*download_packages(run, work, system["VERSION_CODENAME"], [f"kubectl/{SUITE}"]))
+    print(*download_packages(run, work, system["VERSION_CODENAME"], ["kubectl"]))
 
 
 if __name__ == "__main__":

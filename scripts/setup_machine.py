@@ -163,7 +163,7 @@ def probe(executable: str) -> Interpreter | None:
         environment.pop(name, None)
     try:
         output = subprocess.run(
-            [executable, "-c", _PROBE],
+            [executable, "-I", "-c", _PROBE],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -236,7 +236,7 @@ def bootstrap_python(preferred: list[str]) -> str:
     for executable in preferred + python_candidates(os.environ.get("PATH", os.defpath)):
         try:
             subprocess.run(
-                [executable, "-c", program],
+                [executable, "-I", "-c", program],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

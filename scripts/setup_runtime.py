@@ -1,9 +1,11 @@
 """A private, newer C library for the virtual environment, on a Debian whose own is too old.
 
 apt downloads Debian 13's libc6, libstdc++6 and libgcc-s1 from the machine's own mirrors, with the
-suite replaced and every list and cache in a private directory: signatures are checked as ever and
-nothing of the system changes. The packages are unpacked under ``.venv/runtime``, and a copy of the
-Python binary is pointed there. Standard library only, Python 3.8 syntax.
+suite replaced and every list and cache in a private directory. Of the machine's settings only the
+way to the mirrors is kept: signatures and certificates are checked whatever the system allows, and
+packages of another origin than Debian are not candidates. Nothing of the system changes. The
+packages are unpacked under ``.venv/runtime``, and a copy of the Python binary is pointed there.
+Standard library only, Python 3.8 syntax.
 """
 
 from __future__ import annotations
@@ -33,6 +35,23 @@ PRELOADED = (
     "libutil.so.1",
     "libresolv.so.2",
 )
+
+# Fields of a source that are kept: what there is, and the key that its signature must be of. Others
+# may only weaken the checks, as ``trusted`` does.
+_FIELDS = ("types", "uris", "suites", "components", "architectures", "signed-by")
+_OPTIONS = ("arch", "signed-by")
+# Settings of apt that are kept: proxies, certificates, time limits.
+_WAY = re.compile(r"Acquire::(?:https?::|ftp::|Retries|ForceIPv[46]|Proxy|Send-URI-Encoded)", re.I)
+_CHECKS = re.compile(r"::(?:Verify-|Allow)", re.I)
+_PREFERENCES = """\
+Package: *
+Pin: release o=Debian, n=trixie*
+Pin-Priority: 500
+
+Package: *
+Pin: release o=*
+Pin-Priority: -1
+"""
 
 Run = Callable[..., str]  # scripts/setup.py's run(what, command, **options) -> output
 
@@ -69,7 +88,8 @@ def rewrite_deb822(text: str, codename: str) -> str:
         if not (suites and enabled and binary and "main" in fields.get("components", "").split()):
             continue
         fields.update(types="deb", suites=" ".join(suites), components="main")
-        stanzas.append("".join(f"{key}: {value}\n" for key, value in fields.items()))
+        kept = {key: value for key, value in fields.items() if key in _FIELDS}
+        stanzas.append("".join(f"{key}: {value}\n" for key, value in kept.items()))
     return "\n".join(stanzas)
 
 
@@ -80,7 +100,10 @@ def rewrite_classic(text: str, codename: str) -> str:
         match = re.match(r"^\s*deb\s+(\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s+(.*)$", line.split("#")[0])
         if not match or "main" not in match.group(4).split():
             continue
-        source = f"deb {match.group(1) or ''}{match.group(2)}"
+        given = (match.group(1) or "").strip(" \t[]").split()
+        options = [o for o in given if re.split(r"[+-]?=", o)[0].lower() in _OPTIONS]
+        source = f"deb [{' '.join(options)}] " if options else "deb "
+        source += match.group(2)
         lines += [f"{source} {suite} main\n" for suite in new_suites([match.group(3)], codename)]
     return "".join(lines)
 
@@ -110,12 +133,21 @@ def apt_config(dump: str, work: str) -> str:
     """An apt configuration that keeps the machine's way to the mirrors and nothing else.
 
     Args:
-        dump: Output of ``apt-config dump``. Its ``Acquire`` settings (proxies, certificates) are
-            kept; hooks are not, as some images have one that empties the system's own cache.
-        work: Private directory with the folders ``lists``, ``cache`` and ``sources``.
+        dump: Output of ``apt-config dump``. Proxies, certificates and time limits are kept; hooks
+            are not, as some images have one that empties the system's own cache, nor is whatever
+            lets a signature or a certificate go unchecked.
+        work: Private directory with the folders ``lists``, ``cache`` and ``sources``, and the file
+            ``preferences``.
     """
-    kept = [line for line in dump.splitlines() if line.startswith("Acquire::")]
+    lines = dump.splitlines()
+    kept = [line for line in lines if _WAY.match(line) and not _CHECKS.search(line)]
     kept += [
+        'Acquire::AllowInsecureRepositories "false";',
+        'Acquire::AllowWeakRepositories "false";',
+        'Acquire::AllowDowngradeToInsecureRepositories "false";',
+        'Acquire::https::Verify-Peer "true";',
+        'Acquire::https::Verify-Host "true";',
+        'APT::Get::AllowUnauthenticated "false";',
         'Acquire::Languages "none";',
         f'Dir::State::Lists "{work}/lists";',
         f'Dir::Cache "{work}/cache";',
@@ -123,7 +155,7 @@ def apt_config(dump: str, work: str) -> str:
         f'Dir::Etc::SourceParts "{work}/sources";',
         'Dir::Etc::Main "/dev/null";',
         'Dir::Etc::Parts "/dev/null";',
-        'Dir::Etc::Preferences "/dev/null";',
+        f'Dir::Etc::Preferences "{work}/preferences";',
         'Dir::Etc::PreferencesParts "/dev/null";',
     ]
     return "\n".join(kept) + "\n"
@@ -140,14 +172,20 @@ def download_packages(run: Run, work: str, codename: str, names: Sequence[str]) 
             "Debian 13's packages; add one, use Debian 13, or the container image (Dockerfile)."
         )
     what = "Downloading packages of Debian 13 with apt"
+    with open(os.path.join(work, "preferences"), "w", encoding="utf-8") as stream:
+        stream.write(_PREFERENCES)
     config = os.path.join(work, "apt.conf")
-    with open(config, "w", encoding="utf-8") as stream:
-        stream.write(apt_config(run(what, ["apt-config", "dump"]), work))
+    descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(apt_config(run(what, ["apt-config", "dump"], logged=False), work))
     variables = {"APT_CONFIG": config}
-    # A mirror that has no Debian 13 (a vendor's own) fails the update; the download then decides.
-    run(what, ["apt-get", "-qq", "update"], variables=variables, check=False)
     debs = os.path.join(work, "debs")
-    run(what, ["apt-get", "-qq", "download", *names], variables=variables, cwd=debs)
+    try:
+        # A mirror that has no Debian 13 (a vendor's own) fails the update; the download decides.
+        run(what, ["apt-get", "-qq", "update"], variables=variables, check=False)
+        run(what, ["apt-get", "-qq", "download", *names], variables=variables, cwd=debs)
+    finally:
+        os.unlink(config)  # the address of a proxy may hold a password
     return sorted(glob.glob(os.path.join(debs, "*.deb")))
 
 

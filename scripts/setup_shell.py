@@ -15,11 +15,15 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Callable, Iterator
+from typing import Callable, Iterator, TextIO
 
 from setup_machine import SetupError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.append(ROOT)
+
+from core.foreign import masked, safe  # noqa: E402
+
 VENV = os.path.join(ROOT, ".venv")
 STATE = os.path.join(ROOT, ".uv")  # uv itself, its cache, its Python, the log
 UV = os.path.join(STATE, "boot", "bin", "uv")
@@ -94,11 +98,14 @@ def run(
     variables: dict[str, str] | None = None,
     cwd: str = ROOT,
     check: bool = True,
+    logged: bool = True,
 ) -> str:
     """Runs ``command`` with its output in the log file, and returns the output.
 
-    Should this process be killed, the command is ended too, and what the command has started in
-    turn holds the set-up lock until it has ended as well.
+    The log holds no password as far as one can be told from other text, and nothing of what a
+    command prints that is there to print settings (``logged`` is false): users attach the log to
+    reports. Should this process be killed, the command is ended too, and what the command has
+    started in turn holds the set-up lock until it has ended as well.
 
     Raises:
         CommandError: It failed, and ``check`` is set; ``what`` opens the sentence.
@@ -117,11 +124,23 @@ def run(
         status, output = done.returncode, done.stdout.decode(errors="replace")
     except OSError as error:
         status, output = 127, f"error: {command[0]}: {error.strerror}"
-    with open(LOG, "a", encoding="utf-8") as log:
-        log.write("$ {}\n{}\n".format(" ".join(command), output))
+    shown_output = output if logged else "(settings, which may hold passwords, are not logged)"
+    with open_private(LOG, "a") as log:
+        log.write(masked("$ {}\n{}\n".format(" ".join(command), shown_output)))
     if status and check:
-        raise CommandError(what, reason(output))
+        raise CommandError(what, masked(reason(output)))
     return output
+
+
+def open_private(path: str, mode: str) -> TextIO:
+    """Opens a text file that its owner alone may read; ``mode`` is that of ``open``."""
+
+    def opener(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | os.O_NOFOLLOW, 0o600)
+        os.fchmod(descriptor, 0o600)  # an older set-up let all read it
+        return descriptor
+
+    return open(path, mode, encoding="utf-8", opener=opener)
 
 
 @contextlib.contextmanager
@@ -141,7 +160,7 @@ def step(title: str) -> Iterator[None]:
 def only_one() -> Iterator[None]:
     """Holds the lock of this checkout's set-up; a second set-up waits for the first."""
     os.makedirs(os.path.join(STATE, "tmp"), exist_ok=True)
-    with open(os.path.join(STATE, "lock"), "w") as lock:
+    with open_private(os.path.join(STATE, "lock"), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -166,7 +185,7 @@ def main(work: Callable[[], None]) -> int:
         with only_one():
             work()
     except SetupError as error:
-        print(error, file=sys.stderr)
+        print(safe(str(error)), file=sys.stderr)
         return 2
     except OSError as error:
         print(f"Set-up failed on {error.filename}: {error.strerror}.", file=sys.stderr)

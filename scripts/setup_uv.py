@@ -48,12 +48,13 @@ def install_uv(preferred: list[str]) -> None:
     boot = os.path.join(STATE, "boot")
     shutil.rmtree(boot, ignore_errors=True)
     what = "Installing uv"
-    run(what, [machine.bootstrap_python(preferred), "-m", "venv", boot])
+    run(what, [machine.bootstrap_python(preferred), "-I", "-m", "venv", boot])
     requirement = os.path.join(STATE, "uv.txt")
     with open(requirement, "w", encoding="utf-8") as stream:
         stream.write(entry)
-    command = [os.path.join(boot, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
-    run(what, [*command, "--only-binary=:all:", "--require-hashes", "-r", requirement])
+    command = [os.path.join(boot, "bin", "python"), "-I", "-m", "pip", "install", "--quiet"]
+    command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r", requirement]
+    run(what, command)
 
 
 def pip_index(config: str) -> str | None:
@@ -72,7 +73,8 @@ def index_variables() -> dict[str, str]:
     if any(os.environ.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX")):
         return {}
     python = os.path.join(STATE, "boot", "bin", "python")
-    index = pip_index(run("pip", [python, "-m", "pip", "config", "list"], check=False))
+    command = [python, "-I", "-m", "pip", "config", "list"]
+    index = pip_index(run("pip", command, check=False, logged=False))
     return {"UV_DEFAULT_INDEX": index} if index else {}
 
 

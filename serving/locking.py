@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.files import open_own
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -19,13 +21,14 @@ def locked(serving_dir: str | os.PathLike[str], model: str = "") -> Iterator[Non
     """Holds the lock of ``model``, or that of the labels of all models; waits while another does.
 
     A file system without locks, such as some mounts over a network, gives a warning in the log, and
-    the block runs all the same.
+    so does a lock file that is a link; the block runs all the same.
     """
     path = Path(serving_dir) / f".{model or 'releases'}.lock"
     with contextlib.ExitStack() as held:
         try:
-            file = held.enter_context(open(path, "a", encoding="utf-8"))
-            _lock(file.fileno(), path)
+            descriptor = open_own(path, os.O_WRONLY, shared=True)
+            held.callback(os.close, descriptor)
+            _lock(descriptor, path)
         except FileNotFoundError:
             pass  # without a serving directory there is nothing to protect
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Reads any picture that Pillow opens as an array, nothing clipped and nothing dropped.
+"""Reads pictures of the common formats as arrays, nothing clipped and nothing dropped.
 
 Contract: ``grey`` gives a picture as it is, or refuses it. ``colours`` gives what a person sees:
 ink drawn on nothing gets paper of the opposite brightness, a transparent part of a picture gets the
@@ -16,6 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from serving.errors import ImageWarning, ServingError
 
+# Pillow would try 40 more, of which some start programs, as EPS does Ghostscript.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _16_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _DEEP = (*_16_BITS, "I", "F")  # grey, of which convert("L") clips most
 _LARGE = 1280  # pixels: a longer side is halved, and halved again
@@ -37,14 +39,16 @@ def open_picture(path: str | Path) -> Image.Image:
         ImageWarning: The file holds several images; the first is taken.
 
     Raises:
-        ServingError: There is no such file, or it is not an image.
+        ServingError: There is no such file, or it is not an image of one of the ``FORMATS``, or it
+            has too many pixels.
     """
     try:
         data = Path(path).read_bytes()
         with warnings.catch_warnings():
             # Larger pictures than Pillow's bound, whose memory fit_digit keeps small.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_size(image)
                 frames = getattr(image, "n_frames", 1)
                 if image.format != "MPO" and frames > 1:  # MPO: a photo and its previews
                     warnings.warn(
@@ -59,7 +63,7 @@ def open_picture(path: str | Path) -> Image.Image:
     except _UNREADABLE as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         if isinstance(error, UnidentifiedImageError):  # its words name an object in memory
-            reason = "it has none of the formats that can be read."
+            reason = f"it has none of the formats {', '.join(FORMATS)}."
         raise ServingError(f"{path} is not a readable image: {' '.join(reason.split())}") from None
 
 
@@ -92,11 +96,7 @@ def colours(image: Image.Image) -> np.ndarray:
     Raises:
         ServingError: It has no pixels, too many, or values that are no numbers.
     """
-    pixels = image.width * image.height
-    if not 0 < pixels <= _MOST_PIXELS:
-        raise ServingError(
-            f"The picture has {pixels:,} pixels; make it smaller than {_MOST_PIXELS:,}."
-        )
+    _check_size(image)
     image = ImageOps.exif_transpose(image)
     if image.mode in _DEEP:
         deep = Image.fromarray(np.asarray(image).astype("float32"))
@@ -107,6 +107,15 @@ def colours(image: Image.Image) -> np.ndarray:
     if image.mode in ("1", "L"):
         return np.asarray(_reduced(_converted(image, "L")), "float32")[..., None] / 255
     return np.asarray(_reduced(_converted(image, "RGB")), "float32") / 255
+
+
+def _check_size(image: Image.Image) -> None:
+    """Raises ``ServingError`` for too many pixels, which a small file may announce."""
+    pixels = image.width * image.height
+    if not 0 < pixels <= _MOST_PIXELS:
+        raise ServingError(
+            f"The picture has {pixels:,} pixels; make it smaller than {_MOST_PIXELS:,}."
+        )
 
 
 def brightness(values: np.ndarray) -> np.ndarray:

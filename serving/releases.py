@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from core.config import InputError
-from core.files import write_whole
+from core.files import FILE_MODE, write_whole
+from core.foreign import is_plain
 from serving.errors import ServingError
 from serving.locking import locked
 from serving.versions import damage, judged_by_quality, list_versions, read_lineage
@@ -125,10 +126,20 @@ def kept_versions(serving_dir: Path, model: str) -> set[int]:
 
 
 def served_models(serving_dir: Path) -> list[str]:
-    """Names of the models that have a version, sorted."""
+    """Names of the models that have a version, sorted.
+
+    A hidden directory, or one whose name holds a character that is not seen, is no model.
+    """
     if not serving_dir.is_dir():
         return []
-    return sorted(p.name for p in serving_dir.iterdir() if p.is_dir() and list_versions(p))
+    named = [p for p in serving_dir.iterdir() if is_plain(p.name) and p.name[0] != "."]
+    return sorted(p.name for p in named if p.is_dir() and list_versions(p))
+
+
+def check_served(serving_dir: Path, model: str) -> None:
+    """Raises ``ServingError`` unless ``model`` is a name in ``served_models``, and no path."""
+    if model not in served_models(serving_dir):
+        raise no_version(serving_dir, model)
 
 
 def no_version(serving_dir: Path, model: str) -> ServingError:
@@ -177,7 +188,7 @@ def write_config(
             entry.model_version_policy.latest.num_versions = 1
     path = (directory or serving_dir) / CONFIG_FILE
     head = "# Made from releases.json by inkwell serve, promote and rollback.\n"
-    write_whole(path, head + text_format.MessageToString(config, as_utf8=True))
+    write_whole(path, head + text_format.MessageToString(config, as_utf8=True), FILE_MODE)
     return path
 
 
@@ -295,15 +306,13 @@ def _apply(
             time.sleep(0.1)
     releases[model] = release
     text = json.dumps({k: dataclasses.asdict(v) for k, v in sorted(releases.items())}, indent=2)
-    write_whole(serving_dir / RELEASES_FILE, text + "\n")
+    write_whole(serving_dir / RELEASES_FILE, text + "\n", FILE_MODE)
     write_config(serving_dir, models)
 
 
 def _numbers(serving_dir: Path, model: str) -> list[int]:
-    numbers = [version.number for version in list_versions(serving_dir / model)]
-    if not numbers:
-        raise no_version(serving_dir, model)
-    return numbers
+    check_served(serving_dir, model)
+    return [version.number for version in list_versions(serving_dir / model)]
 
 
 def _last_but(numbers: Sequence[int], version: int) -> int | None:

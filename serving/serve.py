@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from core.foreign import safe
 from serving.client import Client
 from serving.errors import RequestError, ServingError
 from serving.listening import EVERY, listening_host
@@ -145,7 +146,8 @@ def _serve(
                 how = how_it_ended(process.returncode, more)
             words = last_line(log)
             says = f"its log {log_path} ends with: {words}" if words else "its log is empty."
-            print(f"inkwell: {server[0].upper()}{server[1:]} {how}; {says}", file=sys.stderr)
+            words = f"inkwell: {server[0].upper()}{server[1:]} {how}; {says}"
+            print(safe(words), file=sys.stderr)
             return 1
         finally:
             if playground:
@@ -241,7 +243,7 @@ def _copy(output: BinaryIO, log: BinaryIO, shown_lines: re.Pattern[bytes]) -> No
             log.write(line)
         with contextlib.suppress(OSError, ValueError):  # a screen that is closed
             if shown_lines.match(line):
-                print(line.decode(errors="replace"), end="", file=sys.stderr, flush=True)
+                print(safe(line.decode(errors="replace")), end="", file=sys.stderr, flush=True)
 
 
 def _where(options: ServeOptions, host: str, playground_port: int | None) -> list[str]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from components.idx_example_gen import storage
 from core.config import InputError
+from core.foreign import is_plain, shown
 from core.images import HEIGHT, WIDTH
 
 FILE_PREFIX = {"train": "train", "test": "t10k"}
@@ -119,18 +120,26 @@ def read_label_names(data_dir: str) -> tuple[str, ...] | None:
     """Reads the optional ``labels.txt``: one class name per line, in the order of the labels.
 
     Raises:
-        InputError: The file is empty, holds a blank line, or is not UTF-8 text.
+        InputError: The file is empty, holds a blank line or a control character, or is not UTF-8
+            text.
     """
     path = storage.join(data_dir, LABEL_NAMES_FILE)
     if not storage.exists(path):
         return None
     with storage.open_file(path) as file:
         try:
-            names = tuple(line.strip() for line in file.read().decode("utf-8").splitlines())
+            # Some editors of Windows begin a file with a mark that is not seen.
+            names = tuple(line.strip() for line in file.read().decode("utf-8-sig").splitlines())
         except UnicodeDecodeError:
             raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
     if len(names) < 2 or not all(names):
         raise InputError(f"{path} must hold one class name per line, at least two, none blank.")
+    for number, name in enumerate(names, 1):
+        if not is_plain(name):
+            raise InputError(
+                f"{path}, line {number}: {shown(name)} holds a character that is not seen; write "
+                "the name without it."
+            )
     return names
 
 

@@ -6,7 +6,6 @@ without a value as missing, with its reason. Both formats are written from the s
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from components.model_card.content import UNKNOWN, Card, Facts, Grid, Section
@@ -14,6 +13,7 @@ from components.model_card.header import header
 from components.model_card.results import analyses, overview, title_of
 from components.model_card.words import ETHICS, OUT_OF_SCOPE, USERS, words_of
 from core.artifacts import Stage
+from core.origin import public
 from core.statistics import SplitStatistics
 from core.wording import number
 
@@ -63,8 +63,8 @@ def _details(facts: Facts) -> Iterator[str | Grid]:
             ("version", "the name of the directory that holds assets.extra with this card"),
             ("pushed", lineage.get("pushed_at") or UNKNOWN),
             ("pipeline run", lineage.get("run_id") or UNKNOWN),
-            ("model artifact", _public(lineage.get("model_uri"))),
-            ("evaluation", _public(lineage.get("evaluation_uri"))),
+            ("model artifact", public(lineage.get("model_uri") or UNKNOWN)),
+            ("evaluation", public(lineage.get("evaluation_uri") or UNKNOWN)),
             ("weights", _known(weights)),
             ("input and output", "float32 images [B, 28, 28, 1] in 0 to 1, or PNG files"),
             ("made by", f"a run of Inkwell; the person or organisation is {UNKNOWN}"),
@@ -79,13 +79,6 @@ def _details(facts: Facts) -> Iterator[str | Grid]:
     else:
         yield f"How it was trained is {UNKNOWN}."
     yield "References: " + " ".join((*words.references, _CITATION))
-
-
-def _public(path: str | None, parts: int = 3) -> str:
-    """The last ``parts`` of ``path``, without the machine's folders; URLs are unchanged."""
-    if not path:
-        return UNKNOWN
-    return "/".join(PurePosixPath(path).parts[-parts:]) if path.startswith("/") else path
 
 
 def _parameters(stage: Stage) -> int | None:
@@ -169,7 +162,7 @@ def _training_data(facts: Facts) -> Iterator[str | Grid]:
 
 
 def _data(facts: Facts) -> str:
-    return _public(facts.data_dir, parts=1) if facts.data_dir else ""
+    return public(facts.data_dir, parts=1)
 
 
 def _shares(splits: Sequence[SplitStatistics]) -> Iterator[Grid]:

@@ -35,7 +35,7 @@ from core.artifacts import (
     read_stages,
 )
 from core.files import write_whole
-from core.origin import origin
+from core.origin import origin, public, public_metrics
 from core.statistics import read_statistics
 from serving.versions import (
     CARD_HTML,
@@ -164,13 +164,13 @@ def extra_files(
     """
     now = datetime.datetime.now(datetime.UTC)
     lineage: dict[str, Any] = {"model": model_name}
-    lineage |= {f"{name}_uri": origin(artifact) for name, artifact in sorted(artifacts.items())}
+    lineage |= {f"{name}_uri": public(origin(found)) for name, found in sorted(artifacts.items())}
     lineage |= {"run_id": run_id or None, "pushed_at": now.isoformat(timespec="seconds")}
     metrics = read_json(Path(artifacts["evaluation"].uri, METRICS_FILE)) or {}
     lineage |= {"quality_gates": metrics.get("quality_gates") is not False}
     lineage |= {"primary": primary(metrics)}
     files = {
-        METRICS_FILE: Path(artifacts["evaluation"].uri, METRICS_FILE).read_bytes(),
+        METRICS_FILE: json.dumps(public_metrics(metrics), indent=1).encode() + b"\n",
         LINEAGE_FILE: json.dumps(lineage, indent=2).encode() + b"\n",
     }
     for artifact, name in (("infra_blessing", WARMUP_FILE), ("evaluation", CLUSTERS_FILE)):

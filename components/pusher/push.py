@@ -9,9 +9,11 @@ are the ones that were judged, and clients get the version that the model was co
 then; the lock of the served model is held meanwhile.
 """
 
+import contextlib
 import dataclasses
 import errno
 import json
+import logging
 import os
 import re
 import secrets
@@ -22,7 +24,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core.config import InputError
-from core.files import DIRECTORY_MODE, FILE_MODE, difference, digests
+from core.files import DIRECTORY_MODE, FILE_MODE, difference, digests, not_plain
 from core.models import MODELS
 from serving.locking import locked
 from serving.releases import kept_versions, served_version, whole_version
@@ -39,6 +41,8 @@ KEEP_VERSIONS = 5
 
 _STAGING = re.compile(r"\.staging-(?P<host>.+)-(?P<pid>\d+)-(?P<seconds>\d+)-[0-9a-f]{8}")
 _STALE_SECONDS = 3600.0  # of a process on another machine, which cannot be checked
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Superseded(Exception):
@@ -84,8 +88,8 @@ def push(
         approval: What must still hold; None pushes any model onto any version.
 
     Raises:
-        InputError: ``model_dir`` holds no SavedModel, or another one than the approved, or the
-            version in serving is damaged, or ``destination`` is a URL.
+        InputError: ``model_dir`` holds no SavedModel, or another one than the approved, or links,
+            or the version in serving is damaged, or ``destination`` is a URL.
         Superseded: Another version went into serving after the approval; nothing was pushed.
     """
     model_dir, base = Path(model_dir), Path(destination).absolute()
@@ -112,6 +116,7 @@ def _push(
     approval: Approval | None,
 ) -> Pushed:
     _remove_stale_staging(base)
+    _check_no_links(model_dir, base.name)
     found = digests(model_dir)
     if approval:
         for title, judged in approval.files.items():
@@ -130,7 +135,8 @@ def _push(
 
     staging = _staging_path(base)
     try:
-        shutil.copytree(model_dir, staging)
+        shutil.copytree(model_dir, staging, symlinks=True)
+        _check_no_links(staging, base.name)
         if what := difference(found, digests(staging)):
             raise InputError(
                 f"The copy of {model_dir} is not what was read before: {what}; run it again."
@@ -149,6 +155,15 @@ def _push(
     _sync(base)
     _prune(base, keep_versions)
     return Pushed(version=str(version), destination=str(base / str(version)))
+
+
+def _check_no_links(folder: Path, model: str) -> None:
+    """Raises ``InputError`` for a model with links, whose targets are not its own."""
+    if name := not_plain(folder):
+        raise InputError(
+            f"{folder / name} is a link or a special file, and a model that is pushed holds plain "
+            f"files alone; {_remedy(model)}"
+        )
 
 
 def _newest_and_served(base: Path) -> list[Version]:
@@ -201,7 +216,10 @@ def _rename_to_next_version(staging: Path, base: Path, clock: Callable[[], float
 
 
 def _prune(base: Path, keep_versions: int) -> None:
-    """Removes old versions; each by a rename first, so that no server reads half of one."""
+    """Removes old versions; each by a rename first, so that no server reads half of one.
+
+    What cannot be removed is left, as the new version is out by now.
+    """
     kept = kept_versions(base.parent, base.name)
     for version in list_versions(base)[:-keep_versions]:
         if version.number in kept:
@@ -209,9 +227,19 @@ def _prune(base: Path, keep_versions: int) -> None:
         grave = _staging_path(base)
         try:
             os.rename(version.path, grave)
+            _remove(grave)
         except FileNotFoundError:
             continue  # another push removed it
-        shutil.rmtree(grave)
+        except OSError as error:
+            _LOGGER.warning("%s cannot be removed (%s)", version.path, error.strerror or error)
+
+
+def _remove(path: Path) -> None:
+    """Removes a directory, or a link to one, which is not followed."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
 
 
 def _remove_stale_staging(base: Path) -> None:
@@ -224,7 +252,8 @@ def _remove_stale_staging(base: Path) -> None:
         is_old = time.time() - int(found["seconds"]) > _STALE_SECONDS
         is_local = found["host"] == socket.gethostname()
         if is_old or (is_local and not _is_alive(int(found["pid"]))):
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _remove(path)
 
 
 def _is_alive(pid: int) -> bool:

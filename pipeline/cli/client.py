@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import complain, console, user_errors
+from pipeline.cli.common import complain, console, tell, user_errors
 from serving.model_server.flags import BOUNDS
 
 Server = Annotated[
@@ -102,7 +102,7 @@ def canary(
         images = images[..., None].astype("float32") / np.float32(255)
         result = compare(model, server, images, share, requests, seed, wait)
         console().print(comparison_table(result))
-        typer.echo(result.sentence())
+        tell(result.sentence())
 
 
 def predict(
@@ -291,4 +291,4 @@ def _save(images, path: Path) -> None:
         picture.save(path)
     except (OSError, ValueError) as error:
         raise ServingError(f"{path} cannot be written: {error}") from None
-    typer.echo(f"{path}: {len(images)} image(s)")
+    tell(f"{path}: {len(images)} image(s)")

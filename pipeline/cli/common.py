@@ -88,6 +88,13 @@ def complain(words: object) -> None:
     say(Screen(stderr=True), f"inkwell: {words}")
 
 
+def tell(words: object) -> None:
+    """Prints a sentence to standard output."""
+    from pipeline.terminal.screen import say
+
+    say(console(), str(words))
+
+
 def console() -> Console:
     """A console that never cuts piped output."""
     from pipeline.terminal.screen import Screen

@@ -22,6 +22,7 @@ from pipeline.cli.common import (
     Profile,
     console,
     leave,
+    tell,
     user_errors,
 )
 
@@ -106,7 +107,11 @@ CaCert = Annotated[
     str | None, typer.Option("--ca-cert", metavar="FILE", help="CA certificate file.")
 ]
 Insecure = Annotated[
-    bool, typer.Option("--insecure", help="Do not check the server's certificate.")
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Do not check the server's certificate, and send token and cookies over http:// too.",
+    ),
 ]
 _Data = Annotated[
     str | None,
@@ -185,7 +190,7 @@ class _Sources(NamedTuple):
                     *(path, self.profile or "full", self.data, self.set_ or []),
                     *(self.cluster, self.images),
                 )
-                typer.echo("\n".join(made).replace(f"{path}: ", "Compiled: "))
+                tell("\n".join(made).replace(f"{path}: ", "Compiled: "))
             yield path
 
 
@@ -214,7 +219,7 @@ def compile(
         from pipeline.kubeflow.compiler import compile_options
 
         notes = compile_options(Path(output), profile, data, set_ or [], cluster, images)
-        typer.echo("\n".join(notes))
+        tell("\n".join(notes))
 
 
 def submit(
@@ -269,7 +274,7 @@ def submit(
                 run_id, notes = kfp.submit(
                     client, address, path, parameters, experiment, run_name, pipeline_root
                 )
-            typer.echo("\n".join([*notes, f"Run {run_id}:", address.link(run_id)]))
+            tell("\n".join([*notes, f"Run {run_id}:", address.link(run_id)]))
         if wait or follow:
             from pipeline.kubeflow.following import follow as follow_run
 
@@ -324,7 +329,7 @@ def create(
                 experiment=experiment,
                 pipeline_root=pipeline_root,
             )
-        typer.echo("\n".join([*notes, f"Schedule {name} ({schedule_id}) runs at {cron}."]))
+        tell("\n".join([*notes, f"Schedule {name} ({schedule_id}) runs at {cron}."]))
 
 
 def list_(
@@ -356,7 +361,7 @@ def list_(
             titles = ("schedule", "cron", "version", "pipeline root", "state", "id")
             console().print(FittingTable(titles, rows, spare=("pipeline root", "version")))
         else:
-            typer.echo("There are no schedules; create one with: inkwell schedule create")
+            tell("There are no schedules; create one with: inkwell schedule create")
 
 
 def remove(
@@ -373,7 +378,7 @@ def remove(
 
         address = Address(endpoint, ui, namespace, ca_cert, insecure).endpoint()
         removed = schedule.remove(access.connect(address, needs_namespace=True), address, name)
-        typer.echo(f"Removed the schedule {name} ({removed}).")
+        tell(f"Removed the schedule {name} ({removed}).")
 
 
 def save_report(address: Address, run_id: str, output: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,7 @@ from pipeline.cli.common import (
     console,
     leave,
     open_streams,
+    tell,
     user_errors,
 )
 
@@ -195,7 +197,8 @@ def report(
                 raise InputError("A run on a cluster (--run) needs its --endpoint.")
             address = kubeflow.Address(endpoint, ui, namespace, ca_cert, insecure)
             path = kubeflow.save_report(address, run_id, output or "report.html")
-        typer.echo(path)
+        # A script takes it as it is.
+        tell(path) if sys.stdout.isatty() else typer.echo(path)
         if open_:
             import webbrowser
 
@@ -253,11 +256,11 @@ def baseline(
         from pipeline.terminal.quiet import output_to
 
         set_environment()
-        with output_to(Path(os.devnull)):
+        with output_to(None):
             from components.data_gate.baseline import write_baseline
 
             written = write_baseline(data)
-        typer.echo("\n".join(written))
+        tell("\n".join(written))
 
 
 @app.command(help=_SCHEMA)

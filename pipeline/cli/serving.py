@@ -11,7 +11,7 @@ import typer
 
 from pipeline.cli import client
 from pipeline.cli.client import INT32_MAX, SERVER, Model, Server, Wait
-from pipeline.cli.common import console, file_errors, leave, user_errors
+from pipeline.cli.common import console, file_errors, leave, tell, user_errors
 from serving.model_server.flags import BOUNDS
 
 _Serving = Annotated[
@@ -137,14 +137,15 @@ def serve(
             tensorflow_serving,
             {name: value for name, value in bounds.items() if value is not None},
         )
-        code = serve_until_told(options, typer.echo)
+        code = serve_until_told(options, tell)
     leave(code)
 
 
 def _check_exists(serving: Path) -> None:
-    from pipeline.local.workspace import check_exists
+    from pipeline.local.workspace import check_exists, check_ours
 
     check_exists(serving, _SERVING, "the one of the pushed versions with --serving")
+    check_ours(serving, "--serving")
 
 
 def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0.0) -> None:
@@ -157,7 +158,7 @@ def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0
 
         found = served_versions(serving)
         if not found:
-            typer.echo(f"There is no model in {serving} yet; push some with: inkwell run")
+            tell(f"There is no model in {serving} yet; push some with: inkwell run")
             return
         states: dict[tuple[str, int], str] = {}
         why = f"No model server answers at {server}"
@@ -174,7 +175,7 @@ def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0
                 states |= {(model, version): state for version, state in answered.items()}
         console().print(models_table(found, read_releases(serving), states))
         if not states:
-            typer.echo(f"{why}, so no states are shown.")
+            tell(f"{why}, so no states are shown.")
 
 
 def promote(
@@ -188,11 +189,12 @@ def promote(
         _check_exists(serving)
         from serving.errors import ServingError
         from serving.locking import locked
-        from serving.releases import promoted
+        from serving.releases import check_served, promoted
 
         if version != "newest" and not version.isdecimal():
             raise ServingError(f"A version is a whole number or newest, not {version!r}.")
         number = None if version == "newest" else int(version)
+        check_served(serving, model)
         with locked(serving, model):
             _release(model, promoted(serving, model, number, label), serving, server)
 
@@ -201,8 +203,9 @@ def rollback(model: Model, serving: _Serving = _SERVING, server: Server = SERVER
     with user_errors(), file_errors():
         _check_exists(serving)
         from serving.locking import locked
-        from serving.releases import rolled_back
+        from serving.releases import check_served, rolled_back
 
+        check_served(serving, model)
         with locked(serving, model):
             _release(model, rolled_back(serving, model), serving, server)
 
@@ -227,6 +230,6 @@ def _release(model: str, release, serving: Path, server: str) -> None:
 
         apply(serving, model, release, is_served if is_up else None)
     words = ", ".join(f"{label} is version {v}" for label, v in release.labels.items())
-    typer.echo(f"{model}: {words or 'the newest version is served, without labels'}.")
+    tell(f"{model}: {words or 'the newest version is served, without labels'}.")
     if not is_up:
-        typer.echo(f"No model server answers at {server}; the change applies when one starts.")
+        tell(f"No model server answers at {server}; the change applies when one starts.")

@@ -7,6 +7,7 @@ Contract: a wrong address, missing access, an expired login or a missing namespa
 import contextlib
 import dataclasses
 import io
+import ipaddress
 import json
 import logging
 import os
@@ -38,7 +39,7 @@ class Endpoint:
     ui: str | None = None  # base address of the web page; None: the same as url
     namespace: str | None = None  # of the user, where KFP is set up for several
     ca_cert: str | None = None  # file
-    insecure: bool = False
+    insecure: bool = False  # neither check the certificate nor mind clear text
 
     def __post_init__(self):
         parts = urllib.parse.urlsplit(self.url)
@@ -61,6 +62,30 @@ class Endpoint:
         return f"{self.web}/#/runs/details/{run_id}"
 
 
+def check_no_clear_text(endpoint: Endpoint) -> None:
+    """Raises ``InputError`` if a token or cookies would cross a network where all can read them.
+
+    The token that a cluster mounts into its pods goes over the cluster's own network, as KFP's
+    client sends it there.
+    """
+    secret = next((v for v in (TOKEN_VARIABLE, COOKIES_VARIABLE) if os.environ.get(v)), None)
+    for address in (endpoint.url, endpoint.web):
+        parts = urllib.parse.urlsplit(address)
+        is_open = parts.scheme == "http" and not _is_this_computer(parts.hostname or "")
+        require(
+            endpoint.insecure or secret is None or not is_open,
+            f"What {secret} holds would go to {address} in clear text: use https://, forward the "
+            "port to localhost (kubectl port-forward), or allow it with --insecure.",
+        )
+
+
+def _is_this_computer(host: str) -> bool:
+    """Whether a host is the loopback interface by its name or number."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
+
+
 def connect(endpoint: Endpoint, needs_namespace: bool = False) -> Any:
     """The client of an endpoint that answers.
 
@@ -72,8 +97,10 @@ def connect(endpoint: Endpoint, needs_namespace: bool = False) -> Any:
         needs_namespace: Whether what comes next does, on a server for several users.
 
     Raises:
-        InputError: The endpoint does not answer, is not KFP, denies access, or needs a namespace.
+        InputError: The endpoint does not answer, is not KFP, denies access, needs a namespace, or
+            would get a token or cookies in clear text.
     """
+    check_no_clear_text(endpoint)
     is_shared = _knock(endpoint)
     require(
         not (is_shared and needs_namespace and endpoint.namespace is None),

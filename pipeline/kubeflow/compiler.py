@@ -6,7 +6,6 @@ pipeline and its Kubernetes settings. Takes about a second, and ten for importin
 """
 
 import dataclasses
-import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -60,7 +59,7 @@ def compile_options(
     check_gates(config)
     _check_writable(path)
     set_environment()
-    with output_to(Path(os.devnull)):
+    with output_to(None):
         compile_pipeline(config, cluster, path)
 
     gpu_nodes = [node_id for node_id in NODES if cluster.pod(node_id).gpus]

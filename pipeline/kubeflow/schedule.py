@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import InputError, require
+from core.foreign import is_plain
 from pipeline.kubeflow.access import Endpoint, no_noise, sentences
 from pipeline.kubeflow.client import (
     PIPELINE,
@@ -80,6 +81,10 @@ def create(
         InputError: A value is wrong, the name is taken, or the server refuses something.
     """
     when = kfp_cron(cron)
+    require(
+        is_plain(name),
+        f"--name {name!r} holds a character that is not seen, or none that is; give another.",
+    )
     spec = read_package(package)
     parameters = run_parameters(spec, given)
     root = choose_root(spec, pipeline_root)

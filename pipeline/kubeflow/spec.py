@@ -35,8 +35,9 @@ PARAMETERS = {
 RUN_ID = "pipeline_run_id"
 CONTENT = "content"  # digest of what the node shall find in the data directory
 
-ENTRYPOINT = ["python", "-m", "pipeline.kubeflow.entrypoint"]
-DATA_DIGEST_COMMAND = ["python", "-m", "pipeline.kubeflow.data_digest"]
+# -P: a module of the folder that a pod starts in is none of ours.
+ENTRYPOINT = ["python", "-P", "-m", "pipeline.kubeflow.entrypoint"]
+DATA_DIGEST_COMMAND = ["python", "-P", "-m", "pipeline.kubeflow.data_digest"]
 
 # What judges a trained model, which can be one task. The push stays apart: only it writes to the
 # models in serving, and it runs no model.

@@ -173,7 +173,7 @@ def evaluate_and_show(
     """
     from pipeline.config import load_config
     from pipeline.local.failures import explain
-    from pipeline.local.workspace import absolute, make_directory
+    from pipeline.local.workspace import absolute, check_ours, make_directory
     from pipeline.terminal import tables
     from pipeline.terminal.screen import say
 
@@ -182,6 +182,9 @@ def evaluate_and_show(
         load_config(profile, None, overrides)  # reports a wrong setting first
     runs = choose_runs(Path(output), profile, run_id)
     config = absolute(load_config(profile or runs[0].profile, None, overrides))
+    check_ours(Path(config.output_dir), "--output")
+    if "://" not in config.serving_dir:
+        check_ours(Path(config.serving_dir), "--set serving_dir=...")
     candidates = find_candidates(Path(config.output_dir), runs, models)
     folder = (folder or new_folder(config)).absolute()
     make_directory(folder)
@@ -221,13 +224,12 @@ def model_result(evaluation: Evaluation) -> ModelResult:
 def is_served(candidate: Candidate, serving_dir: str) -> bool:
     """Whether the champion is the same model, pushed: nothing to compare with."""
     from core.artifacts import SAVED_MODEL_DIR
-    from core.files import digests
     from serving.releases import served_version
-    from serving.versions import FILES_KEY, read_lineage
+    from serving.versions import FILES_KEY, model_files, read_lineage
 
     champion = served_version(serving_dir, candidate.model)
     files = read_lineage(champion).get(FILES_KEY) if champion else None
-    return bool(files) and files == digests(Path(candidate.model_uri, SAVED_MODEL_DIR))
+    return files is not None and files == model_files(Path(candidate.model_uri, SAVED_MODEL_DIR))
 
 
 def end_sentence(evaluation: Evaluation, candidate: Candidate, serving_dir: str) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from core.config import DivergedError, InputError
+from core.foreign import masked
 
 _MAX_LENGTH = 300
 _FULL = ("No space left on device", "Disk quota exceeded")
@@ -19,7 +20,15 @@ _IN_TEXT = re.compile(
 
 
 def explain(error: BaseException) -> tuple[str, str]:
-    """Returns ("input", the user's sentence), or ("crash", the failure in one sentence)."""
+    """Returns ("input", the user's sentence), or ("crash", the failure in one sentence).
+
+    Passwords and tokens are masked, as the sentence is kept with the run.
+    """
+    kind, words = _explained(error)
+    return kind, masked(words)
+
+
+def _explained(error: BaseException) -> tuple[str, str]:
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, InputError):

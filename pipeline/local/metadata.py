@@ -5,7 +5,6 @@ Artifacts are linked by URI, never by id; a URI is a path below the directory of
 that this can be moved.
 """
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from typing import Any
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from core.artifacts import METRICS_FILE, SUPERSEDED, read_bytes, read_json
+from core.artifacts import METRICS_FILE, SUPERSEDED, read_json
 from core.models import MODELS
+from core.origin import public_metrics
 from pipeline.results import ModelResult, read_gate
 from serving.releases import served_version
 from serving.versions import extra_file
@@ -89,8 +89,8 @@ class RunMetadata:
             if is_stale:
                 stale.append(artifact)
         for artifact in self._live("ModelEvaluation"):
-            file = self.directory(artifact) / METRICS_FILE
-            if file.is_file() and not _met_champion(file.read_bytes(), serving_dir):
+            metrics = read_json(self.directory(artifact) / METRICS_FILE)
+            if metrics and not _met_champion(metrics, serving_dir):
                 stale.append(artifact)
         self._abandon(stale)
         return len(stale)
@@ -140,22 +140,14 @@ class RunMetadata:
         )
 
 
-def _met_champion(content: bytes, serving_dir: Path) -> bool:
-    """Whether this evaluation used the current champion, or is the one that approved it.
-
-    Args:
-        content: Of its metrics.json, which a push copies.
-        serving_dir: Directory of the models in serving.
-    """
-    metrics = json.loads(content)
-    if not metrics:
-        return True
+def _met_champion(metrics: dict[str, Any], serving_dir: Path) -> bool:
+    """Whether this evaluation used the current champion, or is the one that approved it."""
     champion = served_version(serving_dir, metrics["model"])
     met = metrics.get("champion")
     if champion is None:
         return met is None
-    if read_bytes(extra_file(champion, METRICS_FILE)) == content:
-        return True
+    if read_json(extra_file(champion, METRICS_FILE)) == public_metrics(metrics):
+        return True  # the push published them
     return met is not None and met["version"] == champion.name
 
 

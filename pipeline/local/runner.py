@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.config import InputError
+from core.files import DIRECTORY_MODE
 from core.models import MODELS
 from pipeline.config import RunConfig
 from pipeline.environment import set_environment
@@ -66,8 +67,8 @@ def run(
         build: Builds the pipeline; None uses ``create_pipeline``.
 
     Raises:
-        InputError: The output, serving or temporary directory cannot be written, another run is
-            using the first, or a version in serving is damaged.
+        InputError: The output, serving or temporary directory cannot be written or is another
+            user's, another run is using the first, or a version in serving is damaged.
         ServingError: The labels in the serving directory cannot be read.
         KeyboardInterrupt: The user interrupted it while no node was running.
         StartError: The run failed before its first node.
@@ -75,10 +76,11 @@ def run(
     set_environment()
     config = absolute(config)
     profile_dir = Path(config.output_dir) / config.profile
+    make_directory(Path(config.output_dir))
     for folder in (profile_dir, *(profile_dir / name for name in ("logs", "runs", ARTIFACTS))):
         make_directory(folder)
     if "://" not in config.serving_dir:
-        make_directory(Path(config.serving_dir), "--set serving_dir=...")
+        make_directory(Path(config.serving_dir), "--set serving_dir=...", DIRECTORY_MODE)
         for name in MODELS:
             whole_version(config.serving_dir, name)  # before hours of training
     with lock(Path(config.output_dir)):

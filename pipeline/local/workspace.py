@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.config import InputError, require
+from core.files import PRIVATE_DIRECTORY_MODE, open_own, stranger
 from pipeline.config import RunConfig
 from pipeline.results import order_of
 
@@ -48,20 +49,47 @@ def check_exists(path: str | Path, default: str | Path, remedy: str) -> None:
     )
 
 
-def make_directory(path: Path, option: str = "--output") -> None:
-    """Makes ``path`` if need be; raises ``InputError`` if it cannot be written.
+def make_directory(
+    path: Path, option: str = "--output", mode: int = PRIVATE_DIRECTORY_MODE
+) -> None:
+    """Makes ``path`` if need be; raises ``InputError`` if it cannot be written or is not ours.
 
     Args:
         path: The directory.
         option: Option that names another directory.
+        mode: Permissions of a directory that is made; what runs keep holds the user's data.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        writable = os.access(path, os.W_OK)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode)
+        writable = path.is_dir() and os.access(path, os.W_OK)
     except OSError:
         writable = False
     if not writable:
         raise InputError(f"{path} cannot be written; name another directory with {option}.")
+    check_ours(path, option)
+
+
+def check_ours(path: Path, option: str) -> None:
+    """Raises ``InputError`` for a directory in which others could put files and links.
+
+    What lies there is loaded, and models are programs. In a pod of a cluster this is not asked, as
+    the owner of a volume is whoever made it.
+
+    Args:
+        path: A directory; one that does not exist is nobody's.
+        option: Option that names another directory.
+    """
+    try:
+        why = stranger(path)
+    except FileNotFoundError:
+        return
+    require(
+        not why,
+        f"{path} {why}, so its files may be anybody's: take it over (chown), forbid others to "
+        f"write there (chmod o-w), or name another directory with {option}.",
+    )
 
 
 def new_run_id(profile_dir: Path) -> str:
@@ -105,19 +133,24 @@ def lock(output_dir: Path) -> Iterator[None]:
     """Locks the output directory; the system releases it however this process ends.
 
     Raises:
-        InputError: Another run holds the lock.
+        InputError: Another run holds the lock, or its file is not ours.
     """
     path = output_dir / ".lock"
-    with open(path, "a+", encoding="utf-8") as file:
+    try:
+        descriptor = open_own(path, os.O_RDWR)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be used ({error.strerror}); remove it, or name another directory with "
+            "--output."
+        ) from None
+    with open(descriptor, "r+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
             raise InputError(
                 f"Another run (process {file.read().strip() or 'unknown'}) is using {output_dir}; "
                 "wait for it to end, or give this run a directory of its own with --output."
             ) from None
-        file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
         file.flush()

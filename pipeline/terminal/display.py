@@ -12,11 +12,10 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from core.progress import Progress
-from pipeline.terminal.screen import say
+from pipeline.terminal.screen import PlainTable, say
 
 WAITING, RUNNING, DONE, CACHED, FAILED, NOT_RUN = (
     "waiting",
@@ -103,7 +102,7 @@ class LiveDisplay:
     """The table on a terminal: state, seconds, bar and newest metrics of every node."""
 
     def __init__(self, board: Board, console: Console):
-        def draw() -> Table:
+        def draw() -> PlainTable:
             with board.lock:
                 return board_table(board, console.width, console.height)
 
@@ -176,12 +175,12 @@ def make_display(board: Board, console: Console) -> LiveDisplay | PlainDisplay:
     return (LiveDisplay if console.is_terminal else PlainDisplay)(board, console)
 
 
-def board_table(board: Board, width: int, height: int) -> Table:
+def board_table(board: Board, width: int, height: int) -> PlainTable:
     """All nodes as a table of at most ``height`` lines; hides the oldest finished nodes."""
     hidden = _hidden(board, height - 2)  # the titles, and the line that counts the hidden
     widths = [max(len(node_id) for node_id in board.nodes), len(WAITING), len("12 min 05 s")]
     gap = 2
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    table = PlainTable()
     for title, columns in zip(("node", "state", "time"), widths, strict=True):
         justify = "right" if title == "time" else "left"
         table.add_column(title, justify=justify, no_wrap=True, width=columns)

@@ -12,26 +12,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from core.files import open_own
+from core.foreign import masked
 from pipeline.terminal.spelling import SPELLED, Patient
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @contextlib.contextmanager
-def output_to(log_path: Path) -> Iterator[TextIO]:
+def output_to(log_path: Path | None) -> Iterator[TextIO]:
     """Redirects standard output and error to ``log_path``; yields a stream on the real screen.
 
-    Python's logging, from INFO up, goes to the log as well. All is restored at the end.
+    None discards them. Python's logging, from INFO up, goes to the log as well. All is restored at
+    the end.
     """
-    log_path.parent.mkdir(parents=True, exist_ok=True)
+    if log_path is None:
+        log = os.open(os.devnull, os.O_WRONLY)
+    else:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        log = open_own(log_path, os.O_WRONLY | os.O_APPEND)
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
     real = os.fdopen(os.dup(saved[0]), "wb")
     screen = Patient(real, encoding=sys.stdout.encoding, errors=SPELLED)
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    handler = logging.FileHandler(log_path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler = logging.StreamHandler(_stream(log))
+    handler.setFormatter(_Masking(_FORMAT))
     handler.addFilter(_worth_a_line)
     root = logging.getLogger()
     level, others = root.level, root.handlers[:]
@@ -53,12 +59,20 @@ def output_to(log_path: Path) -> Iterator[TextIO]:
         root.handlers = others
         root.setLevel(level)
         handler.close()
+        handler.stream.close()
         os.dup2(saved[0], 1)
         os.dup2(saved[1], 2)
         for descriptor in (*saved, log):
             os.close(descriptor)
         with contextlib.suppress(OSError):  # the reader of a pipe may have gone
             screen.close()
+
+
+class _Masking(logging.Formatter):
+    """Writes no password and no token into the log, which users attach to reports."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
 
 
 def _stream(descriptor: int) -> TextIO:

@@ -1,13 +1,18 @@
-"""The screen of the command line: a Rich console, and sentences that wrap at words.
+"""The screen of the command line: a Rich console, sentences that wrap at words, and tables.
 
 Contract: on a terminal a sentence is wrapped between words and a path is never broken; anywhere
-else it stays one line, as scripts read it.
+else it stays one line, as scripts read it. Sentences and cells are text, whoever wrote them: no
+markup, no escape sequence, no secret.
 """
 
 import textwrap
+from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
+
+from core.foreign import safe
 
 _TAB = 8  # columns
 
@@ -20,12 +25,42 @@ class Screen(Console):
 
 
 def say(console: Console, words: str | Text) -> None:
-    """Prints a sentence as it is, with neither markup nor highlights."""
-    text = words if isinstance(words, Text) else Text(words)
+    """Prints a sentence, with neither markup nor highlights."""
+    text = plain(words)
     if console.is_terminal:
         lines = [_wrapped(line, console.width) for line in text.split("\n", allow_blank=True)]
         text = Text("\n").join(lines)
     console.print(text, highlight=False, soft_wrap=True)
+
+
+class PlainTable(Table):
+    """A table without lines, whose titles and cells are taken as text."""
+
+    def __init__(self, *titles: str, **settings: Any):
+        super().__init__(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
+        for title in titles:
+            self.add_column(title, **settings)
+
+    def add_column(self, header: Any = "", *more: Any, **settings: Any) -> None:
+        super().add_column(plain(header), *more, **settings)
+
+    def add_row(self, *cells: Any, **settings: Any) -> None:
+        super().add_row(*map(plain, cells), **settings)
+
+
+def plain(words: str | Text) -> Text:
+    """The words as ``safe`` text; styles stay where they are."""
+    if isinstance(words, str):
+        return Text(safe(words))
+    if safe(words.plain) == words.plain:
+        return words
+    ends = sorted({end for span in words.spans for end in (span.start, span.end)})
+    pieces = []
+    for piece in words.divide(ends):
+        pieces.append(Text(safe(piece.plain), style=piece.style))
+        for span in piece.spans:
+            pieces[-1].stylize(span.style)
+    return Text().join(pieces)
 
 
 def _wrapped(text: Text, width: int) -> Text:

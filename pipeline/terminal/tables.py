@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from core.artifacts import METRICS_FILE, read_json
@@ -36,7 +35,7 @@ from pipeline.results import (
     RunResult,
 )
 from pipeline.terminal.display import CACHED, DONE, STYLES, duration
-from pipeline.terminal.screen import say
+from pipeline.terminal.screen import PlainTable, say
 from serving.releases import Release
 from serving.versions import LINEAGE_FILE, extra_file, list_versions
 
@@ -67,7 +66,7 @@ def print_summary(result: RunResult, console: Console, steps: str = "") -> None:
         say(console, result.report)
 
 
-def node_table(nodes: Sequence[NodeResult], seconds: float | None = None) -> Table:
+def node_table(nodes: Sequence[NodeResult], seconds: float | None = None) -> PlainTable:
     """Node, state and seconds, and those of the whole run where they are known."""
     table = _table("node", "state", "seconds")
     table.columns[2].justify = "right"
@@ -80,7 +79,7 @@ def node_table(nodes: Sequence[NodeResult], seconds: float | None = None) -> Tab
     return table
 
 
-def gate_table(model: ModelResult) -> Table:
+def gate_table(model: ModelResult) -> PlainTable:
     """Every gate of a model: value with half its 95 % interval, bound and verdict.
 
     The bound is the stricter one of threshold and champion's limit; the verdict is ``worse`` if the
@@ -114,7 +113,7 @@ def _is_worse(gate: GateResult) -> bool:
     return gate.value <= gate.threshold if is_max else gate.value >= gate.threshold
 
 
-def metric_table(evaluation: Evaluation) -> Table:
+def metric_table(evaluation: Evaluation) -> PlainTable:
     """Every measured metric, its reference value and the champion's value."""
     table = _table(f"metrics: {evaluation.model}", "value", "reference", "champion")
     table.columns[0].no_wrap = False
@@ -370,14 +369,14 @@ class FittingTable:
                 break
         yield from console.render(table, options.update(width=width))
 
-    def _choices(self) -> Iterator[Table]:
+    def _choices(self) -> Iterator[PlainTable]:
         """Tables with fewer and fewer columns."""
         yield self._table(", ", ())
         for count in range(len(self.spare) + 1):
             for left_out in itertools.combinations(self.spare, count):
                 yield self._table("\n", left_out)
 
-    def _table(self, between: str, left_out: Sequence[str]) -> Table:
+    def _table(self, between: str, left_out: Sequence[str]) -> PlainTable:
         kept = [i for i, title in enumerate(self.titles) if title not in left_out]
         table = _table(*(self.titles[i] for i in kept))
         for row in self.rows:
@@ -386,8 +385,5 @@ class FittingTable:
         return table
 
 
-def _table(*titles: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
-    for title in titles:
-        table.add_column(title, no_wrap=True, overflow="fold")
-    return table
+def _table(*titles: str) -> PlainTable:
+    return PlainTable(*titles, no_wrap=True, overflow="fold")

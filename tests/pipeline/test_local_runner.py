@@ -72,7 +72,9 @@ def test_only_the_owner_changes_artifacts_and_versions_and_all_read_them(config,
         os.umask(usual)
     assert result.failure is None
     output, serving = Path(config.output_dir), Path(config.serving_dir)
-    found = [output, output / "smoke", *(output / "smoke" / "pipeline").rglob("*")]
+    for private in (output, output / "smoke"):  # the user's data is in there
+        assert private.stat().st_mode & 0o777 == 0o700
+    found = (output / "smoke" / "pipeline").rglob("*")
     modes = {p: p.stat().st_mode & 0o777 for p in (*found, serving, *serving.rglob("*"))}
     assert len(list(serving.rglob("saved_model.pb"))) == 1
     assert {mode for path, mode in modes.items() if path.is_dir()} == {0o755}

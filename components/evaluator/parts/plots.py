@@ -8,6 +8,7 @@ colour vision, and classes on the map also carry their number.
 import io
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +16,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image  # Matplotlib needs it too
+
+# A file matplotlibrc in the folder one stands in would change the plots, and start LaTeX.
+matplotlib.rcdefaults()
 
 _DPI = 120
 _FONT = 9  # points

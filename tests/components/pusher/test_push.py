@@ -310,8 +310,8 @@ def test_every_verdict_must_be_about_the_files(model_dir: Path, tmp_path: Path):
 
 
 def test_what_changes_while_it_is_copied_never_appears(model_dir, tmp_path, monkeypatch):
-    def copy(source, target):
-        shutil.copytree(source, target)
+    def copy(source, target, **options):
+        shutil.copytree(source, target, **options)
         (target / FILES[1]).write_bytes(b"half")
 
     class Copying:
