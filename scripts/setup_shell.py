@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Callable, Iterator, TextIO
+from typing import IO, Callable, Iterator
 
 from setup_machine import SetupError
 
@@ -132,7 +132,7 @@ def run(
     return output
 
 
-def open_private(path: str, mode: str) -> TextIO:
+def open_private(path: str, mode: str) -> IO[str]:
     """Opens a text file that its owner alone may read; ``mode`` is that of ``open``."""
 
     def opener(name: str, flags: int) -> int:
