@@ -43,10 +43,11 @@ _OPTIONS = ("arch", "signed-by")
 # Settings of apt that are kept: proxies, certificates, time limits.
 _WAY = re.compile(r"Acquire::(?:https?::|ftp::|Retries|ForceIPv[46]|Proxy|Send-URI-Encoded)", re.I)
 _CHECKS = re.compile(r"::(?:Verify-|Allow)", re.I)
+# Above 1000, as a package that is installed may be newer.
 _PREFERENCES = """\
 Package: *
 Pin: release o=Debian, n=trixie*
-Pin-Priority: 500
+Pin-Priority: 1001
 
 Package: *
 Pin: release o=*

@@ -224,7 +224,9 @@ def downloaded(place: Path, lines: str, monkeypatch: pytest.MonkeyPatch) -> list
         if command[0] == "apt-config":
             return weak
         given = ["-o", "APT::Sandbox::User=root", "-o", f"Dir::State::Status={place / 'status'}"]
-        (place / "status").touch()
+        installed = "Package: libdemo\nStatus: install ok installed\nVersion: 5.0\n"
+        installed += "Architecture: all\nMaintainer: A <a@b.c>\nDescription: demo\n"
+        (place / "status").write_text(installed)
         done = subprocess.run(
             [command[0], *given, *command[1:]],
             env={**os.environ, **variables},
