@@ -20,7 +20,7 @@ from components.report.render import render_report
 from core.artifacts import read_evaluation, read_json, read_stage, read_stages
 from core.files import write_whole
 from core.models import MODELS
-from core.origin import origin
+from core.origin import origin, public
 from core.statistics import read_statistics
 
 PAGE = "index.html"
@@ -33,6 +33,7 @@ _ROLES = {
     "infra_blessing": standard_artifacts.InfraBlessing,
     "pushed_model": standard_artifacts.PushedModel,
 }
+_FOLDERS = ("data_dir", "output_dir", "serving_dir")  # settings; pages are passed on
 
 
 class ReportSpec(component_spec.ComponentSpec):
@@ -98,8 +99,8 @@ def collect(
         judge=read_stage("Training", uri("judge")) if uri("judge") else None,
         splits=read_statistics(statistics) if statistics else [],
         findings=read_json(Path(findings) / "anomalies.json") if findings else None,
-        links=[Link(name, a.type_name, origin(a)) for name, a in sorted(artifacts.items())],
-        config=config,
+        links=[Link(name, a.type_name, public(origin(a))) for name, a in sorted(artifacts.items())],
+        config={**config, **{n: public(config[n], parts=1) for n in _FOLDERS if n in config}},
     )
 
 

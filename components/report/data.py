@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.artifacts import MAP_FILE, MAP_SPRITE, Picture, Stage, read_bytes, read_json
+from core.origin import public
 from core.statistics import SplitStatistics
 from serving.versions import CARD_HTML, CARD_MARKDOWN, LINEAGE_FILE, extra_file
 
@@ -99,7 +100,7 @@ def read_push(destination: str, version: str, page_dir: str) -> Push:
     card = extra_file(version_dir, CARD_HTML)
     return Push(
         pushed=True,
-        destination=destination,
+        destination=public(destination),
         version=version,
         lineage=read_json(extra_file(version_dir, LINEAGE_FILE)),
         card_markdown=(read_bytes(extra_file(version_dir, CARD_MARKDOWN)) or b"").decode(),

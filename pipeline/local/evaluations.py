@@ -187,7 +187,7 @@ def evaluate_and_show(
         check_ours(Path(config.serving_dir), "--set serving_dir=...")
     candidates = find_candidates(Path(config.output_dir), runs, models)
     folder = (folder or new_folder(config)).absolute()
-    make_directory(folder)
+    make_directory(folder, "--to")
     names = ", ".join(f"{c.model} of run {c.run_id}" for c in candidates)
     say(screen, f"Profile {config.profile}: {names}.")
     try:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from core.config import InputError
 from core.files import open_own
 from core.foreign import masked
 from pipeline.terminal.spelling import SPELLED, Patient
@@ -25,12 +26,11 @@ def output_to(log_path: Path | None) -> Iterator[TextIO]:
 
     None discards them. Python's logging, from INFO up, goes to the log as well. All is restored at
     the end.
+
+    Raises:
+        InputError: The log cannot be written, or is a link or another user's.
     """
-    if log_path is None:
-        log = os.open(os.devnull, os.O_WRONLY)
-    else:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        log = open_own(log_path, os.O_WRONLY | os.O_APPEND)
+    log = os.open(os.devnull, os.O_WRONLY) if log_path is None else _open_log(log_path)
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
@@ -73,6 +73,17 @@ class _Masking(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return masked(super().format(record))
+
+
+def _open_log(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open_own(path, os.O_WRONLY | os.O_APPEND)
+    except OSError as error:
+        raise InputError(
+            f"The log {path} cannot be written ({error.strerror}); remove it, or name another "
+            "directory."
+        ) from None
 
 
 def _stream(descriptor: int) -> TextIO:

@@ -17,6 +17,7 @@ from components.pusher.push import push
 from core import files
 from core.config import InputError
 from core.files import open_own, write_whole
+from core.origin import public, public_metrics
 from pipeline.cli.main import app
 from pipeline.config import RunConfig
 from pipeline.local import evaluations, runner
@@ -166,7 +167,10 @@ def test_the_lock_of_a_model_is_not_taken_through_a_link(tmp_path, notes, caplog
 
 def test_a_log_is_not_written_through_a_link(tmp_path, notes):
     (tmp_path / "run.log").symlink_to(notes)
-    with pytest.raises(OSError), output_to(tmp_path / "run.log"):
+    with (
+        pytest.raises(InputError, match="run.log cannot be written"),
+        output_to(tmp_path / "run.log"),
+    ):
         pass
     assert notes.read_text() == "mine"
 
@@ -327,6 +331,18 @@ def test_an_old_version_that_cannot_be_removed_does_not_fail_the_push(
     pushed = push(version(tmp_path, "trained", 2), tmp_path / "models" / "gan", keep_versions=1)
     assert Path(pushed.destination, "saved_model.pb").read_text() == "graph 2"
     assert f"{old} cannot be removed (Permission denied)" in caplog.text
+
+
+def test_what_is_published_with_a_model_names_no_folder_of_the_user():
+    place = "/home/ada/inkwell/outputs/quick/pipeline/gan/model/17"
+    assert (
+        public(place) == "gan/model/17" and public("gs://b/gan/model/17") == "gs://b/gan/model/17"
+    )
+    met = {"version": "7", "path": "/home/ada/serving_models/gan/7"}
+    published = public_metrics({"model": "gan", "champion": met, "best": None})
+    assert published["champion"] == {"version": "7", "path": "gan/7"} and "ada" not in str(
+        published
+    )
 
 
 # --- the folder one stands in ----------------------------------------------------------------
