@@ -96,7 +96,7 @@ def open_own(path: str | os.PathLike[str], flags: int, shared: bool = False) -> 
 
 
 def stranger(folder: str | os.PathLike[str]) -> str:
-    """Why others could choose what a directory holds, in words; empty if only we or root can.
+    """Why others could choose what a directory holds, and the mend; empty if only we or root can.
 
     The group counts as ours: teams share directories so.
 
@@ -107,9 +107,12 @@ def stranger(folder: str | os.PathLike[str]) -> str:
     of_link, found = os.lstat(folder), os.stat(folder)
     for owner in (of_link.st_uid, found.st_uid):
         if owner not in ours:
-            return f"belongs to {_user(owner)}, not to {_user(os.geteuid())}"
+            return (
+                f"belongs to {_user(owner)}, not to {_user(os.geteuid())}: run this as its owner, "
+                "have it owned by you or root (chown)"
+            )
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        return "can be changed by every user of this computer"
+        return "can be changed by every user of this computer: forbid that (chmod o-w)"
     return ""
 
 

@@ -85,11 +85,7 @@ def check_ours(path: Path, option: str) -> None:
         why = stranger(path)
     except FileNotFoundError:
         return
-    require(
-        not why,
-        f"{path} {why}, so its files may be anybody's: take it over (chown), forbid others to "
-        f"write there (chmod o-w), or name another directory with {option}.",
-    )
+    require(not why, f"{path} {why}, or name another directory with {option}.")
 
 
 def new_run_id(profile_dir: Path) -> str:
