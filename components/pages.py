@@ -1,12 +1,16 @@
 """HTML pages from Jinja2 templates, which escape all values.
 
-Contract: a name that a template uses but does not get is an error.
+Contract: a name that a template uses but does not get is an error. What would change the order of
+the text, or act otherwise without being seen, is shown.
 """
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import jinja2
+
+from core.foreign import shown
 
 
 def page_environment(folder: Path) -> jinja2.Environment:
@@ -17,6 +21,7 @@ def page_environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
     )
     environment.filters["data_uri"] = data_uri
     return environment
@@ -26,3 +31,8 @@ def data_uri(content: bytes | str, kind: str = "image/png") -> str:
     """A data URI of the content."""
     raw = content.encode() if isinstance(content, str) else content
     return f"data:{kind};base64," + base64.b64encode(raw).decode("ascii")
+
+
+def _visible(value: Any) -> Any:
+    """Text as it may be on a page; a part that is HTML already stays as it is."""
+    return shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

@@ -13,6 +13,7 @@ import yaml
 from components.model_card.content import Card, Grid
 from components.pages import page_environment
 from core.artifacts import Picture
+from core.foreign import shown
 
 _HERE = Path(__file__).parent
 _PICTURES, _PICTURE_BYTES = 2, 200_000  # limits of their number and total bytes
@@ -23,7 +24,7 @@ _NUMBERS = re.compile(rf"(at most |at least )?{_NUMBER}( to {_NUMBER})?")  # nev
 def to_markdown(card: Card) -> str:
     """The card as GitHub-flavoured Markdown, below a header in YAML that model hubs read."""
     header = yaml.safe_dump(dict(card.header), sort_keys=False, allow_unicode=True, width=1000)
-    lines = ["---", f"{header}---", ""]
+    lines = ["---", f"{shown(header)}---", ""]
     lines += [f"# {_markdown(card.title)}", "", _markdown(card.summary), ""]
     if card.pictures:
         lines += ["The plots are in `model_card.html`, which has the same text.", ""]
@@ -49,7 +50,7 @@ def _markdown_block(block: str | tuple[str, ...] | Grid) -> list[str]:
 
 def _markdown(words: str) -> str:
     """The text with all characters escaped that Markdown or HTML would read as markup."""
-    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(words).split()))
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", shown(" ".join(str(words).split())))
 
 
 def to_html(card: Card) -> str:
@@ -65,10 +66,10 @@ def to_html(card: Card) -> str:
 
 def _small(pictures: Sequence[Picture]) -> Iterator[Picture]:
     """The first plots within the limits."""
-    shown, left = 0, _PICTURE_BYTES
+    taken, left = 0, _PICTURE_BYTES
     for picture in pictures:
-        if picture.png and shown < _PICTURES and len(picture.png) <= left:
-            shown, left = shown + 1, left - len(picture.png)
+        if picture.png and taken < _PICTURES and len(picture.png) <= left:
+            taken, left = taken + 1, left - len(picture.png)
             yield picture
 
 
