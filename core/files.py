@@ -6,6 +6,7 @@ versions takes for the file, and is moved in one rename. A path says nothing of 
 what another user could have put there is not opened.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -59,14 +60,12 @@ def write_whole(
 def _remove_stale(path: Path) -> None:
     """Removes what writers of the same file left that were killed an hour ago or earlier."""
     head, length = f".{path.name}.", 2 * _RANDOM_BYTES
-    for name in os.listdir(path.parent):
-        if name.startswith(head) and len(name) == len(head) + length:
+    with contextlib.suppress(OSError):  # another writer removed it, or it is none of ours
+        for name in os.listdir(path.parent):
             left = path.with_name(name)
-            try:
-                if time.time() - left.lstat().st_mtime > _STALE_SECONDS:
-                    left.unlink()
-            except OSError:
-                continue  # another writer removed it, or it is none of ours
+            is_staged = name.startswith(head) and len(name) == len(head) + length
+            if is_staged and time.time() - left.lstat().st_mtime > _STALE_SECONDS:
+                left.unlink()
 
 
 def open_own(path: str | os.PathLike[str], flags: int, shared: bool = False) -> int:

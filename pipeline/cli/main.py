@@ -197,8 +197,7 @@ def report(
                 raise InputError("A run on a cluster (--run) needs its --endpoint.")
             address = kubeflow.Address(endpoint, ui, namespace, ca_cert, insecure)
             path = kubeflow.save_report(address, run_id, output or "report.html")
-        # A script takes it as it is.
-        tell(path) if sys.stdout.isatty() else typer.echo(path)
+        (tell if sys.stdout.isatty() else typer.echo)(path)  # a script takes it as it is
         if open_:
             import webbrowser
 

@@ -146,8 +146,9 @@ def _met_champion(metrics: dict[str, Any], serving_dir: Path) -> bool:
     met = metrics.get("champion")
     if champion is None:
         return met is None
-    if read_json(extra_file(champion, METRICS_FILE)) == public_metrics(metrics):
-        return True  # the push published them
+    approved = public_metrics(read_json(extra_file(champion, METRICS_FILE)) or {})
+    if approved == public_metrics(metrics):
+        return True
     return met is not None and met["version"] == champion.name
 
 
