@@ -603,7 +603,8 @@ def test_terminated_set_up_ends_as_interrupted(
 
 def test_whole_program_refuses_a_damaged_data_set(mnist_dir: Path, tmp_path: Path):
     """The real command line in a copy of the checkout, up to the first check, which fails."""
-    shutil.copytree(SCRIPTS, tmp_path / "scripts")
+    for name in ("scripts", "core"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copytree(mnist_dir, tmp_path / "data" / "mnist")
     (tmp_path / "data" / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(b"not MNIST")
     done = subprocess.run(
