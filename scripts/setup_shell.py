@@ -20,7 +20,7 @@ from typing import IO, Callable, Iterator
 from setup_machine import SetupError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.append(ROOT)
+sys.path.insert(1, ROOT)  # before the packages of another checkout
 
 from core.foreign import masked, safe  # noqa: E402
 
