@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.kubeflow.entrypoint import LONGEST_PROPERTY, SESSION_PROPERTY
+from pipeline.kubeflow.entrypoint import KEPT_PROPERTY, LONGEST_PROPERTY, SESSION_PROPERTY
 
 Json = dict[str, Any]
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -38,6 +38,7 @@ _KNOWN = {
         **{"baseline_model": "/models/diffusion/1767225600", "current_model": _URI},
     },
     "tfx.InfraBlessing": {"model_files": json.dumps(_FILES), "blessed": 1, "reason": "x" * 80},
+    "tfx.Model": {"digest": "0" * 32},
     "tfx.PushedModel": {
         **{"pushed": 1, "pushed_version": "1767225600", "superseded": 1},
         "pushed_destination": "/models/diffusion/1767225600",
@@ -184,6 +185,9 @@ class Driver:
         title = kind.get("schemaTitle") or yaml.safe_load(kind["instanceSchema"])["title"]
         folder = f"{self.pipeline}/{UUID}/{producerTask}/{UUID}"
         known = _KNOWN.get(title, {})
+        short = {name: v for name, v in known.items() if len(str(v)) <= LONGEST_PROPERTY}
+        if self.is_kept_small:
+            known = short if short == known else {**short, KEPT_PROPERTY: "0" * 32}
         return {
             "name": "1234",
             "type": {"instanceSchema": ""},
@@ -191,11 +195,7 @@ class Driver:
             "metadata": {
                 "display_name": outputArtifactKey,
                 SESSION_PROPERTY: "" if self.is_kept_small else go_json(_SESSION),
-                **{
-                    name: value
-                    for name, value in known.items()
-                    if len(str(value)) <= LONGEST_PROPERTY or not self.is_kept_small
-                },
+                **known,
             },
         }
 

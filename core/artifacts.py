@@ -1,12 +1,14 @@
 """Files that pass between nodes, read without TFX.
 
 Contract: content that an artifact lacks is None or empty, so that a failed run still gets a report.
-A verdict carries the digests of the model's files, so that the push can tell whether they are the
-ones that were judged.
+A SavedModel is a program, so every node that loads a model first checks that its files are those
+that the trainer wrote (``check_files``). A verdict carries the digests of the files that it judged,
+so that the push can tell whether they are the same.
 """
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +19,14 @@ from core.files import difference, digests
 
 SAVED_MODEL_DIR = "Format-Serving"  # of a Model artifact; TFX's name
 KERAS_DIR = "Format-Keras"  # of a Model artifact: networks to train on from
+# Custom property of a Model artifact: one digest of all its files, set by the node that trained it.
+# A runner keeps it with its metadata, apart from the files; on a cluster it must be short to stay
+# there (see pipeline/kubeflow/entrypoint.py).
+MODEL_DIGEST = "digest"
 # Custom property of both verdicts: digests of the files of the SavedModel that was judged, as JSON.
 MODEL_FILES = "model_files"
+# Custom property of the evaluation's verdict: which gates were not the profile's, in words.
+CHANGED_GATES = "changed_gates"
 # Custom property of a push: 1 if it was refused as the verdict knows an older champion.
 SUPERSEDED = "superseded"
 METRICS_FILE = "metrics.json"  # of an evaluation
@@ -27,6 +35,8 @@ CONFIG_FILE = "config.json"  # its settings
 SAMPLES_DIR = "samples"  # its images
 MAP_FILE = "tsne.json"  # points of an evaluation's map
 MAP_SPRITE = "figures/tsne_sprite.png"  # their images
+_DIGEST_LENGTH = 32  # hexadecimal digits: nobody finds other files with the same 128 bits
+_PNG = b"\x89PNG\r\n\x1a\n"  # every PNG begins with it
 _STRIP = 2.2  # times as wide as high
 _TRAINING_PICTURES = 4  # sample grids shown per training, spread evenly over its steps
 
@@ -74,6 +84,57 @@ def read_bytes(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
+def read_picture(folder: Path, name: Any) -> bytes | None:
+    """The PNG ``name`` below ``folder``, None if there is no such file.
+
+    Names come from a file that others may have written, and the content is published in the report.
+
+    Raises:
+        InputError: The name leads out of the folder, by itself or by a link, or the file is no PNG.
+    """
+    plain = isinstance(name, str) and "\0" not in name and name == Path(name).as_posix()
+    path = folder / name if plain and ".." not in Path(name).parts else None
+    if path is None or not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{folder} names {name!r} as a picture, which is not the name of a file below it; "
+            "do not use these results, and run the evaluation again."
+        )
+    content = read_bytes(path)
+    if content is not None and not content.startswith(_PNG):
+        raise InputError(
+            f"{path} is named as a picture but is no PNG; do not use these results, and run the "
+            "evaluation again."
+        )
+    return content
+
+
+def record_files(model: Any) -> None:
+    """Sets ``MODEL_DIGEST`` of a Model artifact, whose files are complete."""
+    model.set_string_custom_property(MODEL_DIGEST, _digest(model.uri))
+
+
+def check_files(model: Any) -> None:
+    """Raises ``InputError`` unless a Model artifact has the files that its node wrote.
+
+    It must be called before anything of the model is loaded, as loading runs what is in the files.
+    """
+    recorded = model.get_string_custom_property(MODEL_DIGEST)
+    if recorded != _digest(model.uri):
+        why = "are not those that its trainer wrote" if recorded else "have no digest of a trainer"
+        raise InputError(
+            f"The files of the model in {model.uri} {why}, so it is not loaded; find out who "
+            "writes there, and train the model again."
+        )
+
+
+def _digest(model_dir: str) -> str:
+    """One digest of all files but hidden ones, which runners add and nothing loads."""
+    found = digests(model_dir)
+    files = {name: digest for name, digest in found.items() if not name.startswith(".")}
+    text = json.dumps(files, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
 @contextlib.contextmanager
 def unchanged(model_dir: str | Path) -> Iterator[str]:
     """Yields the digests of the SavedModel's files as JSON: the property ``MODEL_FILES``.
@@ -101,7 +162,10 @@ def read_stage(title: str, model_dir: str) -> Stage:
         title=title,
         history=read_json(root / HISTORY_FILE),
         config=read_json(root / CONFIG_FILE),
-        pictures=[Picture(_step_title(g.stem), "", g.read_bytes()) for g in grids],
+        pictures=[
+            Picture(_step_title(grid.stem), "", read_picture(root, f"{SAMPLES_DIR}/{grid.name}"))
+            for grid in grids
+        ],
     )
 
 
@@ -114,7 +178,11 @@ def read_stages(base_dir: str | None, model_dir: str | None) -> list[Stage]:
 
 
 def read_evaluation(evaluation_dir: str) -> tuple[Mapping[str, Any] | None, list[Picture]]:
-    """Reads metrics.json of an evaluation, and its plots in the order given there."""
+    """Reads metrics.json of an evaluation, and its plots in the order given there.
+
+    Raises:
+        InputError: A plot's name leads elsewhere, or it is no PNG.
+    """
     root = Path(evaluation_dir)
     metrics = read_json(root / METRICS_FILE)
     pictures = []
@@ -123,7 +191,7 @@ def read_evaluation(evaluation_dir: str) -> tuple[Mapping[str, Any] | None, list
         if file != MAP_SPRITE:  # thumbnails of the map, not a plot
             title, caption = image.get("title", ""), image.get("caption", "")
             topic = image.get("topic", "")
-            pictures.append(Picture(title, caption, read_bytes(root / file), file, topic))
+            pictures.append(Picture(title, caption, read_picture(root, file), file, topic))
     return metrics, pictures
 
 

@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from components.evaluator.config import EvaluatorConfig
+from components.evaluator.config import EvaluatorConfig, Gate
 from components.idx_example_gen.config import DataConfig
 from components.serving_check.config import ServingCheckConfig
 from core.config import STRICT, InputError, from_dict, require, suggest, unknown
@@ -102,6 +102,33 @@ def check_gates(config: RunConfig) -> None:
             f"evaluator.gates.{model} is empty, so nothing could approve the model; give it at "
             "least one gate, or leave the profile's as they are.",
         )
+
+
+def changed_gates(config: RunConfig, model: str) -> str:
+    """What differs in the gates of ``model`` from those of the profile, in words; empty if nothing.
+
+    Reasons do not count.
+    """
+    if config.profile not in profile_names():
+        return ""
+    usual = {gate.metric: gate for gate in load_config(config.profile).evaluator.gates_of(model)}
+    given = {gate.metric: gate for gate in config.evaluator.gates_of(model)}
+    words = []
+    for metric in {**usual, **given}:
+        before, after = (_gate_words(gates.get(metric)) for gates in (usual, given))
+        if before != after:
+            words.append(f"{metric} {after} (in the profile {config.profile}: {before})")
+    return "; ".join(words)
+
+
+def _gate_words(gate: Gate | None) -> str:
+    if gate is None:
+        return "has no gate"
+    bound = f"{gate.direction} {gate.threshold:g}"
+    bound += f" times {gate.times}" if gate.times else f" plus {gate.plus}" if gate.plus else ""
+    if gate.retrain_spread is None:
+        return bound
+    return f"{bound}, spread {gate.retrain_spread:g}{' relative' if gate.relative else ''}"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tfx.components import ExampleValidator, StatisticsGen, Trainer
+from tfx.components import ExampleValidator, StatisticsGen
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
 
@@ -22,9 +22,10 @@ from components.idx_example_gen.component import make_example_gen
 from components.pusher.component import Pusher
 from components.report.component import Report
 from components.serving_check.component import ServingCheck
+from components.trainer.component import Trainer
 from components.transform.component import make_transform
 from core.models import JUDGE, MODELS, Stage
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, changed_gates
 from pipeline.fingerprint import stamp_code
 from pipeline.plan import PIPELINE_NAME
 
@@ -135,6 +136,7 @@ def create_pipeline(
                 judge=judge,
                 examples=digits,
                 serving_dir=config.serving_dir,
+                changed_gates=changed_gates(config, kind.name),
                 config=json.dumps(_evaluator_settings(config.evaluator, kind.name), sort_keys=True),
             ).with_id(kind.evaluator),
             *kind.measurement_modules,

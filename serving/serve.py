@@ -58,6 +58,7 @@ class ServeOptions:
     tensorflow_serving: bool = False  # upstream's binary, which listens on all addresses
     # Of one request, by flag of our server, such as max_count; its defaults for those left out.
     bounds: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    verify_key: Path | None = None  # public keys; only versions signed with one are loaded
 
 
 def serve(options: ServeOptions, say: Callable[[str], None] = print) -> int:
@@ -87,6 +88,8 @@ def _serve(
 ) -> int:
     log_path = private / LOG_FILE
     bounds = [f"--{name}={value}" for name, value in options.bounds.items()]
+    if options.verify_key:
+        bounds.append(f"--verify_key={options.verify_key.absolute()}")
     start = command(
         _flags(options, _models_config(options, models, private, say)),
         [f"--host={options.host}", "--enable_batching", *bounds],
@@ -179,6 +182,15 @@ def _checked(options: ServeOptions) -> tuple[ServeOptions, str]:
         raise ServingError(
             f"TensorFlow Serving has no {given}; leave that out, or leave out --tensorflow-serving."
         )
+    if options.verify_key:
+        from serving.signing import public_keys
+
+        public_keys(options.verify_key)  # raises if it holds none
+        if options.tensorflow_serving:
+            raise ServingError(
+                "TensorFlow Serving checks no signatures; leave out --verify-key or "
+                "--tensorflow-serving. On a cluster, kubernetes/components/signed checks them."
+            )
     ports = {"--port": options.port, "--rest-port": options.rest_port}
     if options.playground_port is not None:
         ports["--playground-port"] = options.playground_port

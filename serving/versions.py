@@ -83,6 +83,11 @@ def damage(version: Path) -> str:
     return difference(expected, {name: found[name] for name in expected if name in found})
 
 
+def changed(version: Path) -> str:
+    """``damage`` of a version that says which files it has; empty for any other directory."""
+    return damage(version) if extra_file(version, LINEAGE_FILE).is_file() else ""
+
+
 def list_versions(base_path: str | os.PathLike[str]) -> list[Version]:
     """Versions under ``base_path``, oldest first; empty where the directory does not exist.
 

@@ -2,9 +2,9 @@
 
 Contract: one class, three nodes. Inputs ``model``, ``judge`` (Model) and ``examples`` (from
 Transform); outputs ``evaluation`` (metrics.json and plots) and ``blessing`` (a file, and the custom
-properties ``blessed``, ``current_model``, ``model_files``, ``reason``, and ``baseline_model`` if
-there is a champion). Standard artifact types and string parameters only, so the same node runs on
-both runners.
+properties ``blessed``, ``current_model``, ``model_files``, ``reason``, ``baseline_model`` if there
+is a champion, and ``changed_gates`` if they are not the profile's). Standard artifact types and
+string parameters only, so the same node runs on both runners.
 """
 
 from typing import Any
@@ -23,6 +23,8 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         "config": component_spec.ExecutionParameter(type=str),  # an ``EvaluatorConfig`` as JSON
         # Models in serving, ``<serving_dir>/<model_name>/<version>``: where the champion is.
         "serving_dir": component_spec.ExecutionParameter(type=str),
+        # What in the gates is not as in the profile, in words, for the model card.
+        "changed_gates": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),  # the candidate

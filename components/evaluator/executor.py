@@ -7,7 +7,13 @@ from tfx.dsl.components.base import base_executor
 
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.run import blessing_properties, evaluate, write_blessing
-from core.artifacts import MODEL_FILES, SAVED_MODEL_DIR, unchanged
+from core.artifacts import (
+    CHANGED_GATES,
+    MODEL_FILES,
+    SAVED_MODEL_DIR,
+    check_files,
+    unchanged,
+)
 from core.config import from_dict
 
 
@@ -19,6 +25,8 @@ class Executor(base_executor.BaseExecutor):
         [model], [judge], [examples] = (input_dict[k] for k in ("model", "judge", "examples"))
         [evaluation], [blessing] = output_dict["evaluation"], output_dict["blessing"]
         config = from_dict(EvaluatorConfig, json.loads(exec_properties["config"]), "evaluator")
+        check_files(model)
+        check_files(judge)
         with unchanged(Path(model.uri) / SAVED_MODEL_DIR) as files:
             result = evaluate(
                 model_name=exec_properties["model_name"],
@@ -31,6 +39,8 @@ class Executor(base_executor.BaseExecutor):
             )
         write_blessing(result, blessing.uri)
         blessing.set_string_custom_property(MODEL_FILES, files)
+        if changed := exec_properties.get(CHANGED_GATES):
+            blessing.set_string_custom_property(CHANGED_GATES, changed)
         for key, value in blessing_properties(result, model.uri).items():
             if isinstance(value, int):
                 blessing.set_int_custom_property(key, value)

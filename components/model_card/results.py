@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from components.model_card.content import UNKNOWN, Facts, Grid
+from core.artifacts import CHANGED_GATES
 from core.wording import FORM_ONLY, MISSING, bound, interval, number, sentence
 
 
@@ -27,6 +28,8 @@ def overview(facts: Facts) -> Iterator[str | Grid]:
     yield f"{verdict} Pushed: {when}."
     if facts.metrics.get("quality_gates") is False:
         yield FORM_ONLY
+    if changed := facts.lineage.get(CHANGED_GATES):
+        yield f"Gates that were changed for this run: {changed}."
     if gates:
         yield Grid(
             ("gate", "verdict", "value", "threshold", "95 % interval"),

@@ -25,18 +25,23 @@ from components.model_card.card import Facts, build_card
 from components.model_card.formats import to_html, to_markdown
 from components.pusher.push import KEEP_VERSIONS, Approval, Superseded, push
 from core.artifacts import (
+    CHANGED_GATES,
     METRICS_FILE,
     MODEL_FILES,
     SAVED_MODEL_DIR,
     SUPERSEDED,
+    check_files,
     key_pictures,
     read_evaluation,
     read_json,
     read_stages,
 )
+from core.config import InputError
 from core.files import write_whole
 from core.origin import origin, public, public_metrics
 from core.statistics import read_statistics
+from serving.errors import ServingError
+from serving.signing import signing_key
 from serving.versions import (
     CARD_HTML,
     CARD_MARKDOWN,
@@ -80,18 +85,24 @@ class Executor(base_executor.BaseExecutor):
     """Reads the verdicts, pushes if both approve, and records the result."""
 
     def Do(self, input_dict, output_dict, exec_properties) -> None:
+        try:
+            key = signing_key()
+        except ServingError as error:
+            raise InputError(str(error)) from None
         artifacts = {name: found[0] for name, found in input_dict.items() if found}
         [pushed_model] = output_dict["pushed_model"]
         model_name = exec_properties["model_name"]
         destination = os.path.join(exec_properties["serving_dir"], model_name)
         reason, pushed = refusal(artifacts), None
         if not reason:
+            check_files(artifacts["model"])
             model_dir = os.path.join(artifacts["model"].uri, SAVED_MODEL_DIR)
             run_id = self._context and self._context.pipeline_run_id
             extra = extra_files(model_name, artifacts, run_id, exec_properties["data_dir"])
             keep = exec_properties["keep_versions"]
             try:
-                pushed = push(model_dir, destination, extra, keep, approval=approval(artifacts))
+                approved = approval(artifacts)
+                pushed = push(model_dir, destination, extra, keep, approval=approved, key=key)
             except Superseded as error:
                 reason = str(error)
                 pushed_model.set_int_custom_property(SUPERSEDED, 1)
@@ -169,6 +180,8 @@ def extra_files(
     metrics = read_json(Path(artifacts["evaluation"].uri, METRICS_FILE)) or {}
     lineage |= {"quality_gates": metrics.get("quality_gates") is not False}
     lineage |= {"primary": primary(metrics)}
+    if changed := artifacts["model_blessing"].get_string_custom_property(CHANGED_GATES):
+        lineage |= {CHANGED_GATES: changed}
     files = {
         METRICS_FILE: json.dumps(public_metrics(metrics), indent=1).encode() + b"\n",
         LINEAGE_FILE: json.dumps(lineage, indent=2).encode() + b"\n",

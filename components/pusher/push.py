@@ -6,7 +6,7 @@ at any moment leaves the existing versions intact; the next push removes its rem
 is already the newest version is not pushed again, so a retry, or a run without a cache, changes
 nothing. Whatever the process's umask, directories are 0755 and files 0644. The files that appear
 are the ones that were judged, and clients get the version that the model was compared with until
-then; the lock of the served model is held meanwhile.
+then; the lock of the served model is held meanwhile. With a key the version is signed.
 """
 
 import contextlib
@@ -23,11 +23,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from core.config import InputError
 from core.files import DIRECTORY_MODE, FILE_MODE, difference, digests, not_plain
 from core.models import MODELS
 from serving.locking import locked
 from serving.releases import kept_versions, served_version, whole_version
+from serving.signing import fault, sign
 from serving.versions import (
     FILES_KEY,
     LINEAGE_FILE,
@@ -72,6 +75,7 @@ def push(
     keep_versions: int = KEEP_VERSIONS,
     clock: Callable[[], float] = time.time,
     approval: Approval | None = None,
+    key: Ed25519PrivateKey | None = None,
 ) -> Pushed:
     """Makes the SavedModel in ``model_dir`` the newest version under ``destination``.
 
@@ -86,6 +90,8 @@ def push(
             except labelled ones and the target of a rollback.
         clock: Seconds since 1970.
         approval: What must still hold; None pushes any model onto any version.
+        key: Signs the version, under the name of ``destination``; a version without that signature
+            does not count as the model. None signs nothing.
 
     Raises:
         InputError: ``model_dir`` holds no SavedModel, or another one than the approved, or links,
@@ -104,7 +110,7 @@ def push(
         raise InputError(f"keep_versions must be at least 1, not {keep_versions}.")
     _make_directory(base)
     with locked(base.parent, base.name):
-        return _push(model_dir, base, extra or {}, keep_versions, clock, approval)
+        return _push(model_dir, base, extra or {}, keep_versions, clock, approval, key)
 
 
 def _push(
@@ -114,6 +120,7 @@ def _push(
     keep_versions: int,
     clock: Callable[[], float],
     approval: Approval | None,
+    key: Ed25519PrivateKey | None,
 ) -> Pushed:
     _remove_stale_staging(base)
     _check_no_links(model_dir, base.name)
@@ -127,7 +134,7 @@ def _push(
                 )
     files = model_files(model_dir)
     for version in _newest_and_served(base):
-        if model_files(version.path) == files:
+        if model_files(version.path) == files and _is_signed(version, base.name, key):
             _prune(base, keep_versions)  # not done by a push that crashed after its rename
             return Pushed(version=str(version.number), destination=str(version.path))
     if approval:
@@ -147,8 +154,7 @@ def _push(
             path = extra_file(staging, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        _settle_tree(staging)
-        version = _rename_to_next_version(staging, base, clock)
+        version = _rename_to_next_version(staging, base, clock, key)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -170,6 +176,11 @@ def _newest_and_served(base: Path) -> list[Version]:
     """The newest version, and the one that clients get where a label makes that another one."""
     versions, served = list_versions(base), served_version(base.parent, base.name)
     return [v for v in versions if v == versions[-1] or v.path == served]
+
+
+def _is_signed(version: Version, model: str, key: Ed25519PrivateKey | None) -> bool:
+    """Whether a version has the signature of ``key``; true without a key."""
+    return key is None or not fault(version.path, model, version.number, [key.public_key()])
 
 
 def _remedy(model: str) -> str:
@@ -201,11 +212,17 @@ def _staging_path(base: Path) -> Path:
     return base / f".staging-{owner}-{int(time.time())}-{secrets.token_hex(4)}"
 
 
-def _rename_to_next_version(staging: Path, base: Path, clock: Callable[[], float]) -> int:
+def _rename_to_next_version(
+    staging: Path, base: Path, clock: Callable[[], float], key: Ed25519PrivateKey | None
+) -> int:
+    """Gives the staged files the next number, which is part of what is signed."""
     while True:
         versions = list_versions(base)
         newest = versions[-1].number if versions else 0
         version = max(int(clock()), newest + 1)
+        if key:
+            sign(staging, base.name, version, key)
+        _settle_tree(staging)
         try:
             os.rename(staging, base / str(version))
             return version

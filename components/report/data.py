@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import MAP_FILE, MAP_SPRITE, Picture, Stage, read_bytes, read_json
+from core.artifacts import (
+    MAP_FILE,
+    MAP_SPRITE,
+    Picture,
+    Stage,
+    read_bytes,
+    read_json,
+    read_picture,
+)
 from core.origin import public
 from core.statistics import SplitStatistics
 from serving.versions import CARD_HTML, CARD_MARKDOWN, LINEAGE_FILE, extra_file
@@ -85,7 +93,7 @@ def read_map(evaluation_dir: str) -> EmbeddingMap | None:
     if not found or not found.get("points"):
         return None
     labels = [str(label) for label in found.get("labels") or []]
-    return EmbeddingMap(found["points"], labels, read_bytes(root / MAP_SPRITE))
+    return EmbeddingMap(found["points"], labels, read_picture(root, MAP_SPRITE))
 
 
 def read_push(destination: str, version: str, page_dir: str) -> Push:

@@ -17,7 +17,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.serving_check.config import ServingCheckConfig
-from core.artifacts import MODEL_FILES, SAVED_MODEL_DIR, unchanged
+from core.artifacts import MODEL_FILES, SAVED_MODEL_DIR, check_files, unchanged
 from core.config import from_dict
 from core.files import write_whole
 
@@ -55,6 +55,7 @@ class Executor(base_executor.BaseExecutor):
 
         [model], [examples] = input_dict["model"], input_dict["examples"]
         [blessing] = output_dict["blessing"]
+        check_files(model)
         model_name = exec_properties["model_name"]
         config = from_dict(ServingCheckConfig, json.loads(exec_properties["config"]))
         digits = read_digits([os.path.join(examples.uri, SPLIT_DIR, "*")])

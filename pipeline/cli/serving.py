@@ -102,6 +102,12 @@ def serve(
             "as it listens on every address.",
         ),
     ] = False,
+    verify_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Load only versions signed with one of these public keys (PEM)."
+        ),
+    ] = None,
     max_request_mib: Annotated[
         int | None, _bound("max_request_mib", "Maximum request size", "MIB", _MOST_MIB)
     ] = None,
@@ -136,6 +142,7 @@ def serve(
             playground_port if playground else None,
             tensorflow_serving,
             {name: value for name, value in bounds.items() if value is not None},
+            verify_key,
         )
         code = serve_until_told(options, tell)
     leave(code)

@@ -15,6 +15,7 @@ starts the node again. Exit code 2 for the user's mistake, 1 for any other failu
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -42,6 +43,7 @@ ROOT_VARIABLE = "INKWELL_LAUNCHER_ROOT"  # prefix of those paths; empty in a pod
 EMPTY_PROPERTY = "empty"  # set on an output that is a directory without files
 SESSION_PROPERTY = "store_session_info"  # which KFP sets only where it is missing
 KEPT_FILE = ".inkwell-properties.json"  # long properties of the directory in which it lies
+KEPT_PROPERTY = "kept"  # digest of that file: KFP's database has it, and the bucket does not
 LONGEST_PROPERTY = 24  # characters of those that stay with KFP
 SHOWN = ("reason", "pushed_destination")  # stay in any case: `inkwell submit` reads them
 _LOG = logging.getLogger(__name__)
@@ -216,12 +218,33 @@ def use_local_paths(request: pb.ExecutorInput, paths: Paths) -> None:
                     f"The artifact {name} is not at {artifact.uri}: the node before wrote nothing, "
                     f"or {artifact.metadata[ORIGIN_PROPERTY]} was deleted."
                 )
-            kept = Path(artifact.uri, KEPT_FILE)
-            if kept.is_file():
-                artifact.metadata.update(json.loads(kept.read_text(encoding="utf-8")))
+            _restore(artifact, name)
     for name, found in request.outputs.artifacts.items():
         for artifact in found.artifacts:
             artifact.uri = paths.local(artifact.uri, name)
+
+
+def _restore(artifact: pb.RuntimeArtifact, name: str) -> None:
+    """Takes the properties that ``keep_small`` moved to a file, if the file is still the same.
+
+    Raises:
+        InputError: Somebody else wrote it: whether a model may be pushed depends on it.
+    """
+    kept = Path(artifact.uri, KEPT_FILE)
+    content = kept.read_bytes() if kept.is_file() else b""
+    recorded = artifact.metadata.fields.pop(KEPT_PROPERTY, None)
+    if (recorded.string_value if recorded else "") != (_digest(content) if content else ""):
+        raise InputError(
+            f"The file {KEPT_FILE} of the artifact {name} is not the one that its task wrote, in "
+            f"{artifact.metadata[ORIGIN_PROPERTY]}; find out who writes there, and run again "
+            "without KFP's cache."
+        )
+    if content:
+        artifact.metadata.update(json.loads(content))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _remove_remains(request: pb.ExecutorInput) -> None:
@@ -255,9 +278,11 @@ def keep_small(answer: pb.ExecutorOutput, paths: Paths) -> None:
                 if isinstance(value, str) and len(value) > LONGEST_PROPERTY and name not in SHOWN
             }
             if long and os.path.isdir(artifact.uri):
-                write_whole(Path(artifact.uri, KEPT_FILE), json.dumps(long))
+                content = json.dumps(long).encode()
+                write_whole(Path(artifact.uri, KEPT_FILE), content)
                 for name in long:
                     del artifact.metadata.fields[name]
+                artifact.metadata[KEPT_PROPERTY] = _digest(content)
             artifact.metadata[SESSION_PROPERTY] = ""
 
 

@@ -13,6 +13,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 from serving.model_server import flags as command_line
 from serving.model_server.flags import WITHOUT_EFFECT, Flags
@@ -44,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(PortError(flags.host, port, flag, number), file=sys.stderr)
             return 1
     # After the flags are checked: TensorFlow takes seconds, and --help needs none of it.
+    from serving.errors import ServingError
     from serving.model_server.config import ConfigError
     from serving.model_server.errors import LoadError, StatusError
 
@@ -52,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except PortError as error:  # taken while the models were loading
         print(error, file=sys.stderr)
         return 1
-    except (ConfigError, StatusError, LoadError, OSError) as error:
+    except (ConfigError, ServingError, StatusError, LoadError, OSError) as error:
         what = flags.model_config_file or flags.model_name
         print(f"Cannot serve {what}: {error}", file=sys.stderr)
         return 1
@@ -106,6 +109,7 @@ def _serve(flags: Flags) -> int:
         scheduler=scheduler,
         limits=limits,
         running=running,
+        **({"fault": _fault(flags.verify_key)} if flags.verify_key else {}),
     )
     servables = repository.start(flags.file_system_poll_wait_seconds)
     # Requests are thousands of short-lived lists: without this, each triggers collections that
@@ -160,6 +164,14 @@ def _serve(flags: Flags) -> int:
         rest.stop(_GRACE_SECONDS + _ANSWER_SECONDS)
     grpc_ended.wait()
     return 0
+
+
+def _fault(path: Path) -> Callable[[Path, str, int], str]:
+    """Why a version is not one that the owners of the keys in ``path`` made."""
+    from serving import signing
+
+    keys = signing.public_keys(path)
+    return lambda folder, model, number: signing.fault(folder, model, number, keys)
 
 
 def _watch(flags: Flags, repository, stop: threading.Event) -> None:

@@ -126,6 +126,9 @@ class Flags:
         f"the call is off by default {_OWN}",
         "DIR",
     ] = None
+    verify_key: Annotated[
+        Path | None, f"load only versions signed with one of these public keys {_OWN}", "FILE"
+    ] = None
     stop_at_end_of_stdin: Annotated[bool, "end when the other end of standard input closes"] = False
     without_effect: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()

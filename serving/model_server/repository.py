@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc
@@ -27,7 +27,7 @@ from serving.model_server.metrics import Metrics
 from serving.model_server.model_state import Failure, Model, State, fingerprint, no_version, reason
 from serving.model_server.running import Running
 from serving.model_server.servable import Servable
-from serving.versions import versions_in
+from serving.versions import changed, versions_in
 
 _MOST_DOUBLINGS = 4  # of the pause between attempts to load, after the limited number of them
 _LOGGER = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class Repository:
         scheduler: BatchScheduler | None = None,
         limits: Limits = Limits(),  # noqa: B008 - it cannot change
         running: Running | None = None,
+        fault: Callable[[Path, str, int], str] = lambda path, *_: changed(path),
     ):
         """Nothing is loaded yet.
 
@@ -60,6 +61,8 @@ class Repository:
             scheduler: Batches concurrent requests; None runs each by itself.
             limits: Bounds of one request.
             running: Where the work of requests is entered.
+            fault: Says why a version must not be loaded, from its directory, model and number;
+                empty if it may. Loading runs what is in the files, so it is called before.
 
         Raises:
             StatusError: A label names a version that is not served.
@@ -69,6 +72,7 @@ class Repository:
         self._metrics = metrics or Metrics()
         self._scheduler, self._limits = scheduler, limits
         self._running = running or Running()
+        self._fault = fault
         self._lock = threading.RLock()  # of what requests read
         self._loading = threading.Lock()  # one load at a time: TensorFlow's is not made for more
         self._models: dict[str, Model] = {}
@@ -311,6 +315,8 @@ class Repository:
             before = None
         self._set_state(model, version, State.LOADING)
         try:
+            if what := self._fault(path, config.name, version):
+                raise LoadError(f"{path} is not loaded: {what}", grpc.StatusCode.DATA_LOSS)
             with self._loading:
                 servable = Servable(
                     config.name, version, path, self._scheduler, self._limits, self._running

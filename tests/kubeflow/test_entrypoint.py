@@ -312,7 +312,10 @@ def test_what_is_long_goes_with_the_artifact_and_comes_back(tmp_path):
     )
     entrypoint.keep_small(answer, paths)
     kept = json_format.MessageToDict(only(answer.artifacts["model"]).metadata)
+    digest = kept.pop(entrypoint.KEPT_PROPERTY)
+    assert len(digest) == 32
     assert kept == {"reason": "x" * 300, "blessed": 1.0, entrypoint.SESSION_PROPERTY: ""}
+    kept[entrypoint.KEPT_PROPERTY] = digest
 
     message = request()
     only(message.inputs.artifacts["model"]).metadata.update(kept)
@@ -320,6 +323,7 @@ def test_what_is_long_goes_with_the_artifact_and_comes_back(tmp_path):
     back = json_format.MessageToDict(only(message.inputs.artifacts["model"]).metadata)
     assert back["model_files"] == files
     assert back["at"] == "minio://bucket/root/model/" + "y" * 99
+    assert entrypoint.KEPT_PROPERTY not in back
 
 
 def test_what_is_long_stays_where_there_is_no_directory(tmp_path):

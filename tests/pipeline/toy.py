@@ -21,7 +21,7 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, Mo
 
 from components.pusher.component import Pusher
 from core import progress
-from core.artifacts import METRICS_FILE, MODEL_FILES, SAVED_MODEL_DIR, unchanged
+from core.artifacts import METRICS_FILE, MODEL_FILES, SAVED_MODEL_DIR, record_files, unchanged
 from core.config import InputError
 
 
@@ -104,6 +104,7 @@ def Approve(
     folder = Path(model.uri, SAVED_MODEL_DIR)
     folder.mkdir()
     (folder / "saved_model.pb").write_text("graph")
+    record_files(model)
     Path(evaluation.uri, METRICS_FILE).write_text("{}")
     with unchanged(folder) as files:
         for verdict in (blessing, infra_blessing):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from components.evaluator.config import EvaluatorConfig, Gate
 from components.pusher.push import push
+from core.artifacts import record_files
 from core.config import InputError
 from core.files import digests
 
@@ -34,10 +35,14 @@ def run_node(tmp_path, judge_uri, examples_uri, small):
         evaluation = artifact(standard_artifacts.ModelEvaluation, tmp_path / "evaluation")
         blessing = artifact(standard_artifacts.ModelBlessing, tmp_path / "blessing")
         config = config or dataclasses.replace(small, gates=GATES)
+        model = artifact(standard_artifacts.Model, model_uri)
+        judge = artifact(standard_artifacts.Model, judge_uri)
+        record_files(model)
+        record_files(judge)
         Executor().Do(
             {
-                "model": [artifact(standard_artifacts.Model, model_uri)],
-                "judge": [artifact(standard_artifacts.Model, judge_uri)],
+                "model": [model],
+                "judge": [judge],
                 "examples": [artifact(standard_artifacts.Examples, examples_uri)],
             },
             {"evaluation": [evaluation], "blessing": [blessing]},

@@ -11,7 +11,7 @@ from tfx.orchestration.local import local_dag_runner
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.pusher.component import Executor, Pusher, extra_files
-from core.artifacts import unchanged
+from core.artifacts import record_files, unchanged
 from core.config import InputError
 from core.wording import FORM_ONLY
 from serving.releases import Release, apply
@@ -53,6 +53,7 @@ def fill(artifacts: dict[str, object], blessed: int = 1, infra_blessed: int = 1)
             path = Path(artifacts[name].uri, file)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+    record_files(artifacts["model"])
     verdicts = {"model_blessing": blessed, "infra_blessing": infra_blessed}
     for name, verdict in verdicts.items():
         artifacts[name].set_int_custom_property("blessed", verdict)
@@ -193,8 +194,11 @@ def test_unblessed_model_is_not_pushed_and_nothing_is_written(tmp_path: Path, ve
 
 
 def write_model(text: str):
+    """Another model of the same trainer's, after the verdicts."""
+
     def write(artifacts) -> None:
         Path(artifacts["model"].uri, "Format-Serving", "saved_model.pb").write_text(text)
+        record_files(artifacts["model"])
 
     return write
 

@@ -11,6 +11,7 @@ from tfx.types import channel, standard_artifacts
 
 from components.serving_check.component import Executor, ServingCheck
 from components.serving_check.config import ServingCheckConfig
+from core.artifacts import record_files
 from core.config import InputError
 from core.files import digests
 from tests.serving.toy_model import save_toy
@@ -49,6 +50,7 @@ def run_executor(tmp_path: Path, config: ServingCheckConfig):
     for name, artifact in (("model", model), ("examples", examples), ("blessing", blessing)):
         artifact.uri = str(tmp_path / name)
     write_examples(tmp_path / "examples" / "Split-eval")
+    record_files(model)
     Executor().Do(
         {"model": [model], "examples": [examples]},
         {"blessing": [blessing]},
