@@ -142,6 +142,13 @@ _Param = Annotated[
 _Experiment = Annotated[str, typer.Option(metavar="NAME", help="Experiment that groups the runs.")]
 _Root = Annotated[str | None, typer.Option("--pipeline-root", metavar="URI", help=_ROOT_HELP)]
 
+_Account = Annotated[
+    str | None,
+    typer.Option(
+        "--service-account", metavar="NAME", help="Of the pods; that of --cluster if not given."
+    ),
+]
+
 
 class Address(NamedTuple):
     """The options that reach a server."""
@@ -244,6 +251,7 @@ def submit(
     experiment: _Experiment = "inkwell",
     run_name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run.")] = None,
     pipeline_root: _Root = None,
+    service_account: _Account = None,
     namespace: Namespace = None,
     ui: Ui = None,
     ca_cert: CaCert = None,
@@ -272,7 +280,8 @@ def submit(
         if run_id is None:
             with sources.as_package() as path:
                 run_id, notes = kfp.submit(
-                    client, address, path, parameters, experiment, run_name, pipeline_root
+                    *(client, address, path, parameters, experiment, run_name, pipeline_root),
+                    service_account=service_account,
                 )
             tell("\n".join([*notes, f"Run {run_id}:", address.link(run_id)]))
         if wait or follow:
@@ -306,6 +315,7 @@ def create(
     param: _Param = None,
     experiment: _Experiment = "inkwell",
     pipeline_root: _Root = None,
+    service_account: _Account = None,
     namespace: Namespace = None,
     ui: Ui = None,
     ca_cert: CaCert = None,
@@ -328,6 +338,7 @@ def create(
                 replace=replace,
                 experiment=experiment,
                 pipeline_root=pipeline_root,
+                service_account=service_account,
             )
         tell("\n".join([*notes, f"Schedule {name} ({schedule_id}) runs at {cron}."]))
 

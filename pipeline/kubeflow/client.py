@@ -19,7 +19,8 @@ from core.config import InputError, require
 from pipeline.config import RunConfig
 from pipeline.kubeflow import settings
 from pipeline.kubeflow.access import Endpoint, no_noise, sentences
-from pipeline.kubeflow.cluster import ROOT_FORM, ROOT_WORDS
+from pipeline.kubeflow.cluster import DATA_DIGEST, ROOT_FORM, ROOT_WORDS
+from pipeline.kubeflow.spec import ACCOUNT_VARIABLE
 
 PIPELINE = "inkwell"
 CLUSTERS_ROOT = "default"  # as a pipeline root: that of the cluster's own settings
@@ -36,6 +37,7 @@ def submit(
     experiment: str = PIPELINE,
     run_name: str | None = None,
     pipeline_root: str | None = None,
+    service_account: str | None = None,
 ) -> tuple[str, list[str]]:
     """Uploads ``package`` if it is new, and starts a run of it.
 
@@ -47,6 +49,7 @@ def submit(
         experiment: Name under which the web page gathers runs; it is made if need be.
         run_name: Name of the run; None takes the time.
         pipeline_root: As ``choose_root`` takes it.
+        service_account: Under which the pods run; None takes that of the package.
 
     Returns:
         Id of the run, and notes for the user.
@@ -68,6 +71,7 @@ def submit(
             version_id=version_id,
             params=parameters,
             pipeline_root=root,
+            service_account=service_account or packaged_account(spec),
         )
     return run.run_id, [*notes, note]
 
@@ -138,6 +142,13 @@ def choose_root(spec: dict[str, Any], given: str | None) -> str | None:
         f"{given!r}.",
     )
     return given or spec.get("defaultPipelineRoot")
+
+
+def packaged_account(spec: dict[str, Any]) -> str | None:
+    """The service account that the package was compiled for; None for KFP's own."""
+    first = spec["deploymentSpec"]["executors"].get(f"{DATA_DIGEST}_executor", {})
+    variables = first.get("container", {}).get("env", ())
+    return next((v["value"] for v in variables if v["name"] == ACCOUNT_VARIABLE), None)
 
 
 def root_notes(root: str | None, endpoint: Endpoint) -> list[str]:

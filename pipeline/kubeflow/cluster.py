@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from core.config import STRICT, InputError, from_dict, require, unknown
+from core.models import MODELS
 from pipeline.config import read_yaml
 from pipeline.plan import NODES, TRAINERS
 
@@ -23,6 +24,10 @@ DATA_DIGEST = "data-digest"  # the task that a cluster has besides the nodes of 
 # A pipeline root, and what it is in words.
 ROOT_FORM = r"(minio|s3|gs)://[a-z0-9][a-z0-9.-]+(/\S*)?"
 ROOT_WORDS = "a bucket at minio://, s3:// or gs://, as KFP stores artifacts nowhere else"
+PUSHERS = tuple(kind.pusher for kind in MODELS.values())
+SIGNING_VARIABLE = "INKWELL_SIGNING_KEY"  # as serving/signing.py reads it
+# Names of variables that should be in a Secret.
+_SECRET_NAME = re.compile(r"SECRET|TOKEN|KEY|PASSWORD|CREDENTIAL", re.IGNORECASE)
 IMAGE_NAMES = {"cpu": "inkwell-cpu", "gpu": "inkwell-gpu"}  # as build.yaml has them
 
 
@@ -104,10 +109,11 @@ class Gpu:
 
 @dataclass(frozen=True, config=STRICT)
 class Secret:
-    """A Secret whose keys become environment variables of every pod."""
+    """A Secret whose keys become environment variables of the pods of some nodes."""
 
     name: _Name  # of the Secret
     env: Annotated[dict[str, str], Field(min_length=1), _VARIABLES]  # variable: key of the Secret
+    nodes: tuple[str, ...] = ()  # ids; empty: the nodes that read the data
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -118,6 +124,9 @@ class Cluster:
     data_uri: str  # four IDX files, as pods see them: in the image, on a volume, or gs://
     serving_store: Volume  # what TensorFlow Serving reads; <mount>/<model>/<version>
     gpu: Gpu  # the nodes that have one
+    # A second claim on the same files, which cannot be written through it: for the nodes that only
+    # read them. Null gives all of them that of serving_store.
+    serving_read_claim: _Name | None = None
     # KFP's launcher copies artifacts from and to it; null for the root that the cluster itself has.
     pipeline_root: _Root | None = None
     data_volume: Volume | None = None  # mounted where the data is read
@@ -125,22 +134,34 @@ class Cluster:
     others: Pod = dataclasses.field(default_factory=Pod)  # of all other nodes
     nodes: dict[str, dict] = dataclasses.field(default_factory=dict)  # by id, over those
     join_tasks: bool = True  # evaluation and serving check of a model in one pod
+    # Under which the pods run; null for KFP's own (pipeline-runner).
+    service_account: _Name | None = None
+    # Whether who starts a run may set thresholds and overrides (free), or neither (fixed).
+    gates: Literal["free", "fixed"] = "free"
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2  # of a pod that failed
     retry_backoff_seconds: NonNegativeInt = 60  # before the first; each later one waits twice that
     run_as_user: _User | None = 1000  # of the images; null for KFP before 2.16, which knows no such
     # When a pod fetches its image.
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: tuple[_Name, ...] = ()  # names of Secrets for a private registry
-    secrets: tuple[Secret, ...] = ()  # as environment variables of every pod
-    # Variables of every pod.
+    secrets: tuple[Secret, ...] = ()  # as environment variables
+    # Variables of every pod, for all to read.
     env: Annotated[dict[str, str], _VARIABLES] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         check_data_uri(self.data_uri)
+        known = [DATA_DIGEST, *NODES]
         for node_id in self.nodes:
-            known = [DATA_DIGEST, *NODES]
             require(node_id in known, unknown(f"nodes.{node_id}", known))
             self.pod(node_id)
+        for secret in self.secrets:
+            for node_id in secret.nodes:
+                require(node_id in known, unknown(f"secrets.nodes.{node_id}", known))
+            require(
+                SIGNING_VARIABLE not in secret.env or set(PUSHERS) >= {*(secret.nodes or NODES)},
+                f"secrets.{secret.name} gives {SIGNING_VARIABLE} to pods in which models run, and "
+                f"a model could read it; name the pushers alone: nodes: [{', '.join(PUSHERS)}]",
+            )
 
     def pod(self, node_id: str) -> Pod:
         """What the pod of a node asks for."""
@@ -151,6 +172,11 @@ class Cluster:
     def image(self, node_id: str) -> str:
         """The image that a node runs in."""
         return self.images.gpu if self.pod(node_id).gpus else self.images.cpu
+
+
+def open_secrets(cluster: Cluster) -> list[str]:
+    """Names of plain variables that look like secrets."""
+    return [name for name in cluster.env if _SECRET_NAME.search(name)]
 
 
 def load_cluster(path: str | None = None, images: str | None = None) -> Cluster:

@@ -19,7 +19,7 @@ from pipeline.config import RunConfig, check_gates, load_config
 from pipeline.environment import set_environment
 from pipeline.kubeflow import settings
 from pipeline.kubeflow import spec as kubeflow_spec
-from pipeline.kubeflow.cluster import Cluster, check_data_uri, load_cluster
+from pipeline.kubeflow.cluster import Cluster, check_data_uri, load_cluster, open_secrets
 from pipeline.kubeflow.yaml_text import to_yaml
 from pipeline.plan import NODES
 from pipeline.terminal.quiet import output_to
@@ -73,6 +73,11 @@ def compile_options(
             f"Note: {' and '.join(untagged)} have no tag, so the cluster pulls the latest. Give "
             "--images, or tags in the cluster's settings."
         )
+    if found := open_secrets(cluster):
+        notes.append(
+            f"Note: {' and '.join(found)} of env can be read in the package, in KFP's database and "
+            "on its page. Put what is secret into a Secret, and name it under secrets."
+        )
     return notes
 
 
@@ -96,7 +101,7 @@ def compile_pipeline(config: RunConfig, cluster: Cluster, path: Path) -> None:
     if cluster.join_tasks:
         for members in kubeflow_spec.JUDGING:
             kubeflow_spec.join(spec, members)
-    kubeflow_spec.add_parameters(spec, cluster.data_uri)
+    kubeflow_spec.add_parameters(spec, cluster.data_uri, cluster.gates == "fixed")
     kubeflow_spec.add_data_digest(spec, cluster)
     kubeflow_spec.leave_out_implied(spec)
     kubeflow_spec.set_caching(spec)

@@ -20,6 +20,7 @@ from pipeline.kubeflow.client import (
     choose_root,
     find_experiment,
     find_pipeline,
+    packaged_account,
     read_package,
     root_notes,
     run_parameters,
@@ -59,6 +60,7 @@ def create(
     replace: bool = False,
     experiment: str = PIPELINE,
     pipeline_root: str | None = None,
+    service_account: str | None = None,
 ) -> tuple[str, list[str]]:
     """Uploads ``package`` if it is new, and creates a schedule of it.
 
@@ -73,6 +75,7 @@ def create(
         replace: Whether a schedule of this name is removed then.
         experiment: Name under which the web page gathers the runs; it is made if need be.
         pipeline_root: As ``choose_root`` takes it.
+        service_account: Under which the pods run; None takes that of the package.
 
     Returns:
         Id of the schedule, and notes for the user.
@@ -110,6 +113,7 @@ def create(
                 pipeline_id=pipeline_id, pipeline_version_id=None if newest else version_id
             ),
             runtime_config=api.V2beta1RuntimeConfig(parameters=parameters, pipeline_root=root),
+            service_account=service_account or packaged_account(spec),
             trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=when)),
             mode=api.RecurringRunMode.ENABLE,
             max_concurrency="1",

@@ -9,6 +9,7 @@ and from 1 MiB on it stores no task any more (``benchmarks/workflow_size.py``). 
 which node it is and what only the run knows; the pod resolves everything else from the settings.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ import yaml
 from core.config import InputError
 from core.models import MODELS
 from pipeline.kubeflow import settings
-from pipeline.kubeflow.cluster import DATA_DIGEST, Cluster
+from pipeline.kubeflow.cluster import DATA_DIGEST, PUSHERS, Cluster
 
 Spec = dict[str, Any]
 
@@ -31,6 +32,9 @@ PARAMETERS = {
     OVERRIDES: "Settings as key=value, separated by spaces, as in: gan.epochs=8 seed=2",
     THRESHOLDS: "Gates as model.metric=value, separated by spaces: gan.frechet_distance=20",
 }
+GATES = (OVERRIDES, THRESHOLDS)  # parameters that can change what a model must reach
+# Variable of the first task: the service account of the runs, which no field of a package holds.
+ACCOUNT_VARIABLE = "INKWELL_SERVICE_ACCOUNT"
 # Of a node, and not of the run: the backend fills them in.
 RUN_ID = "pipeline_run_id"
 CONTENT = "content"  # digest of what the node shall find in the data directory
@@ -43,7 +47,6 @@ DATA_DIGEST_COMMAND = ["python", "-P", "-m", "pipeline.kubeflow.data_digest"]
 # models in serving, and it runs no model.
 JUDGING = tuple((kind.evaluator, kind.serving_check) for kind in MODELS.values())
 EVALUATORS = tuple(kind.evaluator for kind in MODELS.values())
-PUSHERS = tuple(kind.pusher for kind in MODELS.values())
 # The settings of these nodes are in the spec alone; all others can be overridden for a run.
 WITHOUT_SETTINGS = frozenset(
     ["schema", "statistics-gen", "example-validator", "transform", *PUSHERS]
@@ -51,6 +54,7 @@ WITHOUT_SETTINGS = frozenset(
 # They depend on, or change, the models in serving, which the backend's cache key leaves out.
 UNCACHED = (DATA_DIGEST, *EVALUATORS, *PUSHERS)
 DATA_READERS = ("example-gen", "schema")
+READERS = (DATA_DIGEST, *DATA_READERS)  # tasks that read the data
 READS_SERVING_STORE = (*EVALUATORS, *PUSHERS, "report")
 NEVER_RETRIED = ("data-gate",)  # its verdict would be the same
 
@@ -150,17 +154,19 @@ def constants(spec: Spec, node_id: str) -> dict[str, Any]:
     return {name: source["runtimeValue"]["constant"] for name, source in given.items()}
 
 
-def add_parameters(spec: Spec, data_uri: str) -> None:
+def add_parameters(spec: Spec, data_uri: str, fixed_gates: bool = False) -> None:
     """Declares the run parameters and passes them to the nodes that use them.
 
     Args:
         spec: The pipeline spec.
         data_uri: Default of the parameter of that name.
+        fixed_gates: Leaves out the parameters that can change gates.
     """
     defaults = {DATA_URI: data_uri, OVERRIDES: "", THRESHOLDS: ""}
     declared = {
         name: {"parameterType": "STRING", "description": text, "defaultValue": defaults[name]}
         for name, text in PARAMETERS.items()
+        if not (fixed_gates and name in GATES)
     }
     spec["root"]["inputDefinitions"] = {"parameters": declared}
 
@@ -169,9 +175,9 @@ def add_parameters(spec: Spec, data_uri: str) -> None:
         nodes = set(_members(spec, task))
         if nodes & {*DATA_READERS, *PUSHERS, "report"}:  # the model card names the data
             _give(spec, task, DATA_URI, _of_run(DATA_URI))
-        if nodes - WITHOUT_SETTINGS:
+        if nodes - WITHOUT_SETTINGS and OVERRIDES in declared:
             _give(spec, task, OVERRIDES, _of_run(OVERRIDES))
-        if nodes & {*EVALUATORS, "report"}:
+        if nodes & {*EVALUATORS, "report"} and THRESHOLDS in declared:
             _give(spec, task, THRESHOLDS, _of_run(THRESHOLDS))
         if nodes & {*PUSHERS, "report"}:
             _give(spec, task, RUN_ID, run_id)
@@ -273,6 +279,8 @@ def set_variables(spec: Spec, cluster: Cluster, words: str) -> None:
         variables = {**cluster.env}
         if node_id != DATA_DIGEST:
             variables[settings.VARIABLE] = words
+        elif cluster.service_account:
+            variables[ACCOUNT_VARIABLE] = cluster.service_account
         container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
 
 
@@ -297,8 +305,12 @@ def platform_document(spec: Spec, cluster: Cluster) -> Spec:
                 {name: value for name, value in vars(toleration).items() if value}
                 for toleration in cluster.gpu.tolerations
             ]
-        volumes = [cluster.serving_store] if node_id in READS_SERVING_STORE else []
-        if cluster.data_volume and node_id in (*DATA_READERS, DATA_DIGEST):
+        volumes = []
+        if node_id in READS_SERVING_STORE:
+            claim = None if node_id in PUSHERS else cluster.serving_read_claim
+            store = cluster.serving_store
+            volumes = [dataclasses.replace(store, claim=claim or store.claim)]
+        if cluster.data_volume and node_id in READERS:
             volumes.append(cluster.data_volume)
         if volumes:
             executor["pvcMount"] = [
@@ -315,7 +327,9 @@ def platform_document(spec: Spec, cluster: Cluster) -> Spec:
                 {"secretName": name, "secretNameParameter": _constant(name)}
                 for name in cluster.image_pull_secrets
             ]
-        if cluster.secrets:
+        nodes = set(_members(spec, node_id))
+        secrets = [s for s in cluster.secrets if nodes & {*(s.nodes or READERS)}]
+        if secrets:
             executor["secretAsEnv"] = [
                 {
                     "secretName": secret.name,
@@ -325,7 +339,7 @@ def platform_document(spec: Spec, cluster: Cluster) -> Spec:
                         for variable, key in secret.env.items()
                     ],
                 }
-                for secret in cluster.secrets
+                for secret in secrets
             ]
         executors[f"{node_id}_executor"] = executor
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
