@@ -14,7 +14,7 @@ export TF_USE_LEGACY_KERAS := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-extended mutants lint format hooks lock clean
+.PHONY: help setup run test test-extended mutants lint format hooks lock audit sbom pin clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,15 @@ hooks: setup ## Run the checks of `make lint` before each commit
 
 lock: ## Resolve pyproject.toml into the three locks (newest versions: ARGS=--upgrade)
 	@$(PYTHON) scripts/setup_uv.py $(ARGS)
+
+audit: ## Look up known advisories about every package of the locks
+	@$(PYTHON) scripts/audit.py
+
+sbom: ## Write a bill of materials (CycloneDX) of each image to sbom/
+	@$(PYTHON) scripts/audit.py --sbom
+
+pin: ## Pin the manifests' images by digest (needs docker and its registry)
+	@$(PYTHON) scripts/pin_images.py
 
 clean: ## Remove .venv, .uv and caches (outputs and served models stay)
 	@rm -rf .venv .uv .pytest_cache .ruff_cache .hypothesis
