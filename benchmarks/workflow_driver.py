@@ -38,7 +38,7 @@ _KNOWN = {
         **{"baseline_model": "/models/diffusion/1767225600", "current_model": _URI},
     },
     "tfx.InfraBlessing": {"model_files": json.dumps(_FILES), "blessed": 1, "reason": "x" * 80},
-    "tfx.Model": {"digest": "0" * 32},
+    "tfx.Model": {"digest": "0" * 22},
     "tfx.PushedModel": {
         **{"pushed": 1, "pushed_version": "1767225600", "superseded": 1},
         "pushed_destination": "/models/diffusion/1767225600",
@@ -187,7 +187,7 @@ class Driver:
         known = _KNOWN.get(title, {})
         short = {name: v for name, v in known.items() if len(str(v)) <= LONGEST_PROPERTY}
         if self.is_kept_small:
-            known = short if short == known else {**short, KEPT_PROPERTY: "0" * 32}
+            known = short if short == known else {**short, KEPT_PROPERTY: "0" * 22}
         return {
             "name": "1234",
             "type": {"instanceSchema": ""},

@@ -6,6 +6,7 @@ that the trainer wrote (``check_files``). A verdict carries the digests of the f
 so that the push can tell whether they are the same.
 """
 
+import base64
 import contextlib
 import dataclasses
 import hashlib
@@ -35,7 +36,6 @@ CONFIG_FILE = "config.json"  # its settings
 SAMPLES_DIR = "samples"  # its images
 MAP_FILE = "tsne.json"  # points of an evaluation's map
 MAP_SPRITE = "figures/tsne_sprite.png"  # their images
-_DIGEST_LENGTH = 32  # hexadecimal digits: nobody finds other files with the same 128 bits
 _PNG = b"\x89PNG\r\n\x1a\n"  # every PNG begins with it
 _STRIP = 2.2  # times as wide as high
 _TRAINING_PICTURES = 4  # sample grids shown per training, spread evenly over its steps
@@ -131,8 +131,12 @@ def _digest(model_dir: str) -> str:
     """One digest of all files but hidden ones, which runners add and nothing loads."""
     found = digests(model_dir)
     files = {name: digest for name, digest in found.items() if not name.startswith(".")}
-    text = json.dumps(files, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+    return short_digest(json.dumps(files, sort_keys=True).encode())
+
+
+def short_digest(content: bytes) -> str:
+    """The first 128 bits of SHA-256 as 22 characters: nobody finds other content with the same."""
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()[:16]).decode().rstrip("=")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ starts the node again. Exit code 2 for the user's mistake, 1 for any other failu
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from core.artifacts import short_digest
 from core.config import InputError
 from core.files import write_whole
 from core.origin import ORIGIN_PROPERTY
@@ -233,7 +233,7 @@ def _restore(artifact: pb.RuntimeArtifact, name: str) -> None:
     kept = Path(artifact.uri, KEPT_FILE)
     content = kept.read_bytes() if kept.is_file() else b""
     recorded = artifact.metadata.fields.pop(KEPT_PROPERTY, None)
-    if (recorded.string_value if recorded else "") != (_digest(content) if content else ""):
+    if (recorded.string_value if recorded else "") != (short_digest(content) if content else ""):
         raise InputError(
             f"The file {KEPT_FILE} of the artifact {name} is not the one that its task wrote, in "
             f"{artifact.metadata[ORIGIN_PROPERTY]}; find out who writes there, and run again "
@@ -241,10 +241,6 @@ def _restore(artifact: pb.RuntimeArtifact, name: str) -> None:
         )
     if content:
         artifact.metadata.update(json.loads(content))
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _remove_remains(request: pb.ExecutorInput) -> None:
@@ -282,7 +278,7 @@ def keep_small(answer: pb.ExecutorOutput, paths: Paths) -> None:
                 write_whole(Path(artifact.uri, KEPT_FILE), content)
                 for name in long:
                     del artifact.metadata.fields[name]
-                artifact.metadata[KEPT_PROPERTY] = _digest(content)
+                artifact.metadata[KEPT_PROPERTY] = short_digest(content)
             artifact.metadata[SESSION_PROPERTY] = ""
 
 

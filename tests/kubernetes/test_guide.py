@@ -157,6 +157,42 @@ def test_pinned_versions_are_a_file_beside_one_s_own(tmp_path):
     assert named(text, "ConfigMap")["models-gan"]["data"]["models.config"] == config
 
 
+def component_block(name: str) -> dict:
+    """The block of YAML that adds a component to a file of one's own."""
+    [text] = [text for text in BLOCKS if re.match(rf"components: \[\S+/{name}\]", text)]
+    return yaml.safe_load(text)
+
+
+def test_a_second_claim_only_reads_the_same_share(tmp_path):
+    lay_out(tmp_path)
+    text = with_changes(tmp_path, PIPELINE, **component_block("read-only"))
+    validate(text, tmp_path / "rendered.yaml")
+    claims = named(text, "PersistentVolumeClaim")
+    assert {c["metadata"]["namespace"] for c in claims.values()} == {"kubeflow"}
+    volumes = named(text, "PersistentVolume")
+    writing, reading = (
+        volumes[claims[name]["spec"]["volumeName"]]["spec"]["nfs"]
+        for name in ("inkwell-models", "inkwell-models-read-only")
+    )
+    assert reading == {**writing, "readOnly": True}
+
+
+def test_signed_versions_need_the_key_of_one_s_own(tmp_path):
+    lay_out(tmp_path)
+    (tmp_path / SERVING).with_name("inkwell.pub").write_text("KEY")
+    added = component_block("signed")
+    components = [*yaml.safe_load(FILES[SERVING])["components"], *added.pop("components")]
+    text = with_changes(tmp_path, SERVING, components=components, **added)
+    check(text, "digits", ("inkwell-server",))
+    validate(text, tmp_path / "rendered.yaml")
+    assert set(images(text)) == {"registry.example/team/inkwell-server:1a2b3c4"}
+    [key] = [d for d in documents(text, "ConfigMap") if d["data"].get("inkwell.pub")]
+    for deployment in documents(text, "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        used = [v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "signing-key"]
+        assert used == [key["metadata"]["name"]]
+
+
 def test_commands_name_folders_that_render():
     folders = set(re.findall(r"kubectl (?:apply|delete) -k (kubernetes/\S+)", GUIDE))
     assert len(folders) > 2

@@ -30,6 +30,7 @@ from tests.kubernetes.conftest import (
 
 pytestmark = needs_kubectl
 
+RIGHTS = "kubeflow/rights"
 KUBERNETES = ("1.31", "1.34", "1.37")
 # Kinds that Kubernetes itself does not know; each is checked by a test below.
 CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject", "InferenceService", "ServingRuntime"}
@@ -37,7 +38,7 @@ CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject", "InferenceService", "S
 
 def variants(tmp_path: Path) -> dict[str, str]:
     """Everything that can be applied: each overlay, and production with each component."""
-    texts = {folder: render(folder) for folder in (*OVERLAYS, *PIPELINE, "monitoring")}
+    texts = {folder: render(folder) for folder in (*OVERLAYS, *PIPELINE, RIGHTS, "monitoring")}
     for component in COMPONENTS:
         texts[f"with {component}"] = render_with(tmp_path, "overlays/prod", component)
     return texts
@@ -211,20 +212,22 @@ def test_the_store_is_the_pipelines_and_read_only_for_servers():
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_both_claims_are_bound_to_one_share(environment):
-    shares = []
+    shares = set()
     for folder, namespace in (("overlays", f"inkwell-{environment}"), ("kubeflow", "kubeflow")):
         text = render(f"{folder}/{environment}")
-        [claim] = documents(text, "PersistentVolumeClaim")
-        [volume] = documents(text, "PersistentVolume")
-        assert claim["metadata"]["namespace"] == namespace
-        assert claim["spec"]["volumeName"] == volume["metadata"]["name"]
-        assert environment in volume["metadata"]["name"]
-        assert claim["spec"]["accessModes"] == volume["spec"]["accessModes"]
-        # A class of that name would create volumes; an empty one would let any claim have ours.
-        assert claim["spec"]["storageClassName"] == volume["spec"]["storageClassName"] == "inkwell"
-        place = volume["spec"].get("nfs") or volume["spec"]["hostPath"]
-        shares.append((place.get("server"), place["path"]))
-    assert shares[0] == shares[1]
+        volumes = named(text, "PersistentVolume")
+        for claim in documents(text, "PersistentVolumeClaim"):
+            volume = volumes.pop(claim["spec"]["volumeName"])
+            assert claim["metadata"]["namespace"] == namespace
+            assert environment in volume["metadata"]["name"]
+            assert claim["spec"]["accessModes"] == volume["spec"]["accessModes"]
+            # A class of that name would create volumes; an empty one would let any claim have ours.
+            for found in (claim, volume):
+                assert found["spec"]["storageClassName"] == "inkwell"
+            place = volume["spec"].get("nfs") or volume["spec"]["hostPath"]
+            shares.add((place.get("server"), place["path"]))
+        assert not volumes
+    assert len(shares) == 1
 
 
 def test_a_trial_needs_no_settings_to_find_its_store():
@@ -236,7 +239,7 @@ def test_environments_share_a_cluster():
     """No two of them have an object of the same kind, namespace and name."""
     found = [
         (d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"])
-        for folder in (*OVERLAYS, *PIPELINE, "monitoring")
+        for folder in (*OVERLAYS, *PIPELINE, RIGHTS, "monitoring")
         for d in documents(render(folder))
     ]
     assert len(found) > 80 and len(found) == len(set(found))

@@ -49,6 +49,13 @@ def test_a_model_without_a_digest_is_not_loaded(tmp_path):
         check_files(made)
 
 
+def test_the_digest_stays_with_kfp_and_not_in_the_bucket(tmp_path):
+    """What is long goes to a file in the bucket, where who replaced a model could replace it."""
+    made = model(tmp_path)
+    digest = made.get_string_custom_property(artifacts.MODEL_DIGEST)
+    assert 20 < len(digest) <= entrypoint.LONGEST_PROPERTY
+
+
 def test_what_a_runner_adds_to_a_model_is_not_of_the_trainer(tmp_path):
     made = model(tmp_path)
     (tmp_path / entrypoint.KEPT_FILE).write_text("{}")
