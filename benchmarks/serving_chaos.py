@@ -345,7 +345,7 @@ def _half_requests(server: Server, tally: Tally, rng: random.Random) -> Iterator
 
     host, _, port = server.rest.removeprefix("http://").partition(":")
     whole = (
-        b"POST /v1/models/a:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n"
+        b"POST /v1/models/a:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n"
         b'{"instances": [1.0]}'
     )
     held: collections.deque[socket.socket] = collections.deque()

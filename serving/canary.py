@@ -15,7 +15,7 @@ from scipy import stats
 
 from core.models import MODELS
 from serving.checks import check_served
-from serving.client import Client
+from serving.client import Client, Server
 from serving.errors import RequestError, ServingError
 from serving.releases import CANARY, STABLE
 
@@ -66,7 +66,7 @@ class Comparison:
 
 def compare(
     model: str,
-    address: str,
+    server: str | Server,
     images: np.ndarray,
     share: float,
     requests: int,
@@ -77,7 +77,7 @@ def compare(
 
     Args:
         model: autoencoder, diffusion or gan.
-        address: ``host:port`` of the server's REST side.
+        server: Its REST address, or a ``Server`` that has a token or encrypts.
         images: [N, 28, 28, 1] in [0, 1].
         share: In (0, 1).
         requests: At least 2.
@@ -95,7 +95,7 @@ def compare(
     if requests < 2:
         raise ServingError(f"At least two requests are needed, not {requests}.")
     for label in (STABLE, CANARY):
-        with Client(model, address, label=label, wait_s=wait_s) as client:
+        with Client(model, server, label=label, wait_s=wait_s) as client:
             check_served(client)
     title, score = _SCORES[MODELS[model].score]
     rng = np.random.default_rng(seed)
@@ -104,7 +104,7 @@ def compare(
     to_canary[:2] = (False, True)  # each label gets at least one
     outcomes = {}
     for label, mask in ((STABLE, ~to_canary), (CANARY, to_canary)):
-        outcomes[label] = _ask(model, address, label, score, images[chosen[mask]])
+        outcomes[label] = _ask(model, server, label, score, images[chosen[mask]])
     test = (np.nan, np.nan)
     if min(len(outcome.scores) for outcome in outcomes.values()):
         test = stats.ks_2samp(outcomes[STABLE].scores, outcomes[CANARY].scores)
@@ -113,13 +113,13 @@ def compare(
 
 def _ask(
     model: str,
-    address: str,
+    server: str | Server,
     label: str,
     score: Callable[[Client, np.ndarray], float],
     images: np.ndarray,
 ) -> Outcome:
     latencies, scores, errors = [], [], 0
-    with Client(model, address, label=label) as client:
+    with Client(model, server, label=label) as client:
         version = client.version()
         for image in images:
             started = time.perf_counter()

@@ -20,10 +20,10 @@ def check_served(client: Client) -> None:
     if not _is_known(client):
         known = []
         for name in MODELS:  # a server has no call that lists its models
-            with Client(name, client.address) as other:
+            with Client(name, client.server) as other:
                 known += [name] if _is_known(other) else []
         serves = f"it serves {', '.join(known)}" if known else "it serves no model of this project"
-        raise ServingError(f"The server at {client.address} does not serve {model}; {serves}.")
+        raise ServingError(f"The server at {client.server} does not serve {model}; {serves}.")
     try:
         client.version()
     except RequestError as error:
@@ -34,7 +34,7 @@ def check_served(client: Client) -> None:
             raise ServingError(f"No version of {model} has the label {label}; {how}") from None
         if error.code == "NOT_FOUND":
             raise ServingError(
-                f"No version of {model} is ready on the server at {client.address}; list the "
+                f"No version of {model} is ready on the server at {client.server}; list the "
                 "states with: inkwell models"
             ) from None
         raise

@@ -20,7 +20,7 @@ import numpy as np
 
 from serving.errors import NoServerError, RequestError, ServingError
 from serving.images import as_images
-from serving.transports import Grpc, Rest, check_address
+from serving.transports import Grpc, Rest, Server, check_address
 
 _T = TypeVar("_T")
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
@@ -32,7 +32,7 @@ class Client:
     def __init__(
         self,
         model: str,
-        address: str = "localhost:8501",
+        server: str | Server = "localhost:8501",
         *,
         protocol: str = "rest",
         version: int | None = None,
@@ -44,7 +44,8 @@ class Client:
 
         Args:
             model: Name it is served under.
-            address: ``host:port`` of the protocol: 8501 for REST and 8500 for gRPC by default.
+            server: Its address, ``host:port`` of the protocol (8501 for REST and 8500 for gRPC by
+                default), or a ``Server`` that has a token or encrypts.
             protocol: rest or grpc.
             version: Number of the version to call.
             label: Label of the version to call, such as stable.
@@ -52,17 +53,19 @@ class Client:
             wait_s: Seconds to retry while no server listens, before that deadline starts.
 
         Raises:
-            ServingError: Both a version and a label, another protocol, or no address.
+            ServingError: Both a version and a label, another protocol, no address, or no
+                certificate in the server's file.
         """
         if version is not None and label:
             raise ServingError("Give a version or a label, not both.")
         if protocol not in ("rest", "grpc"):
             raise ServingError(f"The protocol is rest or grpc, not {protocol}.")
-        check_address(address, protocol)
-        self.model, self.address, self.label = model, address, label
+        self.server = Server(server) if isinstance(server, str) else server
+        check_address(self.server.address, protocol)
+        self.model, self.label = model, label
         self._timeout_s, self._wait_s = timeout_s, wait_s
         self._transport: Rest | Grpc = (Rest if protocol == "rest" else Grpc)(
-            model, address, version, label
+            model, self.server, version, label
         )
 
     def __enter__(self) -> Self:

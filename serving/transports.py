@@ -7,11 +7,14 @@ answer (the other protocol's port, a web site) is a plain ``ServingError``.
 
 import base64
 import contextlib
+import dataclasses
 import json
 import re
 import socket
+import ssl
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -25,10 +28,13 @@ _PROBE_SECONDS = 2.0
 # gRPC's messages if nothing listens or the host does not exist, but not if an attempt took too
 # long (100 ms) on a busy machine.
 _NOT_CONNECTED = re.compile("failed to connect.*Connection refused|errors resolving|DNS resolution")
+# In gRPC's message for a certificate of another authority, and of another name.
+_NOT_TRUSTED = re.compile("CERTIFICATE_VERIFY_FAILED|Hostname Verification|Peer name")
 # In gRPC's message if the port is that of REST, or of any other server that speaks first.
 _NOT_HTTP2 = re.compile("http1.x server|Expected SETTINGS frame")
 _CODES = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
     404: "NOT_FOUND",
     403: "PERMISSION_DENIED",
     413: "INVALID_ARGUMENT",  # the request is too large; 429 is a server with too much to do
@@ -40,11 +46,32 @@ _CODES = {
 _FROM_PROXIES = (401, 403, 407, 408, 413, 429)  # what stands before a server answers in its words
 
 
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A model server: where it is, and what it asks of its clients.
+
+    ``address`` is ``host:port`` of the protocol, or ``unix:`` and the path of a socket; for REST
+    also a URL.
+    """
+
+    address: str
+    token: str = dataclasses.field(default="", repr=False)  # empty if it asks for none
+    # File, in PEM, of the authority that signed its certificate; None if it does not encrypt, or
+    # by a public authority (REST at https://...).
+    ca: Path | None = None
+
+    def __str__(self) -> str:
+        return self.address
+
+
 class Rest:
     """JSON over HTTP; names of outputs come from the model's metadata."""
 
-    def __init__(self, model: str, address: str, version: int | None, label: str | None):
-        self._base = address if "://" in address else f"http://{address}"
+    def __init__(self, model: str, server: Server, version: int | None, label: str | None):
+        address, ca = server.address, server.ca
+        path = _socket_of(address)
+        scheme = "http" if ca is None else "https"
+        self._base = address if "://" in address or path else f"{scheme}://{address}"
         self._model = f"/v1/models/{urllib.parse.quote(model, safe='')}"
         self._path = self._model
         if version is not None:
@@ -54,7 +81,13 @@ class Rest:
         self._version = 0
         self._signatures: dict[str, dict[str, Any]] = {}  # of the model's metadata
         try:
-            self._http = httpx.Client(base_url=self._base, trust_env=False)
+            self._http = httpx.Client(
+                base_url=f"{scheme}://localhost" if path else self._base,
+                headers={"Authorization": f"Bearer {server.token}"} if server.token else None,
+                verify=True if ca is None else _context(ca),
+                transport=httpx.HTTPTransport(uds=path) if path else None,
+                trust_env=False,
+            )
         except httpx.InvalidURL as error:
             raise ServingError(f"{self._base} is not an address: {error}.") from None
 
@@ -105,6 +138,8 @@ class Rest:
                 "DEADLINE_EXCEEDED", f"{self._base} did not answer in time."
             ) from None
         except httpx.ConnectError as error:
+            if why := _distrust(error):
+                raise ServingError(f"{self._base} is not to be trusted: {why}.") from None
             reason = str(error).partition("] ")[2] or str(error)  # without the number of the error
             if _is_nobody_there(error):
                 raise NoServerError(self._base, reason) from None
@@ -128,11 +163,15 @@ class Rest:
 class Grpc:
     """Protocol buffers, which hold arrays as they are."""
 
-    def __init__(self, model: str, address: str, version: int | None, label: str | None):
+    def __init__(self, model: str, server: Server, version: int | None, label: str | None):
         from serving.model_server.grpc_client import GrpcClient
 
-        self._client = GrpcClient(address, model)
-        self._address, self._version, self._label = address, version, label
+        ca = None
+        if server.ca is not None:
+            _context(server.ca)  # a mistake in the file is told here
+            ca = server.ca.read_bytes()
+        self._client = GrpcClient(server.address, model, server.token, ca)
+        self._address, self._version, self._label = server.address, version, label
 
     def close(self) -> None:
         self._client.__exit__()
@@ -173,18 +212,43 @@ class Grpc:
                     f"{self._address} does not speak gRPC, but perhaps REST; give the port for "
                     "gRPC, 8500 by default."
                 ) from None
+            if _NOT_TRUSTED.search(words):
+                raise ServingError(f"{self._address} is not to be trusted: {words}") from None
             if _NOT_CONNECTED.match(words):
                 raise NoServerError(self._address, words.rpartition(": ")[2].rstrip("]")) from None
             raise RequestError(error.code().name, words) from None
 
 
+def _context(ca: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except ssl.SSLError:
+        raise ServingError(f"{ca} holds no certificate in PEM.") from None
+    except OSError as error:
+        raise ServingError(f"The certificate {ca} cannot be read ({error.strerror}).") from None
+
+
+def _socket_of(address: str) -> str:
+    """The path in ``unix:path`` or ``unix:///path``; empty for any other address."""
+    return address.removeprefix("unix:").removeprefix("//") if address[:5] == "unix:" else ""
+
+
 def _is_nobody_there(error: BaseException | None) -> bool:
     """Whether a connection was refused, or there is no such host; not so if TLS fails."""
     while error is not None:
-        if isinstance(error, ConnectionRefusedError | socket.gaierror):
+        if isinstance(error, ConnectionRefusedError | FileNotFoundError | socket.gaierror):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _distrust(error: BaseException | None) -> str:
+    """What is wrong with the server's certificate; empty if it is not that."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _speaks_http2(url: httpx.URL) -> bool:
@@ -200,7 +264,9 @@ def _speaks_http2(url: httpx.URL) -> bool:
 
 
 def check_address(address: str, protocol: str) -> None:
-    """Raises ``ServingError`` unless it is ``host:port``, for REST also a URL."""
+    """Raises ``ServingError`` unless it is ``host:port``, ``unix:path``, or for REST a URL."""
+    if _socket_of(address):
+        return
     scheme, _, rest = address.rpartition("://")
     schemes = ("", "http", "https") if protocol == "rest" else ("", "dns", "unix", "ipv4", "ipv6")
     try:

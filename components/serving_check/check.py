@@ -3,8 +3,8 @@
 Contract: starts a server process on the candidate, sends real images to every signature, one at a
 time and in a batch, over gRPC and over REST, and compares the answers with the same SavedModel in
 this process. Every fault of the candidate is the reason of a refusal and never raises. Takes 10 to
-30 s. The server is ours and listens on 127.0.0.1 only; the setting ``tensorflow_serving`` runs
-upstream's, which listens on every address while the check runs.
+30 s. The server is ours and listens on Unix sockets that no other user reaches, on no port; the
+setting ``tensorflow_serving`` runs upstream's, which listens on every address meanwhile.
 """
 
 import dataclasses
@@ -90,7 +90,8 @@ def check_model(
         config: Requests to send and bounds to check.
 
     Raises:
-        InputError: TensorFlow Serving is requested and not installed, or no port is free.
+        InputError: TensorFlow Serving is requested and not installed, no port is free, or no
+            temporary directory takes a Unix socket.
     """
     with tempfile.TemporaryDirectory(prefix="serving-check-") as base:
         # A server wants numbered versions; a link spares copying the model.

@@ -13,12 +13,21 @@ import os
 import signal
 import sys
 import threading
+import typing
 from collections.abc import Callable
 from pathlib import Path
 
+from serving.access import Access, doubt_about, exposure, is_loopback, read_token
 from serving.model_server import flags as command_line
 from serving.model_server.flags import WITHOUT_EFFECT, Flags
 from serving.model_server.starting import PortError, bind_errno
+
+if typing.TYPE_CHECKING:
+    from serving.model_server.limits import Limits
+    from serving.model_server.metrics import Metrics
+    from serving.model_server.repository import Repository
+    from serving.model_server.running import Running
+    from serving.model_server.tls import Tls
 
 _GRACE_SECONDS = 5.0
 _ANSWER_SECONDS = 2.0
@@ -55,62 +64,66 @@ def main(arguments: list[str] | None = None) -> int:
     except PortError as error:  # taken while the models were loading
         print(error, file=sys.stderr)
         return 1
-    except (ConfigError, ServingError, StatusError, LoadError, OSError) as error:
+    except (ServingError, ConfigError, StatusError, LoadError, OSError) as error:
         what = flags.model_config_file or flags.model_name
         print(f"Cannot serve {what}: {error}", file=sys.stderr)
         return 1
 
 
-def _serve(flags: Flags) -> int:
-    import tensorflow as tf
+def _access(flags: Flags) -> Access:
+    """What callers are asked for; says where that is little.
 
+    Raises:
+        ServingError: The token cannot be read.
+    """
+    token = ""
+    if flags.token_file:
+        token = read_token(flags.token_file)
+        if doubt := doubt_about(flags.token_file):
+            _LOGGER.warning("%s", doubt)
+    is_open = flags.port is not None or flags.rest_api_port is not None
+    if is_open and (means := exposure(flags.host, bool(token), flags.tls_cert is not None)):
+        _LOGGER.info("%s", means)
+    if flags.ssl_config_file and flags.rest_api_port is not None:
+        _LOGGER.warning(
+            "--ssl_config_file encrypts gRPC alone, as in TensorFlow Serving; REST is not "
+            "encrypted; --tls_cert and --tls_key encrypt both"
+        )
+    hosts = flags.allowed_host
+    if hosts is None:  # no page reaches other servers by a name of its own: clients have theirs
+        hosts = frozenset() if is_loopback(flags.host) else frozenset("*")
+    return Access(
+        token, None if "*" in hosts else hosts, flags.page_port, flags.tls_cert is not None
+    )
+
+
+def _tls(flags: Flags) -> "Tls | None":
+    """What both fronts encrypt with; raises ``ServingError`` for what cannot be used."""
+    from serving.model_server.tls import read_tls
+
+    if flags.tls_cert and flags.tls_key:
+        return read_tls(flags.tls_cert, flags.tls_key)
+    return None
+
+
+def _serve(flags: Flags) -> int:
+    access, tls = _access(flags), _tls(flags)  # before TensorFlow takes its seconds
     from serving.model_server import config
-    from serving.model_server.batching import BatchScheduler
     from serving.model_server.grpc_server import GrpcSettings, start_server
     from serving.model_server.http_server import ConnectionBounds
     from serving.model_server.limits import MIB, Budget, Limits
     from serving.model_server.metrics import Metrics
-    from serving.model_server.repository import Repository
     from serving.model_server.rest import RestServer, RestSettings
     from serving.model_server.running import Running
 
-    intra, inter = flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism
-    if not intra and not inter:
-        intra = inter = flags.tensorflow_session_parallelism
-    tf.config.threading.set_intra_op_parallelism_threads(intra)
-    # A long loop holds one of these threads: with one a core, as TensorFlow has by default, a few
-    # such requests would hold up all others until their deadline.
-    most_requests = flags.rest_api_num_threads + flags.grpc_max_threads
-    tf.config.threading.set_inter_op_parallelism_threads(inter or most_requests)
-    scheduler = None
-    if flags.enable_batching:
-        file = flags.batching_parameters_file
-        scheduler = BatchScheduler(
-            config.read_batching(file) if file else config.BatchingParameters()
-        )
     metrics_path = None
     if flags.monitoring_config_file:
         metrics_path = config.metrics_path(flags.monitoring_config_file)
-    if flags.model_config_file:
-        models = config.read_models(flags.model_config_file)
-    else:
-        models = [config.ModelConfig(flags.model_name, flags.model_base_path)]
     limits = Limits(
         flags.max_instances, flags.max_count, flags.max_steps, flags.max_request_mib * MIB
     )
     metrics, running = Metrics(), Running()
-    repository = Repository(
-        models,
-        retries=flags.max_num_load_retries,
-        retry_seconds=flags.load_retry_interval_micros / 1e6,
-        unavailable_labels=flags.allow_version_labels_for_unavailable_models,
-        warm_up=flags.enable_model_warmup,
-        metrics=metrics,
-        scheduler=scheduler,
-        limits=limits,
-        running=running,
-        **({"fault": _fault(flags.verify_key)} if flags.verify_key else {}),
-    )
+    repository = _repository(flags, metrics, limits, running)
     servables = repository.start(flags.file_system_poll_wait_seconds)
     # Requests are thousands of short-lived lists: without this, each triggers collections that
     # traverse all of TensorFlow, a third of a second each.
@@ -132,19 +145,23 @@ def _serve(flags: Flags) -> int:
             tensor_content=flags.enable_serialization_as_tensor_content,
             channel_arguments=flags.grpc_channel_arguments,
             socket_path=flags.grpc_socket_path,
-            tls=config.read_tls(flags.ssl_config_file) if flags.ssl_config_file else None,
+            tls=config.read_ssl(flags.ssl_config_file) if flags.ssl_config_file else tls,
+            access=access,
             connections=flags.max_connections,
         ),
         budget,
     )
     rest = None
-    if flags.rest_api_port is not None:
+    if flags.rest_api_port is not None or flags.rest_api_socket_path:
         settings = RestSettings(
             threads=flags.rest_api_num_threads,
             timeout_seconds=flags.rest_api_timeout_in_ms / 1e3,
             max_body_bytes=limits.max_bytes,
             cors=flags.rest_api_enable_cors_support,
             metrics_path=metrics_path,
+            socket_path=flags.rest_api_socket_path,
+            tls=tls,
+            access=access,
             connections=ConnectionBounds(most=flags.max_connections),
         )
         rest = RestServer(flags.host, flags.rest_api_port, repository, metrics, settings, budget)
@@ -153,7 +170,7 @@ def _serve(flags: Flags) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     names = ", ".join(f"{servable.name} version {servable.version}" for servable in servables)
-    also = f", REST at {flags.host}:{rest.port}" if rest else ""
+    also = f", REST at {rest.address}" if rest else ""
     where = f"{flags.host}:{port}" if port else f"unix:{flags.grpc_socket_path}"
     print(f"Serving {names} at {where}{also}", flush=True)
     _watch(flags, repository, stop)
@@ -172,6 +189,48 @@ def _fault(path: Path) -> Callable[[Path, str, int], str]:
 
     keys = signing.public_keys(path)
     return lambda folder, model, number: signing.fault(folder, model, number, keys)
+
+
+def _repository(
+    flags: Flags, metrics: "Metrics", limits: "Limits", running: "Running"
+) -> "Repository":
+    """The models of the flags, none of which is loaded yet; sets TensorFlow's threads."""
+    import tensorflow as tf
+
+    from serving.model_server import config
+    from serving.model_server.batching import BatchScheduler
+    from serving.model_server.repository import Repository
+
+    intra, inter = flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism
+    if not intra and not inter:
+        intra = inter = flags.tensorflow_session_parallelism
+    tf.config.threading.set_intra_op_parallelism_threads(intra)
+    # A long loop holds one of these threads: with one a core, as TensorFlow has by default, a few
+    # such requests would hold up all others until their deadline.
+    most_requests = flags.rest_api_num_threads + flags.grpc_max_threads
+    tf.config.threading.set_inter_op_parallelism_threads(inter or most_requests)
+    scheduler = None
+    if flags.enable_batching:
+        file = flags.batching_parameters_file
+        scheduler = BatchScheduler(
+            config.read_batching(file) if file else config.BatchingParameters()
+        )
+    if flags.model_config_file:
+        models = config.read_models(flags.model_config_file)
+    else:
+        models = [config.ModelConfig(flags.model_name, flags.model_base_path)]
+    return Repository(
+        models,
+        retries=flags.max_num_load_retries,
+        retry_seconds=flags.load_retry_interval_micros / 1e6,
+        unavailable_labels=flags.allow_version_labels_for_unavailable_models,
+        warm_up=flags.enable_model_warmup,
+        metrics=metrics,
+        scheduler=scheduler,
+        limits=limits,
+        running=running,
+        **({"fault": _fault(flags.verify_key)} if flags.verify_key else {}),
+    )
 
 
 def _watch(flags: Flags, repository, stop: threading.Event) -> None:

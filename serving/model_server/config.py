@@ -13,6 +13,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.message import Message
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.model_server.tls import Tls, checked
+
 _INT64 = descriptor_pb2.FieldDescriptorProto.TYPE_INT64
 _BOOL = descriptor_pb2.FieldDescriptorProto.TYPE_BOOL
 _STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
@@ -80,16 +82,6 @@ class BatchingParameters:
     def padded(self, size: int) -> int:
         """The size that a batch of ``size`` rows is filled up to."""
         return next((allowed for allowed in self.allowed_batch_sizes if allowed >= size), size)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tls:
-    """What the gRPC port identifies itself with, each in PEM."""
-
-    key: bytes
-    certificate: bytes
-    authority: bytes | None = None  # whose certificates clients may show
-    verifies_clients: bool = False  # clients must show one
 
 
 def read_models(path: Path) -> list[ModelConfig]:
@@ -198,17 +190,18 @@ def _check_platform(source: str, config: model_server_config_pb2.ModelConfig) ->
         )
 
 
-def read_tls(path: Path) -> Tls:
-    """The certificate of an ssl.config; raises ``ConfigError``."""
+def read_ssl(path: Path) -> Tls:
+    """The certificate of an ssl.config; raises ``ConfigError``, or ``ServingError`` in use."""
     parsed: Any = _parse(path, _SSL())
     if not parsed.server_key or not parsed.server_cert:
         raise ConfigError(f"{path} needs server_key and server_cert, in PEM.")
-    return Tls(
+    tls = Tls(
         key=parsed.server_key.encode(),
         certificate=parsed.server_cert.encode(),
         authority=parsed.custom_ca.encode() or None,
         verifies_clients=parsed.client_verify,
     )
+    return checked(tls, str(path))
 
 
 def _parse(path: Path, message: Message) -> Message:

@@ -64,10 +64,25 @@ class Flags:
     rest_api_port: Annotated[int | None, "REST port; 0 for none, as by default", "PORT"] = None
     free_ports: Annotated[bool, f"a port of 0 is a free one, not none {_OWN}"] = False
     grpc_socket_path: Annotated[str, "Unix socket for gRPC", "PATH"] = ""
-    ssl_config_file: Annotated[Path | None, "SSLConfig: encrypt the gRPC port", "FILE"] = None
+    ssl_config_file: Annotated[Path | None, "SSLConfig: encrypt gRPC, not REST", "FILE"] = None
+    tls_cert: Annotated[Path | None, f"certificate, PEM: encrypt gRPC and REST {_OWN}", "FILE"] = (
+        None
+    )
+    tls_key: Annotated[Path | None, f"its key, PEM {_OWN}", "FILE"] = None
+    token_file: Annotated[
+        Path | None, f"a token that every client must send, as Bearer {_OWN}", "FILE"
+    ] = None
+    allowed_host: Annotated[
+        frozenset[str] | None,
+        f"names that REST may be called by, besides localhost and addresses; * for all {_OWN}",
+        "NAME,...",
+    ] = None
     grpc_channel_arguments: Annotated[
         Mapping[str, int | str], "gRPC server arguments", "NAME=VALUE,..."
     ] = dataclasses.field(default_factory=dict)
+    rest_api_socket_path: Annotated[
+        str, f"Unix socket for REST in place of a port {_OWN}", "PATH"
+    ] = ""
     host: Annotated[str, "address to listen on; 0.0.0.0 for all"] = LOCAL
     model_name: Annotated[str, "name that clients use"] = "default"
     model_base_path: Annotated[Path | None, "directory of the numbered versions", "DIR"] = None
@@ -102,6 +117,9 @@ class Flags:
     rest_api_enable_cors_support: Annotated[bool, "allow requests from pages of other origins"] = (
         False
     )
+    page_port: Annotated[
+        int | None, f"allow requests from pages of this host at this port {_OWN}", "PORT"
+    ] = None
     max_request_mib: Annotated[
         int, f"maximum size of a request, and of its tensors in memory {_OWN}", "MIB"
     ] = BOUNDS["max_request_mib"]
@@ -122,8 +140,8 @@ class Flags:
     )
     reload_config_root: Annotated[
         Path | None,
-        "parent directory of the models that HandleReloadConfigRequest may name; "
-        f"the call is off by default {_OWN}",
+        "parent directory of the models that HandleReloadConfigRequest may name; the call is off "
+        f"by default, and needs --token_file {_OWN}",
         "DIR",
     ] = None
     verify_key: Annotated[
@@ -184,8 +202,15 @@ def _mistake(flags: Flags) -> str:
         return "give --model_base_path or --model_config_file"
     if flags.port is None and not flags.grpc_socket_path:
         return "--port=0 leaves no gRPC port; give another port, or --grpc_socket_path"
-    if flags.monitoring_config_file and flags.rest_api_port is None:
+    is_rest = flags.rest_api_port is not None
+    if is_rest and flags.rest_api_socket_path:
+        return "give --rest_api_port or --rest_api_socket_path, not both"
+    if flags.monitoring_config_file and not is_rest and not flags.rest_api_socket_path:
         return "--monitoring_config_file needs --rest_api_port, which serves the metrics"
+    if bool(flags.tls_cert) != bool(flags.tls_key):
+        return "--tls_cert and --tls_key belong together; give both"
+    if flags.tls_cert and flags.ssl_config_file:
+        return "give --ssl_config_file, or --tls_cert and --tls_key, not both"
     path = None if flags.model_config_file else flags.model_base_path
     scheme, is_remote, _ = str(path).partition(":/")  # Path joins the two slashes
     if is_remote:
@@ -196,6 +221,8 @@ def _mistake(flags: Flags) -> str:
     root = flags.reload_config_root
     if root and not root.is_dir():
         return f"--reload_config_root: {root} is not a directory"
+    if root and not flags.token_file:
+        return "--reload_config_root needs --token_file: who loads a model runs a program here"
     return ""
 
 
@@ -222,6 +249,10 @@ def _channel_arguments(text: str) -> dict[str, int | str]:
     return found
 
 
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in text.split(",") if name.strip())
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
@@ -244,6 +275,7 @@ def _port(text: str) -> int:
 # How the text of a flag is read, where it is neither a word, a number nor true or false.
 _READERS = {
     **dict.fromkeys(BOUNDS, _positive),
-    **dict.fromkeys(("port", "rest_api_port"), _port),
+    **dict.fromkeys(("port", "rest_api_port", "page_port"), _port),
+    "allowed_host": _names,
     "grpc_channel_arguments": _channel_arguments,
 }

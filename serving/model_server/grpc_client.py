@@ -1,7 +1,7 @@
 """Calls a model server over gRPC: TensorFlow Serving or ours, arrays in and arrays out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 import grpc
 import numpy as np
@@ -43,12 +43,49 @@ def predict_request(
     return request
 
 
+class _WithToken(grpc.UnaryUnaryClientInterceptor):
+    """Sends the token with every call."""
+
+    def __init__(self, token: str):
+        self._metadata = [("authorization", f"Bearer {token}")]
+
+    def intercept_unary_unary(self, continuation, client_call_details, request):
+        """gRPC's own."""
+        details = _Details(client_call_details.method, client_call_details.timeout, self._metadata)
+        return continuation(details, request)
+
+
+class _Details(NamedTuple):
+    """gRPC's grpc.ClientCallDetails."""
+
+    method: str
+    timeout: float | None
+    metadata: Sequence[tuple[str, str]]
+    credentials: None = None
+    wait_for_ready: bool | None = None
+    compression: None = None
+
+
 class GrpcClient:
     """A connection to one model of one server; a context manager."""
 
-    def __init__(self, endpoint: str, model_name: str):
+    def __init__(self, endpoint: str, model_name: str, token: str = "", ca: bytes | None = None):
+        """Opens no connection yet.
+
+        Args:
+            endpoint: ``host:port``, or ``unix:`` and the path of a socket.
+            model_name: Name it is served under.
+            token: What the server asks for; empty for nothing.
+            ca: Whose certificate the server shows, in PEM; None if it does not encrypt.
+        """
         self.model_name = model_name
-        self._channel = grpc.insecure_channel(endpoint, options=_OPTIONS)
+        if ca is None:
+            self._channel = grpc.insecure_channel(endpoint, options=_OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(ca)
+            self._channel = grpc.secure_channel(endpoint, credentials, options=_OPTIONS)
+        if token:
+            self._channel = grpc.intercept_channel(self._channel, _WithToken(token))
         self.predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 

@@ -7,20 +7,22 @@ prediction; connections that send nothing end, and their number is bounded.
 import contextlib
 import dataclasses
 import importlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from serving.model_server.config import Tls
+from serving.access import UNAUTHENTICATED, Access
 from serving.model_server.grpc_service import ModelService, PredictionService
 from serving.model_server.limits import MIB, Budget, Limits, connections_within_files
 from serving.model_server.metrics import Metrics
 from serving.model_server.repository import Repository
 from serving.model_server.starting import PortError, bind_errno
+from serving.model_server.tls import Tls
 
 _INT32_MAX = 2**31 - 1
 _OPTIONS = {
@@ -45,6 +47,7 @@ class GrpcSettings:
     channel_arguments: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
     socket_path: str = ""  # a Unix socket to listen on as well
     tls: Tls | None = None
+    access: Access = Access()  # noqa: RUF009 - it cannot change
     connections: int = 0  # open ones; 0 for as many as the limit of open files leaves room for
 
 
@@ -76,12 +79,13 @@ def start_server(
         "grpc.max_allowed_incoming_connections": connections_within_files(settings.connections),
     }
     options = {**_OPTIONS, **own, **settings.channel_arguments}
+    probes = futures.ThreadPoolExecutor(_PROBE_THREADS, "grpc-probe")
     server = grpc.server(
         futures.ThreadPoolExecutor(settings.threads, "grpc"),
         options=list(options.items()),
         maximum_concurrent_rpcs=_MOST_CALLS,
+        interceptors=[_TokenCheck(settings.access, probes)] if settings.access.token else [],
     )
-    probes = futures.ThreadPoolExecutor(_PROBE_THREADS, "grpc-probe")
     budget = budget or Budget(1024 * MIB)
     predictions = PredictionService(repository, metrics, limits, budget, settings.tensor_content)
     services = {
@@ -110,7 +114,7 @@ def _listen(server: grpc.Server, host: str, port: int | None, settings: GrpcSett
     for address in addresses:
         try:
             if settings.tls:
-                opened = server.add_secure_port(address, _credentials(settings.tls))
+                opened = server.add_secure_port(address, settings.tls.credentials())
             else:
                 opened = server.add_insecure_port(address)
         except RuntimeError as error:  # without the reason
@@ -120,10 +124,33 @@ def _listen(server: grpc.Server, host: str, port: int | None, settings: GrpcSett
     return opened if port is not None else 0
 
 
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    return grpc.ssl_server_credentials(
-        [(tls.key, tls.certificate)], tls.authority, tls.verifies_clients
-    )
+class _TokenCheck(grpc.ServerInterceptor):
+    """Ends a call without the token before its request is read; the health service needs none."""
+
+    def __init__(self, access: Access, probes: futures.ThreadPoolExecutor):
+        self._access = access
+
+        def refuse(requests: Iterator[Any], context: grpc.ServicerContext) -> None:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
+
+        vars(refuse)["experimental_thread_pool"] = probes
+        self._refusal = grpc.stream_unary_rpc_method_handler(refuse)
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        """gRPC's own; returns the handler of the call, or that of the refusal."""
+        given = [
+            value
+            for name, value in handler_call_details.invocation_metadata
+            if name == "authorization"
+        ]
+        is_health = handler_call_details.method.startswith(f"/{health.SERVICE_NAME}/")
+        if is_health or self._access.is_authorized("".join(map(str, given))):
+            return continuation(handler_call_details)
+        return self._refusal
 
 
 def _add_health(

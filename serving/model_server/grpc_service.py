@@ -146,8 +146,8 @@ class ModelService:
     ) -> model_management_pb2.ReloadConfigResponse:
         if self._reload_root is None:
             raise _denied(
-                "HandleReloadConfigRequest is off in this server; "
-                "--reload_config_root=DIR turns it on for models below DIR."
+                "HandleReloadConfigRequest is off in this server; --reload_config_root=DIR with "
+                "--token_file=FILE turns it on for models below DIR."
             )
         request = wire.parse(body, model_management_pb2.ReloadConfigRequest)
         try:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one port, and bounds on what a connection may cost.
+"""HTTP/1.1 on one port or Unix socket, and bounds on what a connection may cost.
 
 Contract: a connection that is idle, sends its headers slowly or does not read its answer is closed;
 too many connections, a long header and a large body are refused. An offer of another protocol is
@@ -6,11 +6,15 @@ ignored (RFC 9110, 7.8), but for a WebSocket, which is refused. aiohttp parses a
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
 import math
+import os
 import socket
+import ssl
+import stat
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -31,7 +35,13 @@ _CONNECTION: dict[str, Any] = {
     "max_field_size": _HEADER_BYTES,
     "max_headers": _HEADERS,
 }
-_SERVER = {"Server": "Inkwell"}
+# No browser shall take an answer for a page, a script or a picture, nor show it in a frame.
+_HEADERS_OF_ALL = {
+    "Server": "Inkwell",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 _CLOSING_SECONDS = 5.0  # after which a closed connection with unread data is aborted
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _LOGGER = logging.getLogger(__name__)
@@ -56,8 +66,15 @@ class ConnectionBounds:
 class HttpServer:
     """Calls ``answer`` for each request, on an event loop in a thread of its own."""
 
-    def __init__(self, listening: socket.socket, answer: Answer, bounds: ConnectionBounds):
+    def __init__(
+        self,
+        listening: socket.socket,
+        answer: Answer,
+        bounds: ConnectionBounds,
+        tls: ssl.SSLContext | None = None,
+    ):
         self._socket, self._answer, self._bounds = listening, answer, bounds
+        self._tls = tls
         self._thread = threading.Thread(target=self._run, name="http")
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop
@@ -82,7 +99,12 @@ class HttpServer:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         connections = _Connections(self._answer, self._bounds)
-        server = await self._loop.create_server(connections, sock=self._socket, backlog=2048)
+        is_unix = self._socket.family == socket.AF_UNIX
+        create = self._loop.create_unix_server if is_unix else self._loop.create_server
+        options: dict[str, Any] = {"sock": self._socket, "backlog": 2048}
+        if self._tls:
+            options |= {"ssl": self._tls, "ssl_handshake_timeout": self._bounds.header_seconds}
+        server = await create(connections, **options)
         sweeping = self._loop.create_task(connections.sweep())
         self._ready.set()
         await self._stop.wait()
@@ -161,7 +183,7 @@ class _Connections(web.Server):
             idle.since, idle.seconds = math.inf, self._bounds.idle_seconds
         try:
             response = await self._respond(request, task)
-            response.headers.update(_SERVER)
+            response.headers.update(_HEADERS_OF_ALL)
             async with asyncio.timeout(self._bounds.write_seconds):
                 await response.prepare(request)
                 await response.write_eof()
@@ -222,9 +244,20 @@ class _Connection(web.RequestHandler):
         else:
             _LOGGER.error("%s %s failed", request.method, request.path, exc_info=exc)
             text = "Internal error; see the log of the server."
-        response = error_response(status, text)
+        response = error_response(status, text, _HEADERS_OF_ALL)
         response.force_close()
         return response
+
+
+def unix_socket(path: str) -> socket.socket:
+    """Listens there, in place of a socket that an earlier server left; raises ``OSError``."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen(2048)
+    return listening
 
 
 def error_response(

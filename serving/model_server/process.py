@@ -1,10 +1,12 @@
 """A model server as a child process: ours, or ``tensorflow_model_server`` on request.
 
 Contract: a context manager that returns once the model answers as AVAILABLE and always ends the
-process it started, by its handle. Both servers get the same flags and the same calls. Ours listens
-on 127.0.0.1 only; upstream's has no flag for that and listens on every address while it runs.
+process it started, by its handle. Both servers get the same calls. Ours listens on two Unix sockets
+in a directory that only this user may enter, and on no port; upstream's cannot serve REST so, has
+no flag for an address, and listens on every one while it runs.
 """
 
+import shutil
 import subprocess
 import tempfile
 import time
@@ -13,10 +15,11 @@ from typing import Self
 
 import grpc
 
+from serving.errors import ServingError
 from serving.model_server.grpc_client import GrpcClient
 from serving.model_server.starting import (
-    CANNOT_LISTEN,
     LOCAL,
+    ROOT,
     TENSORFLOW_SERVING,
     command,
     environment,
@@ -31,6 +34,8 @@ INKWELL_SERVER = "inkwell model server"
 _POLL_SECONDS = 0.1
 _STATUS_TIMEOUT_SECONDS = 2.0
 _END_SECONDS = 10.0
+_LONGEST_SOCKET = 107  # bytes of a path that Linux takes for a socket
+_SHORT_DIRECTORIES = (None, "/tmp", "/dev/shm")  # noqa: S108 - TMPDIR first; each is made private
 
 
 class StartError(Exception):
@@ -57,14 +62,15 @@ class ServerProcess:
             tensorflow_serving: Use upstream's binary instead of our server.
         """
         self._model_name = model_name
-        self._base_path = Path(model_base_path)
+        self._base_path = Path(model_base_path).absolute()
         self._timeout_s = start_timeout_s
         self._tensorflow_serving = tensorflow_serving
         self.kind = TENSORFLOW_SERVING if tensorflow_serving else INKWELL_SERVER
-        self.endpoint = ""  # host:port of gRPC
-        self.rest = ""  # host:port of REST
+        self.endpoint = ""  # of gRPC: unix: and a path, or host:port
+        self.rest = ""  # of REST
         self.load_seconds = 0.0
         self._process: subprocess.Popen | None = None
+        self._sockets: Path | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - ``stop`` closes it
         self._started = 0.0
 
@@ -72,24 +78,35 @@ class ServerProcess:
         """Starts the process and returns at once; ``wait_available`` waits for the model.
 
         Raises:
-            ServingError: Upstream's binary is requested and not on PATH, or no port is free.
+            ServingError: Upstream's binary is requested and not on PATH, no port is free, or no
+                directory takes a socket.
         """
-        port, rest_port = free_ports(2)
-        self.endpoint, self.rest = f"{LOCAL}:{port}", f"{LOCAL}:{rest_port}"
+        if self._tensorflow_serving:
+            port, rest_port = free_ports(2)
+            self.endpoint, self.rest = f"{LOCAL}:{port}", f"{LOCAL}:{rest_port}"
+            addresses = [f"--port={port}", f"--rest_api_port={rest_port}"]
+        else:
+            self._sockets = _private_directory()
+            grpc_path, rest_path = self._sockets / "grpc", self._sockets / "rest"
+            self.endpoint, self.rest = f"unix:{grpc_path}", f"unix:{rest_path}"
+            addresses = [
+                *("--port=0", f"--grpc_socket_path={grpc_path}"),
+                f"--rest_api_socket_path={rest_path}",
+            ]
         self._started = time.monotonic()
         flags = [
-            f"--port={port}",
-            f"--rest_api_port={rest_port}",
+            *addresses,
             f"--model_name={self._model_name}",
             f"--model_base_path={self._base_path}",
             "--max_num_load_retries=0",  # a broken candidate is refused at once, not in 5 minutes
         ]
         self._process = subprocess.Popen(
-            command(flags, [f"--host={LOCAL}"], tensorflow_serving=self._tensorflow_serving),
+            command(flags, tensorflow_serving=self._tensorflow_serving),
             stdin=subprocess.PIPE,  # ours ends when this end of it closes
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env=environment(),
+            cwd=ROOT,  # the folder one stands in may be somebody else's
         )
 
     def wait_available(self) -> None:
@@ -97,19 +114,7 @@ class ServerProcess:
 
         Raises:
             StartError: The process ended, the model failed to load, or time ran out.
-            ServingError: No port is free.
         """
-        try:
-            self._wait_available()
-        except StartError as error:
-            if not str(error).startswith(CANNOT_LISTEN):
-                raise
-            # Another process took a port between its choice and its use: other ports, once.
-            self._end()
-            self.start()
-            self._wait_available()
-
-    def _wait_available(self) -> None:
         deadline = self._started + self._timeout_s
         with GrpcClient(self.endpoint, self._model_name) as client:
             while time.monotonic() < deadline:
@@ -135,13 +140,12 @@ class ServerProcess:
 
     def stop(self) -> None:
         """Ends the process: terminates it, then kills it."""
-        self._end()
-        self._log.close()
-
-    def _end(self) -> None:
         if self._process is not None:
             terminate(self._process, _END_SECONDS)
             self._process = None
+        self._log.close()
+        if self._sockets:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
     def __enter__(self) -> Self:
         self.start()
@@ -162,3 +166,23 @@ class ServerProcess:
         if status is not None and (status < 0 or not words):
             return f"it {how_it_ended(status)}; its last line: {words or 'none'}"
         return words or "no output"
+
+
+def _private_directory() -> Path:
+    """A directory for sockets that only this user may enter, with a path short enough for them.
+
+    Raises:
+        ServingError: There is none.
+    """
+    for parent in _SHORT_DIRECTORIES:
+        try:
+            path = Path(tempfile.mkdtemp(prefix="inkwell-", dir=parent))
+        except OSError:
+            continue
+        if len(bytes(path / "grpc")) <= _LONGEST_SOCKET:
+            return path
+        path.rmdir()
+    raise ServingError(
+        f"No temporary directory takes a Unix socket, whose path has {_LONGEST_SOCKET} bytes at "
+        "most; name one with a short path, that can be written, in TMPDIR."
+    )

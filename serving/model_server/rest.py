@@ -25,7 +25,9 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
+from serving.access import Access
 from serving.model_server import codec
+from serving.model_server.callers import cors_headers, refusal
 from serving.model_server.errors import StatusError, invalid, unavailable
 from serving.model_server.http_server import (
     ConnectionBounds,
@@ -35,12 +37,14 @@ from serving.model_server.http_server import (
     read_body,
     target_path,
     too_large,
+    unix_socket,
 )
 from serving.model_server.limits import MIB, Budget, converting
 from serving.model_server.metrics import UNKNOWN_MODEL, Metrics
 from serving.model_server.repository import Repository
 from serving.model_server.running import Work
 from serving.model_server.starting import PortError
+from serving.model_server.tls import Tls
 
 _MODEL = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(
@@ -64,11 +68,6 @@ _HTTP = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }  # 500 for all others
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "POST, GET",
-    "Access-Control-Allow-Headers": "Content-Type",
-}
 _INT64_MAX = 2**63 - 1
 _LOGGER = logging.getLogger(__name__)
 
@@ -81,8 +80,11 @@ class RestSettings:
     timeout_seconds: float = 30.0
     max_body_bytes: int = 64 << 20
     max_waiting: int = 1024
-    cors: bool = False
+    cors: bool = False  # any page may call
     metrics_path: str | None = None
+    socket_path: str = ""  # a Unix socket in place of the port
+    tls: Tls | None = None
+    access: Access = Access()  # noqa: RUF009 - it cannot change
     connections: ConnectionBounds = ConnectionBounds()  # noqa: RUF009 - it cannot change
 
 
@@ -92,7 +94,7 @@ class RestServer:
     def __init__(
         self,
         host: str,
-        port: int,
+        port: int | None,
         repository: Repository,
         metrics: Metrics,
         settings: RestSettings,
@@ -102,7 +104,7 @@ class RestServer:
 
         Args:
             host: Address to listen on.
-            port: Its port.
+            port: Its port; None where the settings name a Unix socket.
             repository: The models.
             metrics: Where calls are counted.
             settings: Bounds and options.
@@ -111,13 +113,18 @@ class RestServer:
         Raises:
             PortError: The port is taken or may not be used.
         """
-        try:
-            listening = socket.create_server((host, port), backlog=2048)
-        except OSError as error:
-            raise PortError(host, port, "--rest_api_port", error.errno or 0) from error
-        self.port = listening.getsockname()[1]
+        if port is None:
+            listening = unix_socket(settings.socket_path)
+            self.address = f"unix:{settings.socket_path}"
+        else:
+            try:
+                listening = socket.create_server((host, port), backlog=2048)
+            except OSError as error:
+                raise PortError(host, port, "--rest_api_port", error.errno or 0) from error
+            self.address = f"{host}:{listening.getsockname()[1]}"
         self._app = _App(repository, metrics, settings, budget or Budget(1024 * MIB))
-        self._server = HttpServer(listening, self._app.answer, settings.connections)
+        tls = settings.tls.context() if settings.tls else None
+        self._server = HttpServer(listening, self._app.answer, settings.connections, tls)
 
     def start(self) -> None:
         """Begins to answer."""
@@ -146,13 +153,17 @@ class _App:
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
+        headers = cors_headers(request, self._settings.access, self._settings.cors)
+        refused = refusal(request, self._settings.access, self._settings.cors)
+        if refused is not None:
+            refused.headers.update(headers)
+            return refused
         path = target_path(request)
         if path == self._settings.metrics_path:
             return web.Response(text=self._metrics.text())
         if not path.lower().startswith("/v1/") and path.lower() != "/v1":
             page = "<html><head><title>404 Not Found</title></head><body>Not Found</body></html>"
             return web.Response(text=page, status=404, content_type="text/html")
-        headers = _CORS if self._settings.cors else {}
         try:
             content = await self._within_time(self._route(request, path))
         except Exception as error:  # noqa: BLE001 - the edge: every request is answered

@@ -16,7 +16,6 @@ from serving.errors import ServingError
 
 TENSORFLOW_SERVING = "tensorflow_model_server"
 LOCAL = "127.0.0.1"
-CANNOT_LISTEN = "Cannot listen on"  # how the last line of our server starts if a port is taken
 _CHOSEN_PORTS = (20_000, 30_000)  # from, to before
 _PORT_TRIES = 1000
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +31,9 @@ class PortError(Exception):
 
     def __init__(self, host: str, port: int, flag: str, number: int):
         why = os.strerror(number) if number > 0 else "it cannot be opened"
-        super().__init__(f"{CANNOT_LISTEN} {host}:{port} ({why}); choose another port with {flag}.")
+        super().__init__(
+            f"Cannot listen on {host}:{port} ({why}); choose another port with {flag}."
+        )
 
 
 def command(
@@ -67,8 +68,8 @@ def environment() -> dict[str, str]:
     paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {
         **os.environ,
-        # An empty entry would stand for the working directory.
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        # An empty entry stands for the working directory, and "." or "src" for what is in it.
+        "PYTHONPATH": os.pathsep.join(path for path in paths if os.path.isabs(path)),
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }

@@ -114,7 +114,7 @@ def test_too_slow_a_request_and_too_many_of_them(narrow):
 
 def test_clients_that_leave_or_never_finish(narrow):
     host, port = narrow.rest.split(":")
-    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
     for _ in range(20):
         with socket.create_connection((host, int(port))) as client:
             client.sendall(head + b'{"inst')

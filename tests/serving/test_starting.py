@@ -40,7 +40,9 @@ def test_upstreams_binary_is_taken_only_if_asked_for(tmp_path, monkeypatch):
         command([], tensorflow_serving=True)
 
 
-@pytest.mark.parametrize("given", ["", os.pathsep, f"{os.pathsep}/a", f"/a{os.pathsep}"])
+@pytest.mark.parametrize(
+    "given", ["", os.pathsep, f"{os.pathsep}/a", f"/a{os.pathsep}", f".{os.pathsep}src"]
+)
 def test_the_working_folder_never_gets_onto_the_import_path(monkeypatch, given):
     monkeypatch.setenv("PYTHONPATH", given)
     found = environment()["PYTHONPATH"].split(os.pathsep)
