@@ -8,6 +8,7 @@ outlives this process.
 
 import contextlib
 import dataclasses
+import queue
 import re
 import shutil
 import signal
@@ -21,11 +22,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.foreign import safe
+from serving.access import Access, exposure, read_token
 from serving.client import Client
 from serving.errors import RequestError, ServingError
 from serving.listening import EVERY, listening_host
 from serving.model_server.starting import (
     LOCAL,
+    ROOT,
     command,
     environment,
     free_ports,
@@ -34,15 +37,18 @@ from serving.model_server.starting import (
     oom_kills,
     terminate,
 )
+from serving.model_server.tls import Tls, read_tls
 from serving.releases import no_version, served_models, write_config
 
 LOG_FILE = "server.log"
+_OWN_FILES = ("verify_key", "token_file", "tls_cert", "tls_key")  # flags of our server alone
 _MONITORING = Path(__file__).with_name("monitoring.config")
 _START_SECONDS = 300.0
 _END_SECONDS = 15.0
 # Beginnings of the lines shown, of our server and of upstream's: warnings and errors.
 _OURS = re.compile(rb"WARNING |ERROR |CRITICAL ")
 _UPSTREAMS = re.compile(rb"[-\d]+ [:.\d]+: [WEF] ")
+_SERVING = re.compile(rb"Serving .* at \S+:(\d+), REST at \S+:(\d+)$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +65,10 @@ class ServeOptions:
     # Of one request, by flag of our server, such as max_count; its defaults for those left out.
     bounds: Mapping[str, int] = dataclasses.field(default_factory=dict)
     verify_key: Path | None = None  # public keys; only versions signed with one are loaded
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()  # names of this computer, besides localhost and the host's
 
 
 def serve(options: ServeOptions, say: Callable[[str], None] = print) -> int:
@@ -87,14 +97,6 @@ def _serve(
     say: Callable[[str], None],
 ) -> int:
     log_path = private / LOG_FILE
-    bounds = [f"--{name}={value}" for name, value in options.bounds.items()]
-    if options.verify_key:
-        bounds.append(f"--verify_key={options.verify_key.absolute()}")
-    start = command(
-        _flags(options, _models_config(options, models, private, say)),
-        [f"--host={options.host}", "--enable_batching", *bounds],
-        tensorflow_serving=options.tensorflow_serving,
-    )
     playground = None
     if options.playground_port is not None:
         from serving.playground.server import Playground
@@ -103,9 +105,16 @@ def _serve(
             options.serving_dir,
             options.host,
             options.playground_port,
-            options.rest_port,
             models,
+            _access(options),
+            _tls(options),
         )
+    page_port = playground.port if playground else None
+    start = command(
+        _flags(options, _models_config(options, models, private, say), page_port),
+        _own_flags(options, page_port),
+        tensorflow_serving=options.tensorflow_serving,
+    )
     upstream = options.tensorflow_serving
     server = "TensorFlow Serving" if upstream else "the model server"
     stop = threading.Event()
@@ -122,19 +131,24 @@ def _serve(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment() | level,
+            cwd=ROOT,  # the folder one stands in may be somebody else's
         )
         shown_lines = _UPSTREAMS if upstream else _OURS
+        opened: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
         copying = threading.Thread(
-            target=_copy, args=(process.stdout, log, shown_lines), daemon=True
+            target=_copy, args=(process.stdout, log, shown_lines, opened), daemon=True
         )
         copying.start()
         try:
             say(f"Starting {server} for {', '.join(models)}; its log: {log_path}")
-            if _wait(process, stop, models, options):
+            if upstream:
+                ports = _wait_for_models(process, stop, models, options)
+            else:
+                ports = _wait_for_ours(process, stop, opened)
+            if ports:
                 if playground:
-                    playground.start()
-                page_port = playground.port if playground else None
-                for line in _where(options, shown_host, page_port):
+                    playground.start(ports[1])
+                for line in _where(options, shown_host, ports, page_port):
                     say(line)
                 say("Ctrl-C ends it.")
                 while not stop.wait(0.2) and process.poll() is None:
@@ -177,11 +191,6 @@ def _checked(options: ServeOptions) -> tuple[ServeOptions, str]:
     Raises:
         ServingError: The options contradict each other, or a port is taken.
     """
-    if options.tensorflow_serving and options.bounds:
-        given = " and ".join(f"--{name.replace('_', '-')}" for name in options.bounds)
-        raise ServingError(
-            f"TensorFlow Serving has no {given}; leave that out, or leave out --tensorflow-serving."
-        )
     if options.verify_key:
         from serving.signing import public_keys
 
@@ -191,6 +200,13 @@ def _checked(options: ServeOptions) -> tuple[ServeOptions, str]:
                 "TensorFlow Serving checks no signatures; leave out --verify-key or "
                 "--tensorflow-serving. On a cluster, kubernetes/components/signed checks them."
             )
+    own = {name: getattr(options, name) for name in _OWN_FILES}
+    of_ours = [*options.bounds, *(name for name, value in own.items() if value)]
+    if options.tensorflow_serving and of_ours:
+        given = " and ".join(f"--{name.replace('_', '-')}" for name in of_ours)
+        raise ServingError(
+            f"TensorFlow Serving has no {given}; leave that out, or leave out --tensorflow-serving."
+        )
     ports = {"--port": options.port, "--rest-port": options.rest_port}
     if options.playground_port is not None:
         ports["--playground-port"] = options.playground_port
@@ -201,11 +217,30 @@ def _checked(options: ServeOptions) -> tuple[ServeOptions, str]:
             f"--host {EVERY} to allow this, or leave out --tensorflow-serving."
         )
     command([], tensorflow_serving=options.tensorflow_serving)  # raises if it is not installed
-    chosen = [options.port, options.rest_port]
-    found = iter(free_ports(chosen.count(0), address, ports.values()))
-    port, rest_port = (port or next(found) for port in chosen)
-    options = dataclasses.replace(options, host=address, port=port, rest_port=rest_port)
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise ServingError("--tls-cert and --tls-key belong together; give both, or neither.")
+    _access(options), _tls(options)  # mistakes in their files are told before anything starts
+    names = (*options.allowed_hosts, options.host, shown_host)
+    options = dataclasses.replace(options, host=address, allowed_hosts=names)
+    if options.tensorflow_serving:  # ours finds free ports itself, and says which
+        chosen = [options.port, options.rest_port]
+        found = iter(free_ports(chosen.count(0), address, ports.values()))
+        port, rest_port = (port or next(found) for port in chosen)
+        options = dataclasses.replace(options, port=port, rest_port=rest_port)
     return options, shown_host
+
+
+def _access(options: ServeOptions) -> Access:
+    """What the playground asks of those who open it."""
+    token = read_token(options.token_file) if options.token_file else ""
+    hosts = frozenset(name.lower() for name in options.allowed_hosts)
+    return Access(token, None if "*" in hosts else hosts, is_encrypted=bool(options.tls_cert))
+
+
+def _tls(options: ServeOptions) -> Tls | None:
+    if options.tls_cert and options.tls_key:
+        return read_tls(options.tls_cert, options.tls_key)
+    return None
 
 
 def _private_directory() -> Path:
@@ -229,10 +264,12 @@ def _models_config(
             f"{options.serving_dir} cannot be written, so this server follows new versions but "
             "neither promote nor rollback."
         )
-        return write_config(options.serving_dir, models, directory=private)
+        return write_config(options.serving_dir, models, directory=private).resolve()
 
 
-def _flags(options: ServeOptions, models_config: Path) -> list[str]:
+def _flags(options: ServeOptions, models_config: Path, page_port: int | None) -> list[str]:
+    """For both servers; upstream's cannot tell the playground's pages from others."""
+    is_any_page = options.tensorflow_serving and page_port is not None
     return [
         f"--port={options.port}",
         f"--rest_api_port={options.rest_port}",
@@ -241,16 +278,36 @@ def _flags(options: ServeOptions, models_config: Path) -> list[str]:
         "--file_system_poll_wait_seconds=1",
         "--allow_version_labels_for_unavailable_models=true",
         f"--monitoring_config_file={_MONITORING}",
-        "--rest_api_enable_cors_support=true",
+        *(["--rest_api_enable_cors_support=true"] if is_any_page else []),
     ]
 
 
-def _copy(output: BinaryIO, log: BinaryIO, shown_lines: re.Pattern[bytes]) -> None:
+def _own_flags(options: ServeOptions, page_port: int | None) -> list[str]:
+    """For our server alone."""
+    paths = {name: getattr(options, name) for name in _OWN_FILES}
+    return [
+        *(f"--host={options.host}", "--free_ports", "--enable_batching"),
+        f"--allowed_host={','.join(options.allowed_hosts)}",
+        *([] if page_port is None else [f"--page_port={page_port}"]),
+        *(f"--{name}={path.absolute()}" for name, path in paths.items() if path),
+        *(f"--{name}={value}" for name, value in options.bounds.items()),
+    ]
+
+
+def _copy(
+    output: BinaryIO,
+    log: BinaryIO,
+    shown_lines: re.Pattern[bytes],
+    opened: queue.SimpleQueue[tuple[int, int]],
+) -> None:
     """Copies the server's output to the log, warnings and errors to the screen too.
 
-    Never stops, as a server whose output is not read would block.
+    Never stops, as a server whose output is not read would block. ``opened`` gets the ports for
+    gRPC and REST from the line by which our server says that it serves.
     """
     for line in output:
+        if found := _SERVING.match(line):
+            opened.put((int(found[1]), int(found[2])))
         with contextlib.suppress(OSError):  # a full disk
             log.write(line)
         with contextlib.suppress(OSError, ValueError):  # a screen that is closed
@@ -258,34 +315,51 @@ def _copy(output: BinaryIO, log: BinaryIO, shown_lines: re.Pattern[bytes]) -> No
                 print(safe(line.decode(errors="replace")), end="", file=sys.stderr, flush=True)
 
 
-def _where(options: ServeOptions, host: str, playground_port: int | None) -> list[str]:
-    """Sentences that name the addresses."""
+def _where(
+    options: ServeOptions, host: str, ports: tuple[int, int], page_port: int | None
+) -> list[str]:
+    """Sentences that name the addresses, and what it means to listen there."""
+    scheme = "https" if options.tls_cert else "http"
     if options.host == EVERY:
-        servers = (
-            f"gRPC on port {options.port} and REST on port {options.rest_port} of every address: "
-            "anyone who reaches this computer may send requests; there is no login."
-        )
-        page = f"Playground on port {playground_port}; from here: http://{LOCAL}:{playground_port}"
+        lines = [f"gRPC on port {ports[0]} and REST on port {ports[1]} of every address."]
+        page = f"Playground on port {page_port}; from here: {scheme}://{LOCAL}:{page_port}"
     else:
-        servers = f"gRPC {host}:{options.port}, REST http://{host}:{options.rest_port}"
-        page = f"Playground http://{host}:{playground_port}"
-    return [servers] if playground_port is None else [servers, page]
+        lines = [f"gRPC {host}:{ports[0]}, REST {scheme}://{host}:{ports[1]}"]
+        page = f"Playground {scheme}://{host}:{page_port}"
+    if options.tensorflow_serving:
+        lines.append(
+            "Whoever reaches this computer may use the models, and make the server load others, "
+            "which are programs: TensorFlow Serving has no login."
+        )
+    elif means := exposure(options.host, bool(options.token_file), bool(options.tls_cert)):
+        lines.append(means)
+    return lines if page_port is None else [*lines, page]
 
 
-def _wait(
-    process: subprocess.Popen, stop: threading.Event, models: Sequence[str], options: ServeOptions
-) -> bool:
-    """Whether every model answered; false if time ran out, or the server or user ended it."""
+def _wait_for_ours(
+    process: subprocess.Popen, stop: threading.Event, opened: queue.SimpleQueue[tuple[int, int]]
+) -> tuple[int, int] | None:
+    """The ports, once our server says that it serves every model; None as below."""
     end = time.monotonic() + _START_SECONDS
-    host = LOCAL if options.host == EVERY else options.host
+    while not stop.is_set() and process.poll() is None and time.monotonic() < end:
+        with contextlib.suppress(queue.Empty):
+            return opened.get(timeout=0.2)
+    return None
+
+
+def _wait_for_models(
+    process: subprocess.Popen, stop: threading.Event, models: Sequence[str], options: ServeOptions
+) -> tuple[int, int] | None:
+    """The ports, once every model answers; None if time ran out, or the server or user ended it."""
+    end = time.monotonic() + _START_SECONDS
     waiting = list(models)
     while waiting and not stop.wait(0.2):
         if process.poll() is not None or time.monotonic() > end:
-            return False
-        with Client(waiting[0], f"{host}:{options.rest_port}", timeout_s=0.5) as client:
+            return None
+        with Client(waiting[0], f"{LOCAL}:{options.rest_port}", timeout_s=0.5) as client:
             try:
                 client.version()
             except RequestError:
                 continue
             waiting.pop(0)
-    return not stop.is_set()
+    return None if stop.is_set() else (options.port, options.rest_port)

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ needs_chromium = pytest.mark.skipif(
 
 
 @contextlib.contextmanager
-def open_browser(profile: Path, **options: Any) -> Iterator[Any]:
-    """A Playwright browser context with a new profile in ``profile``."""
+def open_browser(profile: Path, flags: Sequence[str] = (), **options: Any) -> Iterator[Any]:
+    """A Playwright browser context with a new profile in ``profile``; ``flags`` are Chromium's."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
@@ -33,7 +33,7 @@ def open_browser(profile: Path, **options: Any) -> Iterator[Any]:
             executable_path=CHROMIUM,
             headless=True,
             chromium_sandbox=False,
-            args=FLAGS,
+            args=[*FLAGS, *flags],
             **options,
         )
         yield context

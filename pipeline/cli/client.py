@@ -17,6 +17,18 @@ from serving.model_server.flags import BOUNDS
 Server = Annotated[
     str, typer.Option("--server", metavar="HOST:PORT", help="The model server's REST address.")
 ]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", help="File with the token that the server asks."),
+]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-ca",
+        metavar="FILE",
+        help="Certificate of the server, or of its authority (PEM); the connection is encrypted.",
+    ),
+]
 Wait = Annotated[
     float,
     typer.Option("--wait", metavar="SECONDS", min=0, help="Time to wait for a server to start."),
@@ -30,7 +42,7 @@ _ANSWER_CHARACTERS = 300
 # Codes that blame the request; all others blame the server.
 _REFUSALS = (
     *("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "OUT_OF_RANGE"),
-    "PERMISSION_DENIED",
+    *("PERMISSION_DENIED", "UNAUTHENTICATED"),
 )
 _PREDICT = """Sends an image, or a batch of images, to a signature of a model.
 
@@ -90,6 +102,8 @@ def canary(
         int, typer.Option(metavar="N", min=0, help="Random seed of the chosen images.")
     ] = 0,
     server: Server = SERVER,
+    token_file: TokenFile = None,
+    tls_ca: TlsCa = None,
     wait: Wait = 0.0,
 ) -> None:
     with _plain_answers():
@@ -100,7 +114,9 @@ def canary(
 
         images = read_images(find_files(str(data), "test")[0])
         images = images[..., None].astype("float32") / np.float32(255)
-        result = compare(model, server, images, share, requests, seed, wait)
+        result = compare(
+            model, server_of(server, token_file, tls_ca), images, share, requests, seed, wait
+        )
         console().print(comparison_table(result))
         tell(result.sentence())
 
@@ -124,6 +140,8 @@ def predict(
     ] = None,
     label: Label = None,
     server: Server = SERVER,
+    token_file: TokenFile = None,
+    tls_ca: TlsCa = None,
     wait: Wait = 0.0,
 ) -> None:
     with _plain_answers():
@@ -141,7 +159,8 @@ def predict(
         inputs = {"image": images}
         if noise_level is not None:
             inputs["noise_level"] = np.full(len(images), noise_level, "float32")
-        with Client(model, server, label=label, wait_s=wait) as client:
+        called = server_of(server, token_file, tls_ca)
+        with Client(model, called, label=label, wait_s=wait) as client:
             _check_inputs(model, signature, inputs_of(client, signature), list(inputs))
             outputs = client.predict(signature, inputs)
         if "image" not in outputs and output is not None:
@@ -189,6 +208,8 @@ def generate(
     ] = Path("samples.png"),
     label: Label = None,
     server: Server = SERVER,
+    token_file: TokenFile = None,
+    tls_ca: TlsCa = None,
     wait: Wait = 0.0,
 ) -> None:
     with _plain_answers():
@@ -196,7 +217,8 @@ def generate(
         from serving.client import Client
         from serving.errors import ServingError
 
-        with Client(model, server, label=label, timeout_s=120, wait_s=wait) as client:
+        called = server_of(server, token_file, tls_ca)
+        with Client(model, called, label=label, timeout_s=120, wait_s=wait) as client:
             takes_steps = "steps" in inputs_of(client, "generate")
             if steps is not None and not takes_steps:
                 raise ServingError(f"The model {model} takes no steps; leave out --steps.")
@@ -204,6 +226,23 @@ def generate(
                 steps = _STEPS
             images = client.generate(count, seed, steps)
         _save(images, output)
+
+
+def server_of(address: str, token_file: Path | None, tls_ca: Path | None):
+    """The server of the options; a token that would be sent in clear text is told.
+
+    Raises:
+        ServingError: The file of the token or of the certificate cannot be used.
+    """
+    from serving.access import host_name, is_loopback, read_token
+    from serving.transports import Server as ModelServer
+
+    token = read_token(token_file) if token_file else ""
+    scheme, _, rest = address.rpartition("://")
+    is_clear = scheme != "https" and tls_ca is None and not address.startswith("unix:")
+    if token and is_clear and not is_loopback(host_name(rest.partition("/")[0])):
+        complain(f"the token goes to {rest} unencrypted; use --tls-ca, or https://")
+    return ModelServer(address, token, tls_ca)
 
 
 @contextlib.contextmanager

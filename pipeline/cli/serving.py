@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import client
-from pipeline.cli.client import INT32_MAX, SERVER, Model, Server, Wait
+from pipeline.cli.client import (
+    INT32_MAX,
+    SERVER,
+    Model,
+    Server,
+    TlsCa,
+    TokenFile,
+    Wait,
+    server_of,
+)
 from pipeline.cli.common import console, file_errors, leave, tell, user_errors
 from serving.model_server.flags import BOUNDS
 
@@ -27,7 +36,7 @@ Examples:
 inkwell serve --playground
 inkwell serve --models gan,diffusion --serving outputs/try/models
 inkwell serve --port 0 --rest-port 0
-inkwell serve --host 0.0.0.0 --max-count 5000
+inkwell serve --host 0.0.0.0 --token-file token --tls-cert server.pem --tls-key server.key
 ```
 """
 _MODELS = """Lists the versions: verdict, key metric, label, and state if a server answers.
@@ -108,6 +117,25 @@ def serve(
             metavar="FILE", help="Load only versions signed with one of these public keys (PEM)."
         ),
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File with a token that every client must send."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Certificate (PEM) to encrypt every port with."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Key of the certificate (PEM).")
+    ] = None,
+    allowed_host: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Comma-separated names of this computer that pages and REST clients may use, "
+            "besides localhost and addresses.",
+        ),
+    ] = "",
     max_request_mib: Annotated[
         int | None, _bound("max_request_mib", "Maximum request size", "MIB", _MOST_MIB)
     ] = None,
@@ -143,6 +171,10 @@ def serve(
             tensorflow_serving,
             {name: value for name, value in bounds.items() if value is not None},
             verify_key,
+            token_file,
+            tls_cert,
+            tls_key,
+            tuple(name for name in allowed_host.split(",") if name),
         )
         code = serve_until_told(options, tell)
     leave(code)
@@ -155,7 +187,13 @@ def _check_exists(serving: Path) -> None:
     check_ours(serving, "--serving")
 
 
-def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0.0) -> None:
+def models(
+    serving: _Serving = _SERVING,
+    server: Server = SERVER,
+    token_file: TokenFile = None,
+    tls_ca: TlsCa = None,
+    wait: Wait = 0.0,
+) -> None:
     with user_errors(), file_errors():
         _check_exists(serving)
         from pipeline.terminal.tables import models_table, served_versions
@@ -167,15 +205,18 @@ def models(serving: _Serving = _SERVING, server: Server = SERVER, wait: Wait = 0
         if not found:
             tell(f"There is no model in {serving} yet; push some with: inkwell run")
             return
+        called = server_of(server, token_file, tls_ca)
         states: dict[tuple[str, int], str] = {}
         why = f"No model server answers at {server}"
         for model in {version.model for version in found}:
-            with Client(model, server, timeout_s=1.0, wait_s=wait) as client:
+            with Client(model, called, timeout_s=1.0, wait_s=wait) as client:
                 try:
                     answered = client.states()
                 except RequestError as error:
                     if error.code == "UNAVAILABLE":
                         break
+                    if error.code == "UNAUTHENTICATED":
+                        why = f"The server at {server} asks for a token (--token-file)"
                     if error.code == "NOT_FOUND":
                         why = f"The server at {server} serves none of these models"
                     continue
@@ -191,6 +232,8 @@ def promote(
     label: Annotated[str, typer.Option(metavar="stable|canary", help="Label to set.")] = "stable",
     serving: _Serving = _SERVING,
     server: Server = SERVER,
+    token_file: TokenFile = None,
+    tls_ca: TlsCa = None,
 ) -> None:
     with user_errors(), file_errors():
         _check_exists(serving)
@@ -203,10 +246,17 @@ def promote(
         number = None if version == "newest" else int(version)
         check_served(serving, model)
         with locked(serving, model):
-            _release(model, promoted(serving, model, number, label), serving, server)
+            called = server_of(server, token_file, tls_ca)
+            _release(model, promoted(serving, model, number, label), serving, called)
 
 
-def rollback(model: Model, serving: _Serving = _SERVING, server: Server = SERVER) -> None:
+def rollback(
+    model: Model,
+    serving: _Serving = _SERVING,
+    server: Server = SERVER,
+    token_file: TokenFile = None,
+    tls_ca: TlsCa = None,
+) -> None:
     with user_errors(), file_errors():
         _check_exists(serving)
         from serving.locking import locked
@@ -214,10 +264,11 @@ def rollback(model: Model, serving: _Serving = _SERVING, server: Server = SERVER
 
         check_served(serving, model)
         with locked(serving, model):
-            _release(model, rolled_back(serving, model), serving, server)
+            called = server_of(server, token_file, tls_ca)
+            _release(model, rolled_back(serving, model), serving, called)
 
 
-def _release(model: str, release, serving: Path, server: str) -> None:
+def _release(model: str, release, serving: Path, server) -> None:
     from serving.client import Client
     from serving.errors import RequestError
     from serving.releases import apply
@@ -227,6 +278,8 @@ def _release(model: str, release, serving: Path, server: str) -> None:
             client.states()
             is_up = True
         except RequestError as error:
+            if error.code == "UNAUTHENTICATED":  # no version would ever seem to be served
+                raise
             is_up = error.code != "UNAVAILABLE"
 
         def is_served(version: int) -> bool:

@@ -249,7 +249,8 @@ def test_errors_are_told_in_words_and_go_away(page):
 @needs_chromium
 def test_server_that_is_away_and_models_that_are_missing(context, served):
     page = context.new_page()
-    page.goto(f"{served.playground}/?server=http://127.0.0.1:9")
+    page.route(f"http://{served.rest}/**", lambda route: route.abort())
+    page.goto(served.playground)
     page.wait_for_selector("#error:not([hidden])")
     assert "does not answer" in page.inner_text("#error")
     assert "No model answers" in page.inner_text("#served")
@@ -260,7 +261,10 @@ def test_server_that_is_away_and_models_that_are_missing(context, served):
 
 def test_files_come_with_a_policy_and_nothing_else_is_served(served):
     response = httpx.get(served.playground)
-    assert "default-src 'self'" in response.headers["content-security-policy"]
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert f"connect-src 'self' http://{served.rest};" in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
     assert httpx.get(f"{served.playground}/config.json").json()["models"] == [
         *("autoencoder", "diffusion", "gan")
     ]

@@ -5,6 +5,7 @@ import ctypes
 import dataclasses
 import io
 import os
+import queue
 import re
 import resource
 import shutil
@@ -260,7 +261,7 @@ def test_output_is_copied_on_when_the_screen_is_closed(monkeypatch, is_closed_he
     monkeypatch.setattr(sys, "stderr", screen)
     log = io.BytesIO()
     said = b"ERROR one\nINFO two\nERROR three\n"
-    serve_module._copy(io.BytesIO(said), log, serve_module._OURS)
+    serve_module._copy(io.BytesIO(said), log, serve_module._OURS, queue.SimpleQueue())
     assert log.getvalue() == said
     with contextlib.suppress(BrokenPipeError):
         screen.close()

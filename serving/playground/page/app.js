@@ -6,6 +6,9 @@ const SIDE = 28, PIXELS = SIDE * SIDE;
 const byId = (id) => document.getElementById(id);
 const models = new Map(); // name -> {version, signatures}
 let server = "";
+// Of this tab alone; empty if the server asks for none.
+const token = sessionStorage.getItem("token") ?? "";
+const headers = token ? { Authorization: `Bearer ${token}` } : {};
 let digit = new Float32Array(PIXELS); // what the models see
 let clusters = null;
 
@@ -16,9 +19,13 @@ class ServerError extends Error {}
 async function ask(path, body) {
   let response;
   try {
-    response = await fetch(server + path, body && { method: "POST", body: JSON.stringify(body) });
+    response = await fetch(server + path, { headers, ...(body && { method: "POST", body: JSON.stringify(body) }) });
   } catch {
-    throw new ServerError(`The model server at ${server} does not answer. Is it running, and does it allow pages of other origins (--rest_api_enable_cors_support)?`);
+    throw new ServerError(`The model server at ${server} does not answer. Is it running?`);
+  }
+  if (response.status === 401) {
+    byId("access").hidden = false;
+    throw new ServerError(token ? "The model server does not take this token." : "The model server asks for a token.");
   }
   let answer;
   try {
@@ -342,7 +349,7 @@ async function walk() {
 
 async function connect() {
   const config = await (await fetch("config.json")).json();
-  server = new URLSearchParams(location.search).get("server") ?? `${location.protocol}//${location.hostname}:${config.rest_port}`;
+  server = `${location.protocol}//${location.hostname}:${config.rest_port}`;
   const failures = [];
   await Promise.all(config.models.map(async (name) => {
     try {
@@ -369,7 +376,7 @@ async function connect() {
   showSteps();
   if (failures.length && !models.size) throw failures[0];
   if (models.has("autoencoder")) {
-    const response = await fetch("clusters.json");
+    const response = await fetch("clusters.json", { headers });
     clusters = response.ok ? await response.json() : null;
     byId("cluster").closest("figure").hidden = !clusters;
   }
@@ -379,6 +386,11 @@ function showSteps() {
   byId("steps-label").hidden = byId("generate-model").value !== "diffusion";
 }
 
+byId("access").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("token", byId("token").value.trim());
+  location.reload();
+});
 byId("clear").addEventListener("click", clearPad);
 byId("example").addEventListener("click", (event) => whilePressed(event.target, async () => {
   const [image] = await predict("gan", "generate", { seed: randomSeed(), count: 1 });
