@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from core.foreign import safe
 from serving.access import Access, exposure, read_token
@@ -39,6 +39,9 @@ from serving.model_server.starting import (
 )
 from serving.model_server.tls import Tls, read_tls
 from serving.releases import no_version, served_models, write_config
+
+if TYPE_CHECKING:
+    from serving.playground.server import Playground
 
 LOG_FILE = "server.log"
 _OWN_FILES = ("verify_key", "token_file", "tls_cert", "tls_key")  # flags of our server alone
@@ -97,18 +100,7 @@ def _serve(
     say: Callable[[str], None],
 ) -> int:
     log_path = private / LOG_FILE
-    playground = None
-    if options.playground_port is not None:
-        from serving.playground.server import Playground
-
-        playground = Playground(
-            options.serving_dir,
-            options.host,
-            options.playground_port,
-            models,
-            _access(options),
-            _tls(options),
-        )
+    playground = _playground(options, models)
     page_port = playground.port if playground else None
     start = command(
         _flags(options, _models_config(options, models, private, say), page_port),
@@ -173,6 +165,21 @@ def _serve(
             copying.join(_END_SECONDS)
 
 
+def _playground(options: ServeOptions, models: Sequence[str]) -> "Playground | None":
+    if options.playground_port is None:
+        return None
+    from serving.playground.server import Playground
+
+    return Playground(
+        options.serving_dir,
+        options.host,
+        options.playground_port,
+        models,
+        _access(options),
+        _tls(options),
+    )
+
+
 def _models(options: ServeOptions) -> list[str]:
     found = served_models(options.serving_dir)
     if not found:
@@ -201,6 +208,7 @@ def _checked(options: ServeOptions) -> tuple[ServeOptions, str]:
                 "--tensorflow-serving. On a cluster, kubernetes/components/signed checks them."
             )
     own = {name: getattr(options, name) for name in _OWN_FILES}
+    own["allowed_host"] = options.allowed_hosts
     of_ours = [*options.bounds, *(name for name, value in own.items() if value)]
     if options.tensorflow_serving and of_ours:
         given = " and ".join(f"--{name.replace('_', '-')}" for name in of_ours)
@@ -328,8 +336,9 @@ def _where(
         page = f"Playground {scheme}://{host}:{page_port}"
     if options.tensorflow_serving:
         lines.append(
-            "Whoever reaches this computer may use the models, and make the server load others, "
-            "which are programs: TensorFlow Serving has no login."
+            "Whoever reaches this computer, and any page in a browser on it, may use the models; "
+            "programs that reach it may make it load others, and a model is a program: there is "
+            "no login."
         )
     elif means := exposure(options.host, bool(options.token_file), bool(options.tls_cert)):
         lines.append(means)

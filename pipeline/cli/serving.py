@@ -26,6 +26,21 @@ from serving.model_server.flags import BOUNDS
 _Serving = Annotated[
     Path, typer.Option("--serving", metavar="DIR", help="Directory of the pushed versions.")
 ]
+_TokenFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File with a token that every client must send.")
+]
+_TlsCert = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Certificate (PEM) to encrypt every port with.")
+]
+_TlsKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the certificate (PEM).")]
+_AllowedHost = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="Comma-separated names of this computer that pages and REST clients may use, besides "
+        "localhost and addresses.",
+    ),
+]
 _SERVING = Path("serving_models")
 _MOST_MIB = 2047  # a gRPC message is smaller than 2 GiB
 _SERVE = """Serves the pushed models until Ctrl-C.
@@ -117,25 +132,10 @@ def serve(
             metavar="FILE", help="Load only versions signed with one of these public keys (PEM)."
         ),
     ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File with a token that every client must send."),
-    ] = None,
-    tls_cert: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Certificate (PEM) to encrypt every port with."),
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Key of the certificate (PEM).")
-    ] = None,
-    allowed_host: Annotated[
-        str,
-        typer.Option(
-            metavar="NAMES",
-            help="Comma-separated names of this computer that pages and REST clients may use, "
-            "besides localhost and addresses.",
-        ),
-    ] = "",
+    token_file: _TokenFile = None,
+    tls_cert: _TlsCert = None,
+    tls_key: _TlsKey = None,
+    allowed_host: _AllowedHost = "",
     max_request_mib: Annotated[
         int | None, _bound("max_request_mib", "Maximum request size", "MIB", _MOST_MIB)
     ] = None,

@@ -211,6 +211,10 @@ def test_tensorflow_serving_only_where_it_is_asked_for_on_every_address(serving,
         "inkwell: TensorFlow Serving has no --max-count and --max-steps; leave that out, or leave "
         "out --tensorflow-serving.\n"
     )
+    own = ("--token-file", "/none", "--allowed-host", "a")
+    done = inkwell(*asked, "--host", "0.0.0.0", *own, env=env)
+    assert done.returncode == 2 and not record.exists()
+    assert "TensorFlow Serving has no --token-file and --allowed-host;" in done.stderr
     port, rest_port = free_ports(2)
     ports = ("--port", port, "--rest-port", rest_port)
     done = inkwell(*asked, "--host", "0.0.0.0", *ports, env=env)
