@@ -20,7 +20,8 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/@?#\[\]]+)(?::(\d+))?", re.IGNORECAS
 _PORTS = {"http": 80, "https": 443}
 _JSON = "application/json"  # a browser asks the server before a page of another site sends it
 UNAUTHENTICATED = (
-    "This server asks for a token; send Authorization: Bearer TOKEN (inkwell: --token-file FILE)."
+    "This server asks for a token: send it as a Bearer token in the header Authorization, or give "
+    "inkwell a --token-file."
 )
 
 
