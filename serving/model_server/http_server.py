@@ -187,7 +187,7 @@ class _Connections(web.Server):
             async with asyncio.timeout(self._bounds.write_seconds):
                 await response.prepare(request)
                 await response.write_eof()
-        except TimeoutError:  # the client does not read
+        except (TimeoutError, ConnectionError):  # the client does not read, or it has left
             if request.transport:
                 request.transport.abort()
         finally:

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -193,6 +195,20 @@ def test_requests_that_ran_out_of_time_leave_the_server_free(base):
         call.cancel()
         assert_idle_soon(process)
         assert client.states(1.0) == {1: "AVAILABLE"}
+
+
+def test_work_of_a_rest_client_that_hangs_up_ends(base):
+    """Whether it closes the connection, or the connection breaks, or its process is gone."""
+    with server(base) as (process, _, url):
+        port = int(url.partition("//")[2].partition("/")[0].rpartition(":")[2])
+        head = f"POST /v1/models/toy:predict HTTP/1.1\r\nHost: h\r\nContent-Length: {len(BODY)}"
+        for linger in (struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)):  # FIN, then RST
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                client.sendall(f"{head}\r\n\r\n{BODY}".encode())
+                time.sleep(0.5)
+                assert not is_idle(process, 0.3)
+            assert_idle_soon(process)
 
 
 def test_sigterm_drains_then_says_unavailable(base):

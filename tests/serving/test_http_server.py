@@ -222,6 +222,16 @@ def test_a_client_that_does_not_read_is_dropped(port):
         assert read < BIG
 
 
+def test_a_client_that_leaves_at_once_is_no_failure(port, caplog):
+    for _ in range(100):
+        with connect(port) as client:
+            client.sendall(head("GET"))
+    with connect(port) as client:
+        client.sendall(head("GET"))
+        assert answer(client)[0] == 200
+    assert not caplog.records
+
+
 def test_idle_connections_beyond_the_bound_make_room_for_new_ones():
     with serving() as (port, _), contextlib.ExitStack() as stack:
         idle = [stack.enter_context(connect(port)) for _ in range(LEAST_CONNECTIONS)]
