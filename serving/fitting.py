@@ -83,7 +83,7 @@ def _digit(ink: Ink) -> np.ndarray:
         _warn("The mark is of uneven width, as no digit is that a pen writes.")
     grown = _grown(mark.box, 2)
     whole = ndimage.binary_dilation(own, iterations=2)
-    return _thick_enough((np.clip((ink.relief / mark.strength - 0.2) / 0.6, 0, 1) * whole)[grown])
+    return _thick_enough((np.clip((ink.cover(mark) - 0.2) / 0.6, 0, 1) * whole)[grown])
 
 
 def _grown(box: tuple[slice, ...], by: int) -> tuple[slice, ...]:
@@ -137,8 +137,9 @@ def _placed(ink: np.ndarray) -> Image.Image:
     centre_y, centre_x = (
         float((mass.sum(1 - axis) * np.arange(size[axis])).sum() / mass.sum()) for axis in (0, 1)
     )
-    top = int(np.clip(round((HEIGHT - 1) / 2 - centre_y), 0, HEIGHT - size[0]))
-    left = int(np.clip(round((WIDTH - 1) / 2 - centre_x), 0, WIDTH - size[1]))
+    # In MNIST, the centre of mass lies within half a pixel of row and column 14, counted from 0.
+    top = int(np.clip(round(HEIGHT / 2 - centre_y), 0, HEIGHT - size[0]))
+    left = int(np.clip(round(WIDTH / 2 - centre_x), 0, WIDTH - size[1]))
     canvas = Image.new("L", (WIDTH, HEIGHT))
     canvas.paste(small, (left, top))
     return canvas

@@ -64,12 +64,20 @@ class Mark:
 class Ink:
     """All that is darker than the paper, or all that is lighter."""
 
+    is_dark: bool
     relief: np.ndarray  # [H, W] in [0, 1]
     edges: np.ndarray  # [H, W] in [0, 1], as of the relief
     groups: np.ndarray  # [H, W] int: the number of the mark, 0 for paper
     marks: list[Mark]  # the most noticed first
     left_out: float  # the weight of the most noticed that is not drawn with a pen
     width: float  # of the widest stroke of the most noticed, in pixels
+
+    def cover(self, mark: Mark) -> np.ndarray:
+        """[H, W], about 1 in the mark and 0 on the paper: the share of ink in each pixel."""
+        if self.is_dark:
+            return self.relief / mark.strength
+        # The relief of light ink is relative to the ink, not to the paper.
+        return self.relief / (1 - self.relief) * ((1 - mark.strength) / mark.strength)
 
     def among_equals(self, of_side: float) -> list[Mark]:
         """The marks that are larger than a share of the first."""
@@ -112,7 +120,7 @@ def _ink(channels: list[np.ndarray], is_dark: bool, square: int) -> Ink:
     level = np.array([np.percentile(v, 95) if len(v) else 0 for v in _by_label(relief, labels)])
     is_ink = _without_edges_and_specks(relief > np.maximum(least, 0.45 * level[labels]))
     if not is_ink.any():
-        return Ink(relief, found.edges, np.zeros_like(labels), [], 0.0, 0.0)
+        return Ink(is_dark, relief, found.edges, np.zeros_like(labels), [], 0.0, 0.0)
     labels, _ = ndimage.label(is_ink, _EIGHT)
     level = np.array([np.percentile(v, 75) if len(v) else 0 for v in _by_label(relief, labels)])
     sides = np.array([0, *(_side(box) for box in ndimage.find_objects(labels))])
@@ -132,7 +140,7 @@ def _ink(channels: list[np.ndarray], is_dark: bool, square: int) -> Ink:
                 left_out = max(left_out, mark.weight)
     marks.sort(key=lambda mark: -mark.weight)
     width = 2 * float(depths(labels == first).max())
-    return Ink(relief, found.edges, groups, marks, left_out, width)
+    return Ink(is_dark, relief, found.edges, groups, marks, left_out, width)
 
 
 def _join_bars(groups: np.ndarray, labels: np.ndarray, first: int) -> None:

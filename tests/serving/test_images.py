@@ -3,7 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from serving.errors import ImageWarning, ServingError
 from serving.images import as_images, encode_png, fit_digit, grid, read_image, to_pil
@@ -35,6 +35,11 @@ def test_wrong_images_are_told(given, words):
         as_images(given)
 
 
+def centre_of_mass(array: np.ndarray) -> np.ndarray:
+    """Row and column, counted from 0."""
+    return (np.indices(array.shape) * array).sum((1, 2)) / array.sum()
+
+
 @pytest.mark.parametrize("mode", ["dark on light", "light on dark", "transparent"])
 def test_digit_is_cut_out_scaled_and_centred(mode, tmp_path):
     picture = Image.new("L", (300, 200), 240 if mode == "dark on light" else 10)
@@ -46,10 +51,31 @@ def test_digit_is_cut_out_scaled_and_centred(mode, tmp_path):
     array = as_images(read_image(tmp_path / "a.png", fit=True))[0, ..., 0]
     rows, columns = np.flatnonzero((array > 0.3).any(1)), np.flatnonzero((array > 0.3).any(0))
     assert 18 <= rows[-1] - rows[0] + 1 <= 20 and columns[-1] - columns[0] < 10
-    y, x = np.indices(array.shape)
-    assert abs((array * y).sum() / array.sum() - 13.5) < 1
-    assert abs((array * x).sum() / array.sum() - 13.5) < 1
+    assert np.abs(centre_of_mass(array) - 14).max() < 0.6
     assert array[:3].max() < 0.05 and array.max() > 0.9
+
+
+def test_digits_lie_where_those_of_mnist_lie():
+    """Half a pixel more or less, at random, around row and column 14: the mean of MNIST."""
+    rng, centres = np.random.default_rng(0), []
+    for _ in range(30):
+        picture = Image.new("L", (300, 300), 240)
+        x, y = rng.integers(60, 240, 2)
+        ImageDraw.Draw(picture).line([(100, 80), (x, y), (150, 230)], fill=20, width=14)
+        centres.append(centre_of_mass(as_images(fit_digit(picture))[0, ..., 0]))
+    assert np.abs(np.array(centres) - 14).max() < 0.6
+    assert np.abs(np.mean(centres, 0) - 14).max() < 0.2
+
+
+def test_light_ink_gets_strokes_as_wide_as_dark_ink():
+    picture = Image.new("L", (300, 300), 230)
+    ImageDraw.Draw(picture).line([(100, 60), (200, 60), (130, 240)], fill=25, width=24)
+    picture = picture.filter(ImageFilter.GaussianBlur(5))
+    dark, light = (
+        as_images(fit_digit(one))[0] for one in (picture, picture.point(lambda value: 255 - value))
+    )
+    assert 0.95 < light.sum() / dark.sum() < 1.08
+    assert np.abs(light - dark).mean() < 0.02
 
 
 def test_empty_picture_and_what_is_none_are_told(tmp_path):
