@@ -18,7 +18,7 @@ OFTEN_REFUSED = {"dark ruled paper", "squared paper"}
 def digits():
     """The reader; ten digits, one of each class, and their labels."""
     splits = read_splits(f"{ROOT}/data/mnist")
-    reader = train_reader(splits.train)
+    reader = train_reader(splits, epochs=1)
     return reader, *choose_digits(splits.held_out, reader, 10, SEED)
 
 
