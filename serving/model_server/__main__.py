@@ -213,7 +213,7 @@ def _repository(
     if flags.enable_batching:
         file = flags.batching_parameters_file
         scheduler = BatchScheduler(
-            config.read_batching(file) if file else config.BatchingParameters()
+            config.read_batching(file) if file else config.BatchingParameters(), metrics
         )
     if flags.model_config_file:
         models = config.read_models(flags.model_config_file)

@@ -20,6 +20,7 @@ import numpy as np
 
 from serving.model_server.config import BatchingParameters
 from serving.model_server.errors import StatusError, invalid, unavailable
+from serving.model_server.metrics import Metrics
 from serving.model_server.running import Work
 
 Arrays = Mapping[str, np.ndarray]
@@ -29,6 +30,7 @@ Arrays = Mapping[str, np.ndarray]
 class _Task:
     inputs: Arrays
     size: int
+    begun: float = dataclasses.field(default_factory=time.monotonic)
     # Never set to running, so that who waits for it can cancel it at any time.
     result: Future[Arrays] = dataclasses.field(default_factory=Future)
 
@@ -45,8 +47,8 @@ class _Batch:
 class BatchScheduler:
     """Collects requests of all models; its threads run them."""
 
-    def __init__(self, parameters: BatchingParameters):
-        self._parameters = parameters
+    def __init__(self, parameters: BatchingParameters, metrics: Metrics | None = None):
+        self._parameters, self._metrics = parameters, metrics or Metrics()
         self._queues: dict[Hashable, deque[_Batch]] = {}
         self._changed = threading.Condition()
         self._running: dict[Work, list[_Task]] = {}  # what is run at the moment
@@ -85,6 +87,7 @@ class BatchScheduler:
         largest = self._parameters.max_batch_size
         if size > largest and not self._parameters.enable_large_batch_splitting:
             raise invalid(f"Task size {size} is larger than maximum input batch size {largest}")
+        self._metrics.batched([size] * len(inputs))
         step = self._parameters.largest_execution
         tasks = [
             _Task(
@@ -226,6 +229,8 @@ class BatchScheduler:
             if padding:
                 arrays.append(np.repeat(first[:1], padding, axis=0))
             inputs[name] = np.concatenate(arrays) if len(arrays) > 1 else first
+        now = time.monotonic()
+        self._metrics.batch([now - task.begun for task in tasks], size + padding, padding)
         outputs = function(inputs)
         for array in outputs.values():
             if not array.ndim or len(array) != size + padding:

@@ -318,15 +318,23 @@ class Repository:
             if what := self._fault(path, config.name, version):
                 raise LoadError(f"{path} is not loaded: {what}", grpc.StatusCode.DATA_LOSS)
             with self._loading:
+                began = time.monotonic()
                 servable = Servable(
-                    config.name, version, path, self._scheduler, self._limits, self._running
+                    config.name,
+                    version,
+                    path,
+                    self._scheduler,
+                    self._limits,
+                    self._running,
+                    self._metrics,
                 )
+                seconds = time.monotonic() - began
             if self._warm_up:
                 servable.warm_up(path)
         except Exception as error:  # noqa: BLE001 - files of others, in every state
             self._failed(model, version, path, before, files, error)
             return
-        self._metrics.load(str(path), "success")
+        self._metrics.loaded(str(path), seconds)
         with self._lock:
             model.failures.pop(version, None)
             if version in model.servables:  # from another base_path
@@ -344,7 +352,7 @@ class Repository:
         files: int,
         error: Exception,
     ) -> None:
-        self._metrics.load(str(path), "fail")
+        self._metrics.not_loaded(str(path))
         if not isinstance(error, LoadError):
             error = LoadError(f"{path}: {words_of(error)}", code_of(error))
         attempts = before.attempts + 1 if before else 1

@@ -5,6 +5,7 @@ can give them. Arrays in, arrays out, so that gRPC and any other front can share
 """
 
 import functools
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 from serving.model_server.batching import BatchScheduler
 from serving.model_server.errors import LoadError, StatusError, code_of, invalid, plain, words_of
 from serving.model_server.limits import Limits, malformed
+from serving.model_server.metrics import Metrics
 from serving.model_server.running import Running
 from serving.versions import WARMUP_FILE, extra_file
 
@@ -40,6 +42,7 @@ class Servable:
         scheduler: BatchScheduler | None = None,
         limits: Limits = Limits(),  # noqa: B008 - it cannot change
         running: Running | None = None,
+        metrics: Metrics | None = None,
     ):
         """Loads the SavedModel with the tag ``serve``.
 
@@ -50,6 +53,7 @@ class Servable:
             scheduler: Batches concurrent requests; None runs each by itself.
             limits: Bounds of one request.
             running: Where the work of each request is entered, so that it can be ended.
+            metrics: Where runs are counted.
 
         Raises:
             LoadError: The directory does not hold a SavedModel that loads.
@@ -58,7 +62,7 @@ class Servable:
         self.version = version
         self.path = path
         self._scheduler, self.limits = scheduler, limits
-        self._running = running or Running()
+        self._running, self._metrics = running or Running(), metrics or Metrics()
         # The loaded object owns the variables; signatures alone would not keep them alive.
         self._model = load_saved_model(path)
         self.signature_defs = _read_signature_defs(path)
@@ -135,13 +139,16 @@ class Servable:
     def _call(
         self, signature_name: str, names: Sequence[str], inputs: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
+        began = time.monotonic()
         try:
             outputs = self._model.signatures[signature_name](
                 **{name: tf.constant(value) for name, value in inputs.items()}
             )
         except tf.errors.OpError as error:
             raise StatusError(code_of(error), plain(error.message)) from error
-        return {name: outputs[name].numpy() for name in names}
+        arrays = {name: outputs[name].numpy() for name in names}
+        self._metrics.graph_run(time.monotonic() - began)
+        return arrays
 
     def signature_map(self) -> get_model_metadata_pb2.SignatureDefMap:
         """The signatures as both fronts describe them."""

@@ -99,6 +99,8 @@ def test_broken_version_leaves_the_old_one_serving(base, toy, caplog):
     assert sum("saved_model.pb" in record.message for record in caplog.records) == 1
     text = metrics.text()
     assert 'status="fail"} 1' in text and 'status="success"} 1' in text
+    [line] = [line for line in text.splitlines() if "load_latency{" in line]
+    assert f'{{model_path="{base / "1"}"}}' in line and float(line.split()[-1]) > 100
     push(toy, base / "3")
     repository.poll()
     assert repository.find(spec()).version == 3
