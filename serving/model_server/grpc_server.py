@@ -1,7 +1,9 @@
 """The gRPC front: its port, threads and bounds, and the standard services beside ours.
 
 Contract: status, health and reflection have threads of their own, so that they never wait for a
-prediction; connections that send nothing end, and their number is bounded.
+prediction; connections and calls that send nothing end, and their number is bounded. All messages
+on their way take ``--grpc_max_threads`` + 16 times ``--max_request_mib`` at most, and those that
+have come ``--max_requests_mib``.
 """
 
 import contextlib
@@ -17,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from serving.access import UNAUTHENTICATED, Access
+from serving.model_server.grpc_receiving import Places, Receiving
 from serving.model_server.grpc_service import ModelService, PredictionService
 from serving.model_server.limits import MIB, Budget, Limits, connections_within_files
 from serving.model_server.metrics import Metrics
@@ -31,7 +34,7 @@ _OPTIONS = {
     "grpc.server_handshake_timeout_ms": 20_000,  # of a connection that sends nothing
     "grpc.max_metadata_size": 16 << 10,
 }
-_PROBE_THREADS = 4
+_PROBES = 16  # calls other than predictions whose messages are read at a time
 _REFLECTION_THREADS = 4
 _MOST_CALLS = 1024  # that run or wait; more are RESOURCE_EXHAUSTED
 
@@ -49,6 +52,7 @@ class GrpcSettings:
     tls: Tls | None = None
     access: Access = Access()  # noqa: RUF009 - it cannot change
     connections: int = 0  # open ones; 0 for as many as the limit of open files leaves room for
+    receive_seconds: float = 30.0  # for a client to send its message
 
 
 def start_server(
@@ -79,12 +83,20 @@ def start_server(
         "grpc.max_allowed_incoming_connections": connections_within_files(settings.connections),
     }
     options = {**_OPTIONS, **own, **settings.channel_arguments}
-    probes = futures.ThreadPoolExecutor(_PROBE_THREADS, "grpc-probe")
+    probes = futures.ThreadPoolExecutor(_MOST_CALLS, "grpc-probe")
     server = grpc.server(
-        futures.ThreadPoolExecutor(settings.threads, "grpc"),
+        futures.ThreadPoolExecutor(_MOST_CALLS, "grpc"),  # most of them wait
         options=list(options.items()),
+        interceptors=[
+            *([_TokenCheck(settings.access, probes)] if settings.access.token else []),
+            Receiving(
+                settings.receive_seconds,
+                Places(settings.threads, _MOST_CALLS // 2),
+                Places(_PROBES, _MOST_CALLS // 2),
+                settings.threads,
+            ),
+        ],
         maximum_concurrent_rpcs=_MOST_CALLS,
-        interceptors=[_TokenCheck(settings.access, probes)] if settings.access.token else [],
     )
     budget = budget or Budget(1024 * MIB)
     predictions = PredictionService(repository, metrics, limits, budget, settings.tensor_content)
