@@ -29,7 +29,7 @@ class Work:
         self.end_time = end_time
         self.error: StatusError | None = None  # why it was ended
         self._lock = threading.Lock()
-        self._on_end: list[Callable[[], None]] = []
+        self._on_end: list[Callable[[], object]] = []
 
     def end(self, error: StatusError) -> None:
         """Ends it, if it has not been ended already."""
@@ -41,7 +41,7 @@ class Work:
         for call in on_end:
             call()
 
-    def on_end(self, call: Callable[[], None]) -> None:
+    def on_end(self, call: Callable[[], object]) -> None:
         """Has ``call`` called when this is ended; at once if it has been."""
         with self._lock:
             if self.error is None:
