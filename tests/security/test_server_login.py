@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,17 +134,19 @@ def test_grpc_answers_nobody_without_the_token(secured, given):
             assert "asks for a token" in caught.value.details()
 
 
-def test_grpc_refuses_a_body_without_the_token_before_it_is_sent(secured):
-    """Else strangers would fill the memory with requests that are refused later."""
+def test_grpc_refuses_who_has_no_token_before_the_request_comes(secured):
+    """Else strangers would fill the memory with requests that are refused once they are whole."""
+    is_answered = threading.Event()
+
+    def never():
+        is_answered.wait(2 * TIMEOUT)
+        yield b""
+
     with secured.channel() as channel:
         call = channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
-
-        def endless():
-            while True:
-                yield bytes(2**20)
-
         with pytest.raises(grpc.RpcError) as caught:
-            call(endless(), timeout=TIMEOUT)
+            call(never(), timeout=TIMEOUT / 2)
+        is_answered.set()
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
