@@ -99,7 +99,9 @@ def test_the_newest_trained_model_is_measured_and_nothing_served_is_changed(
     outputs.run("20261124-100000", gan=gan_uri("collapsed"))
     outputs.run("20261124-110000", gan=good)
     outputs.run("20261124-120000")  # ended before a model was trained
-    outputs.serve("7", str(shutil.copytree(good, tmp_path / "champion")))
+    champion = shutil.copytree(good, tmp_path / "champion")
+    (champion / "Format-Serving" / "another").touch()  # as equal in quality, not the same
+    outputs.serve("7", str(champion))
     before = sorted(outputs.serving.rglob("*"))
     result = outputs.evaluate("-o", str(tmp_path / "found"))
     assert result.returncode == 0, result.stderr
