@@ -128,7 +128,7 @@ def run(
     with open_private(LOG, "a") as log:
         log.write(masked("$ {}\n{}\n".format(" ".join(command), shown_output)))
     if status and check:
-        raise CommandError(what, masked(reason(output)))
+        raise CommandError(what, reason(output))
     return output
 
 

@@ -79,7 +79,7 @@ def test_the_log_is_not_written_through_a_link(state):
 def test_what_apt_is_told_of_a_proxy_is_neither_logged_nor_left(state, monkeypatch):
     proxy = f'Acquire::http::Proxy "http://alice:{SECRET}@proxy:3128";'
     work, seen = state / "apt", state / "seen"
-    program(state / "bin" / "apt-config", f"echo '{proxy}'")
+    program(state / "bin" / "apt-config", f"echo '{proxy}'; echo 'Company::Note \"{SECRET}\";'")
     program(
         state / "bin" / "apt-get", f'ls -l "$APT_CONFIG" >> {seen}; cat "$APT_CONFIG" >> {seen}'
     )
