@@ -61,12 +61,13 @@ def test_a_secret_goes_only_to_the_nodes_that_need_it(executors):
     assert {node for node, names in given.items() if "signing" in names} == {*PUSHERS}
 
 
-@pytest.mark.parametrize("nodes", [(), ("push-gan", "evaluate-gan")])
-def test_the_signing_key_is_not_in_a_pod_that_runs_models(cluster, nodes):
+@pytest.mark.parametrize("nodes", ["", ", nodes: [push-gan, evaluate-gan]"])
+def test_the_signing_key_is_not_in_a_pod_that_runs_models(tmp_path, nodes):
     """An evaluated model could have read the key with which it is signed."""
-    secret = Secret("signing", {KEY_VARIABLE: "inkwell.key"}, nodes)
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"secrets: [{{name: signing, env: {{{KEY_VARIABLE}: key}}{nodes}}}]\n")
     with pytest.raises(InputError, match="gives INKWELL_SIGNING_KEY to pods in which models run"):
-        dataclasses.replace(cluster, secrets=(secret,))
+        load_cluster(str(path))
 
 
 def test_a_plain_variable_that_looks_like_a_secret_is_told(tmp_path, monkeypatch):
@@ -104,10 +105,10 @@ def test_who_starts_a_run_cannot_move_fixed_gates(package):
 
 def test_moved_gates_are_on_the_card():
     """A version that passed softer gates looked like any other."""
-    softer = "evaluator.gates.gan.frechet_distance.threshold=1e9"
+    softer = "evaluator.gates.gan.fd_over_floor.threshold=1e9"
     config = load_config("full", overrides=[softer])
     words = changed_gates(config, "gan")
-    assert re.match(r"frechet_distance max 1e\+09.* \(in the profile full: max ", words)
+    assert re.match(r"fd_over_floor max 1e\+09.* \(in the profile full: max ", words)
     assert changed_gates(config, "diffusion") == ""
     assert "has no gate" in changed_gates(
         load_config("full", overrides=["evaluator.gates.gan=[]"]), "gan"
