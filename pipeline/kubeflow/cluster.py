@@ -169,6 +169,11 @@ class Cluster:
         given = self.nodes.get(node_id, {})
         return from_dict(Pod, {**dataclasses.asdict(base), **given}, f"nodes.{node_id}")
 
+    def store(self, writes: bool) -> Volume:
+        """The models in serving, for a node that writes them or for one that only reads them."""
+        claim = None if writes else self.serving_read_claim
+        return dataclasses.replace(self.serving_store, claim=claim or self.serving_store.claim)
+
     def image(self, node_id: str) -> str:
         """The image that a node runs in."""
         return self.images.gpu if self.pod(node_id).gpus else self.images.cpu

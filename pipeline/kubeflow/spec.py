@@ -9,7 +9,6 @@ and from 1 MiB on it stores no task any more (``benchmarks/workflow_size.py``). 
 which node it is and what only the run knows; the pod resolves everything else from the settings.
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -305,11 +304,7 @@ def platform_document(spec: Spec, cluster: Cluster) -> Spec:
                 {name: value for name, value in vars(toleration).items() if value}
                 for toleration in cluster.gpu.tolerations
             ]
-        volumes = []
-        if node_id in READS_SERVING_STORE:
-            claim = None if node_id in PUSHERS else cluster.serving_read_claim
-            store = cluster.serving_store
-            volumes = [dataclasses.replace(store, claim=claim or store.claim)]
+        volumes = [cluster.store(node_id in PUSHERS)] if node_id in READS_SERVING_STORE else []
         if cluster.data_volume and node_id in READERS:
             volumes.append(cluster.data_volume)
         if volumes:
