@@ -9,7 +9,12 @@ from typing import Any
 
 import yaml
 
-from pipeline.kubeflow.entrypoint import KEPT_PROPERTY, LONGEST_PROPERTY, SESSION_PROPERTY
+from pipeline.kubeflow.entrypoint import (
+    DECISIONS,
+    KEPT_PROPERTY,
+    LONGEST_PROPERTY,
+    SESSION_PROPERTY,
+)
 
 Json = dict[str, Any]
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -187,7 +192,8 @@ class Driver:
         known = _KNOWN.get(title, {})
         short = {name: v for name, v in known.items() if len(str(v)) <= LONGEST_PROPERTY}
         if self.is_kept_small:
-            known = short if short == known else {**short, KEPT_PROPERTY: "0" * 22}
+            is_checked = short != known and DECISIONS & short.keys()
+            known = {**short, KEPT_PROPERTY: "0" * 22} if is_checked else short
         return {
             "name": "1234",
             "type": {"instanceSchema": ""},

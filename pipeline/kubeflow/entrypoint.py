@@ -44,6 +44,7 @@ EMPTY_PROPERTY = "empty"  # set on an output that is a directory without files
 SESSION_PROPERTY = "store_session_info"  # which KFP sets only where it is missing
 KEPT_FILE = ".inkwell-properties.json"  # long properties of the directory in which it lies
 KEPT_PROPERTY = "kept"  # digest of that file: KFP's database has it, and the bucket does not
+DECISIONS = {"blessed", "pushed"}  # properties of artifacts whose file must have that digest
 LONGEST_PROPERTY = 24  # characters of those that stay with KFP
 SHOWN = ("reason", "pushed_destination")  # stay in any case: `inkwell submit` reads them
 _LOG = logging.getLogger(__name__)
@@ -233,14 +234,17 @@ def _restore(artifact: pb.RuntimeArtifact, name: str) -> None:
     kept = Path(artifact.uri, KEPT_FILE)
     content = kept.read_bytes() if kept.is_file() else b""
     recorded = artifact.metadata.fields.pop(KEPT_PROPERTY, None)
-    if (recorded.string_value if recorded else "") != (short_digest(content) if content else ""):
+    digest = short_digest(content) if content else ""
+    must_be = bool(DECISIONS & set(artifact.metadata.fields))
+    if (must_be or recorded) and (recorded.string_value if recorded else "") != digest:
         raise InputError(
             f"The file {KEPT_FILE} of the artifact {name} is not the one that its task wrote, in "
             f"{artifact.metadata[ORIGIN_PROPERTY]}; find out who writes there, and run again "
             "without KFP's cache."
         )
-    if content:
-        artifact.metadata.update(json.loads(content))
+    for key, value in json.loads(content or b"{}").items():
+        if key not in artifact.metadata:  # what KFP's database has is what counts
+            artifact.metadata[key] = value
 
 
 def _remove_remains(request: pb.ExecutorInput) -> None:
@@ -278,7 +282,8 @@ def keep_small(answer: pb.ExecutorOutput, paths: Paths) -> None:
                 write_whole(Path(artifact.uri, KEPT_FILE), content)
                 for name in long:
                     del artifact.metadata.fields[name]
-                artifact.metadata[KEPT_PROPERTY] = short_digest(content)
+                if DECISIONS & set(artifact.metadata.fields):
+                    artifact.metadata[KEPT_PROPERTY] = short_digest(content)
             artifact.metadata[SESSION_PROPERTY] = ""
 
 

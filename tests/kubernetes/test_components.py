@@ -169,7 +169,7 @@ def check_ports(text: str, found: list[Servers], monitored: bool) -> None:
         given = flags(container)
         assert ports == {"http": int(given["rest_api_port"]), "grpc": int(given["port"])}
         # Our own server takes no orders over gRPC, so those who may use REST may use it too.
-        is_ours = container["image"].startswith("inkwell-server")
+        is_ours = "inkwell-server:" in container["image"]
         assert opened["inkwell/client"] == (set(ports.values()) if is_ours else {ports["http"]})
         assert opened["inkwell/grpc-client"] == {ports["grpc"]}
         assert (ports["http"] in opened.get("kubernetes.io/metadata.name", ())) == monitored
