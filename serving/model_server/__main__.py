@@ -7,6 +7,8 @@ The ports open once every model is AVAILABLE, and one line on standard output sa
 TensorFlow.
 """
 
+import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -35,6 +37,10 @@ _COLLECTOR_THRESHOLD = 50_000  # new containers between collections; Python's ow
 # Seconds after which a thread gives way to others; Python's 0.005 adds up where dozens compute, and
 # a probe would wait for all of them.
 _SWITCH_SECONDS = 0.001
+# glibc gives memory of this size back once it is free. By itself it raises the bound to the largest
+# size that was ever freed, and keeps the bodies of large requests in each of its many arenas.
+_GIVEN_BACK_BYTES = 1 << 20
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -108,6 +114,8 @@ def _tls(flags: Flags) -> "Tls | None":
 
 def _serve(flags: Flags) -> int:
     access, tls = _access(flags), _tls(flags)  # before TensorFlow takes its seconds
+    with contextlib.suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK_BYTES)
     from serving.model_server import config
     from serving.model_server.grpc_server import GrpcSettings, start_server
     from serving.model_server.http_server import ConnectionBounds

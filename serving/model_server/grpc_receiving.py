@@ -105,28 +105,32 @@ class Receiving(grpc.ServerInterceptor):
         )
         pool = getattr(answer, "experimental_thread_pool", None)
         places = self._places_of_probes if pool else self._places
-        run = self._threads if pool is None else contextlib.nullcontext()
+        is_counted = pool is None
 
         @functools.wraps(answer)
         def call(messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
-            message = self._receive(messages, context, places)
-            with run:
+            with places.place(context.peer(), self._seconds) as has_place:
+                if not has_place:
+                    words = "Too many calls wait for their messages; try again later."
+                    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
+                message = self._receive(messages, context)
+                # The place is kept meanwhile: else messages without a bound would wait here.
+                if is_counted:
+                    self._threads.acquire()
+            try:
                 return answer(message, context)
+            finally:
+                if is_counted:
+                    self._threads.release()
 
         # gRPC's own name; what a handler has none for runs in the server's threads.
         vars(call)["experimental_thread_pool"] = pool
         return make(call, handler.request_deserializer, handler.response_serializer)
 
-    def _receive(
-        self, messages: Iterator[Any], context: grpc.ServicerContext, places: Places
-    ) -> Any:
-        with places.place(context.peer(), self._seconds) as has_place:
-            if not has_place:
-                words = "Too many calls wait for their messages; try again later."
-                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
-            with self._running.work(self._seconds) as work:
-                work.on_end(context.cancel)
-                message = next(messages, None)
+    def _receive(self, messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        with self._running.work(self._seconds) as work:
+            work.on_end(context.cancel)
+            message = next(messages, None)
         if message is None:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call has no message.")
         return message

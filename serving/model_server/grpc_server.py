@@ -33,6 +33,8 @@ _OPTIONS = {
     "grpc.so_reuseport": 0,  # two servers on one port would share its clients unnoticed
     "grpc.server_handshake_timeout_ms": 20_000,  # of a connection that sends nothing
     "grpc.max_metadata_size": 16 << 10,
+    # Else a connection that has been fast may send 16 MiB of a message before it is waited for.
+    "grpc.http2.bdp_probe": 0,
 }
 _PROBES = 16  # calls other than predictions whose messages are read at a time
 _REFLECTION_THREADS = 4
