@@ -66,7 +66,7 @@ def _less(counts: Counter[str], key: str) -> None:
 
 
 class Receiving(grpc.ServerInterceptor):
-    """Waits for the message of every call that has one, of all services."""
+    """Waits for the message of every call with one message and one answer, of all services."""
 
     def __init__(self, seconds: float, places: Places, places_of_probes: Places, threads: int):
         """Calls without a pool of their own, the predictions, run on ``threads`` at a time.
@@ -89,7 +89,8 @@ class Receiving(grpc.ServerInterceptor):
     ) -> grpc.RpcMethodHandler | None:
         """The handler of a call; None if there is no such method."""
         handler = continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
+        # The one call that answers with a stream, Watch of the health service, takes no thread.
+        if handler is None or handler.request_streaming or handler.response_streaming:
             return handler
         method = handler_call_details.method
         if method not in self._made:
@@ -98,11 +99,7 @@ class Receiving(grpc.ServerInterceptor):
 
     def _bounded(self, handler: Any) -> grpc.RpcMethodHandler:
         """The same handler, which takes its one message from a stream: so it waits itself."""
-        make, answer = (
-            (grpc.stream_stream_rpc_method_handler, handler.unary_stream)
-            if handler.response_streaming
-            else (grpc.stream_unary_rpc_method_handler, handler.unary_unary)
-        )
+        answer = handler.unary_unary
         pool = getattr(answer, "experimental_thread_pool", None)
         places = self._places_of_probes if pool else self._places
         is_counted = pool is None
@@ -125,7 +122,9 @@ class Receiving(grpc.ServerInterceptor):
 
         # gRPC's own name; what a handler has none for runs in the server's threads.
         vars(call)["experimental_thread_pool"] = pool
-        return make(call, handler.request_deserializer, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(
+            call, handler.request_deserializer, handler.response_serializer
+        )
 
     def _receive(self, messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
         with self._running.work(self._seconds) as work:
