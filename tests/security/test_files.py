@@ -5,6 +5,7 @@ The neighbour is the user 12345. Tests in which files are his need root, who can
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -194,10 +195,9 @@ def test_a_file_of_another_user_is_not_opened(tmp_path):
 
 
 @needs_root
-def test_the_victim_is_no_root_either(tmp_path_factory):
+def test_the_victim_is_no_root_either():
     """As users 1000 and 12345, in a folder that everybody may write and the sticky bit guards."""
-    shared = tmp_path_factory.getbasetemp().parent.parent / f"inkwell-shared-{os.getpid()}"
-    shared.mkdir()
+    shared = Path(tempfile.mkdtemp(prefix="inkwell-shared-"))
     try:
         shared.chmod(0o1777)
         assert as_user(NEIGHBOUR, lambda: open_to_all(shared / "try")) == ""

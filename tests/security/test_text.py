@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pty
+import queue
 import struct
 import subprocess
 import sys
@@ -279,7 +280,7 @@ def test_the_words_of_a_server_are_not_obeyed_on_a_real_terminal(hostile_server)
 
 def test_the_log_of_a_model_server_is_not_obeyed(capsys):
     line = f"WARNING {HOSTILE} https://a:s3cret@host\n".encode()
-    serve._copy(io.BytesIO(line), io.BytesIO(), serve._OURS)
+    serve._copy(io.BytesIO(line), io.BytesIO(), serve._OURS, queue.SimpleQueue())
     said = capsys.readouterr().err
     assert SEEN in said and "s3cret" not in said and not set(said) & set(ACTING)
 

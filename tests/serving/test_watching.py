@@ -119,7 +119,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     calls = [
         *((module, name) for name in ("versions_in", "fingerprint", "Servable")),
         *((servable_module, name) for name in ("load_saved_model", "_read_signature_defs")),
-        *((Servable, "warm_up"), (Metrics, "load"), (ModelConfig, "wanted")),
+        *((Servable, "warm_up"), (Metrics, "loaded"), (ModelConfig, "wanted")),
         (module.dataclasses, "replace"),
     ]
     for owner, name in calls:
@@ -281,7 +281,7 @@ def test_a_version_that_stays_broken_is_tried_again_ever_more_rarely(toy, monkey
     (base / "2").mkdir()
     now, tried = [1000.0], []
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(Metrics, "load", lambda *_: tried.append(now[0]))
+    monkeypatch.setattr(Metrics, "not_loaded", lambda *_: tried.append(now[0]))
     for _ in range(400):
         repository.poll()
         now[0] += 0.05
