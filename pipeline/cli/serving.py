@@ -51,7 +51,7 @@ Examples:
 inkwell serve --playground
 inkwell serve --models gan,diffusion --serving outputs/try/models
 inkwell serve --port 0 --rest-port 0
-inkwell serve --host 0.0.0.0 --token-file token --tls-cert server.pem --tls-key server.key
+inkwell serve --token-file token --tls-cert server.pem --tls-key key.pem
 ```
 """
 _MODELS = """Lists the versions: verdict, key metric, label, and state if a server answers.

@@ -233,10 +233,13 @@ def _restore(artifact: pb.RuntimeArtifact, name: str) -> None:
     """
     kept = Path(artifact.uri, KEPT_FILE)
     content = kept.read_bytes() if kept.is_file() else b""
-    recorded = artifact.metadata.fields.pop(KEPT_PROPERTY, None)
+    fields = artifact.metadata.fields
+    is_recorded = KEPT_PROPERTY in fields  # asking for a field that is missing would add it
+    recorded = fields[KEPT_PROPERTY].string_value if is_recorded else ""
+    if is_recorded:
+        del fields[KEPT_PROPERTY]
     digest = short_digest(content) if content else ""
-    must_be = bool(DECISIONS & set(artifact.metadata.fields))
-    if (must_be or recorded) and (recorded.string_value if recorded else "") != digest:
+    if (is_recorded or DECISIONS & set(fields)) and recorded != digest:
         raise InputError(
             f"The file {KEPT_FILE} of the artifact {name} is not the one that its task wrote, in "
             f"{artifact.metadata[ORIGIN_PROPERTY]}; find out who writes there, and run again "

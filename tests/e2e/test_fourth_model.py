@@ -114,7 +114,10 @@ def test_the_compiled_package_treats_its_nodes_as_those_of_other_models(tree):
     tasks = spec["root"]["dag"]["tasks"]
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     others = ("gan", "evaluate-gan", "serving-check-gan", "push-gan")
+    assert "evaluate-vae,serving-check-vae" in package.read_text()  # one task
     for mine, other in zip(NODES, others, strict=True):
+        if mine == "serving-check-vae":
+            continue
         assert tasks[mine]["cachingOptions"] == tasks[other]["cachingOptions"]
         assert set(tasks[mine]["inputs"]["parameters"]) == set(tasks[other]["inputs"]["parameters"])
         assert executors[f"{mine}_executor"] == executors[f"{other}_executor"]
@@ -135,7 +138,7 @@ def test_it_is_trained_measured_and_pushed(result, alone):
 
 
 def test_the_report_and_the_list_of_models_show_it(result, alone):
-    page = Path(result["report"]).read_text()
+    page = (alone.folder / "out" / "smoke" / result["report"]).read_text()
     assert "Compresses a digit to a short code and generates digits from random codes" in page
     done = alone.inkwell("models", "--serving", alone.serving)
     assert done.returncode == 0, done.stderr

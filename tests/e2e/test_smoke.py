@@ -53,7 +53,7 @@ def test_the_screen_shows_progress_and_no_noise(workplace):
         assert any(line.endswith(f"{node_id} started") for line in lines)
         assert any(f"] {node_id} done, " in line for line in lines)
     assert not any("WARNING" in line or "tensorflow" in line.lower() for line in lines)
-    log = Path(workplace.last_result()["log"]).read_text()
+    log = (workplace.output / "smoke" / workplace.last_result()["log"]).read_text()
     assert "Component report is finished." in log
 
 

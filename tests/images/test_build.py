@@ -197,6 +197,7 @@ def test_changed_package_is_refused(image: Image, tmp_path: Path):
 SERVER_IMPORTS = (
     *("tensorflow", "tensorflow-serving-api", "grpcio", "protobuf", "numpy"),
     *("aiohttp", "orjson", "uvloop", "grpcio-health-checking", "grpcio-reflection"),
+    "cryptography",
 )
 NOT_AT_RUN_TIME = {"libclang"}  # TensorFlow names it, and uses it for nothing here
 

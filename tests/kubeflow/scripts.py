@@ -61,6 +61,14 @@ def write_package(path: Path, tasks: dict[str, Script], root: dict[str, Any] | N
             "taskInfo": {"name": name},
             "inputs": {"artifacts": sources, "parameters": script.told},
             "cachingOptions": {"enableCache": True},
+            "dependentTasks": sorted(
+                {
+                    found["producerTask"]
+                    for source in [*sources.values(), *script.told.values()]
+                    for kind, found in source.items()
+                    if kind.startswith("taskOutput")
+                }
+            ),
             **script.task,
         }
         spec["components"][name] = {

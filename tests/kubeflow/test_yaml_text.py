@@ -74,7 +74,9 @@ def test_the_check_sees_what_pyyaml_writes_by_itself():
 
 def test_settings_of_the_cluster_and_of_the_run_come_out_as_they_were_given(cluster, tmp_path):
     variables = {f"V{i}": text for i, text in enumerate(TEXTS)}
-    odd = dataclasses.replace(cluster, env=variables, secrets=(Secret("1e3", {"A": "0o17"}),))
+    odd = dataclasses.replace(
+        cluster, env=variables, secrets=(Secret("1e3", {"A": "0o17"}, ("gan",)),)
+    )
     compile_pipeline(load_config("smoke", "/1e3"), odd, tmp_path / "p.yaml")
     written = (tmp_path / "p.yaml").read_text()
     assert ambiguous(written) == []
@@ -83,6 +85,6 @@ def test_settings_of_the_cluster_and_of_the_run_come_out_as_they_were_given(clus
         given = {found["name"]: found["value"] for found in executor["container"]["env"]}
         assert variables.items() <= given.items()
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    for executor in executors.values():
+    for executor in (executors["gan_executor"],):
         assert executor["secretAsEnv"][0]["secretName"] == "1e3"
         assert executor["secretAsEnv"][0]["keyToEnv"] == [{"secretKey": "0o17", "envVar": "A"}]
