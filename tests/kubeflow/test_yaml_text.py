@@ -85,6 +85,6 @@ def test_settings_of_the_cluster_and_of_the_run_come_out_as_they_were_given(clus
         given = {found["name"]: found["value"] for found in executor["container"]["env"]}
         assert variables.items() <= given.items()
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    for executor in (executors["gan_executor"],):
-        assert executor["secretAsEnv"][0]["secretName"] == "1e3"
-        assert executor["secretAsEnv"][0]["keyToEnv"] == [{"secretKey": "0o17", "envVar": "A"}]
+    [found] = executors["gan_executor"]["secretAsEnv"]
+    assert found["secretName"] == "1e3"
+    assert found["keyToEnv"] == [{"secretKey": "0o17", "envVar": "A"}]

@@ -201,7 +201,8 @@ def test_work_of_a_rest_client_that_hangs_up_ends(base):
     """Whether it closes the connection, or the connection breaks, or its process is gone."""
     with server(base) as (process, _, url):
         port = int(url.partition("//")[2].partition("/")[0].rpartition(":")[2])
-        head = f"POST /v1/models/toy:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(BODY)}"
+        head = "POST /v1/models/toy:predict HTTP/1.1\r\nHost: localhost\r\n"
+        head += f"Content-Length: {len(BODY)}"
         for linger in (struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)):  # FIN, then RST
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
