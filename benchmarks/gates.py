@@ -173,7 +173,7 @@ def _line(model: str, gate: Gate, found: Sequence[Sequence[float]]) -> tuple[lis
     mean, worst = values.mean(), values.max() if is_max else values.min()
     line = [model, gate.metric, f"{mean:.4g}"]
     bound = f"{'≤' if is_max else '≥'} {bounds.mean():.4g}"
-    if len(values) < 2 or not values.std():
+    if values.min() == values.max():  # the deviation of equal values is not always 0
         return [*line, "none", f"{worst:.4g}", bound, "", "", ""], 0.0
     deviation = values.std(ddof=1)
     distance = ((bounds - values) if is_max else (values - bounds)).mean() / deviation
