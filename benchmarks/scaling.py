@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import tables
-from components.idx_example_gen.idx import read_images, read_labels, write_idx
+from components.idx_example_gen.data import read_data
+from components.idx_example_gen.idx import write_idx
 from pipeline.plan import NODES
 from pipeline.profiles import profile_names
 
@@ -82,8 +83,8 @@ def write_data(folder: Path, size: int) -> Path:
     folder.mkdir(parents=True)
     for name in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
         shutil.copy(MNIST / name, folder)
-    images = read_images(str(MNIST / "train-images-idx3-ubyte.gz"))
-    labels = read_labels(str(MNIST / "train-labels-idx1-ubyte.gz"))
+    train = read_data(str(MNIST)).splits["train"]
+    images, labels = train.images, train.labels
     if size > len(images):
         images = np.concatenate([images, images])
         labels = np.concatenate([labels, labels])

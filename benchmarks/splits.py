@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 
+from components.idx_example_gen.data import cut, read_data
 from components.idx_example_gen.encode import choose_eval
-from components.idx_example_gen.idx import read_idx_pair
 from core.digits import Digits
 
 
@@ -24,13 +24,15 @@ class Splits:
 
 
 def read_splits(data_dir: str, max_images: int | None = None) -> Splits:
-    """Reads the first ``max_images`` of both files; None takes all.
+    """Reads at most ``max_images`` of both splits, as a run does; None takes all.
 
     Raises:
         InputError: The directory lacks a file, or a file is faulty.
     """
-    train, test = (read_idx_pair(data_dir, name) for name in ("train", "test"))
-    images, labels = train.images[:max_images], train.labels[:max_images]
+    pairs = read_data(data_dir).splits
+    if max_images is not None:
+        pairs = cut(pairs, max_images)
+    images, labels = pairs["train"].images, pairs["train"].labels
     is_held_out = choose_eval(images)
     pixels = images[~is_held_out]
     mean, std = float(pixels.mean()) / 255, float(pixels.std()) / 255
@@ -43,5 +45,5 @@ def read_splits(data_dir: str, max_images: int | None = None) -> Splits:
     return Splits(
         digits(images[~is_held_out], labels[~is_held_out]),
         digits(images[is_held_out], labels[is_held_out]),
-        digits(test.images[:max_images], test.labels[:max_images]),
+        digits(pairs["test"].images, pairs["test"].labels),
     )

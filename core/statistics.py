@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 SPLITS = ("train", "eval", "test")
-LABEL = "label"
+LABEL, LABEL_NAME = "label", "label_name"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +38,14 @@ class SplitStatistics:
 
     @property
     def label_shares(self) -> Mapping[str, float]:
-        """Percent of the images with each label; empty where labels were not counted."""
-        for column in self.columns:
-            total = sum(column.counts.values())
-            if column.name == LABEL and total:
-                return {label: 100 * count / total for label, count in column.counts.items()}
-        return {}
+        """Percent of the images with each label, by name where the classes have names.
+
+        Empty where labels were not counted.
+        """
+        counts = {column.name: column.counts for column in self.columns if column.counts}
+        found = counts.get(LABEL_NAME) or counts.get(LABEL) or {}
+        total = sum(found.values())
+        return {label: 100 * count / total for label, count in found.items()}
 
 
 def read_statistics(statistics_dir: str, splits: Sequence[str] = SPLITS) -> list[SplitStatistics]:

@@ -88,7 +88,9 @@ def create_pipeline(
             schema=schema,
             baseline=schema_node.outputs["baseline"],
             example_anomalies=validator.outputs["anomalies"],
+            examples=examples,
             max_images=config.data.max_images or 0,
+            allow=",".join(config.data.allow),
         ).with_id("data-gate")
     )
 

@@ -35,7 +35,7 @@ def _nodes() -> dict[str, tuple[str, ...]]:
         "schema": (),
         "statistics-gen": ("example-gen", "schema"),
         "example-validator": ("statistics-gen", "schema"),
-        "data-gate": ("statistics-gen", "schema", "example-validator"),
+        "data-gate": ("example-gen", "statistics-gen", "schema", "example-validator"),
         "transform": ("example-gen", "schema", "data-gate"),
         JUDGE.node_id: ("transform",),
         **of_models,

@@ -7,8 +7,10 @@ customer's own data; 70,000 images take about 2 s.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
@@ -20,11 +22,15 @@ from components.data_gate.schema import (
     parse,
     read_schema,
     read_text,
+    relax,
+    without,
     without_image,
 )
-from components.idx_example_gen import encode, idx, scalars, storage
+from components.idx_example_gen import data, encode, findings, scalars, storage
+from components.idx_example_gen.config import DataConfig
 from core.config import InputError
 from core.files import write_whole
+from core.statistics import LABEL_NAME
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +58,7 @@ def read_baseline(data_dir: str) -> dict[str, Statistics] | None:
     path = storage.join(data_dir, BASELINE_FILE)
     together = parse(text, statistics_pb2.DatasetFeatureStatisticsList(), path)
     splits = {dataset.name: dataset for dataset in together.datasets}
-    if set(splits) != set(idx.FILE_PREFIX):
+    if set(splits) != set(data.SPLITS):
         raise InputError(
             f"{path} holds statistics of {sorted(splits)}, not of train and test; write it again "
             f"with: inkwell baseline --data {data_dir}"
@@ -63,29 +69,39 @@ def read_baseline(data_dir: str) -> dict[str, Statistics] | None:
     }
 
 
-def write_baseline(data_dir: str) -> list[str]:
+def write_baseline(data_dir: str, config: DataConfig | None = None) -> list[str]:
     """Declares the data in ``data_dir`` good: writes its baseline, and a schema if it has none.
 
     A schema that is there already is kept, as it may have been edited by hand.
+
+    Args:
+        data_dir: The directory.
+        config: How to read it, and which faults are known.
 
     Returns:
         The paths written.
 
     Raises:
-        InputError: The IDX files are faulty, or their statistics do not fit the schema; nothing is
-            written then.
+        InputError: The files are faulty, or something is wrong with the images that ``allow`` does
+            not name; nothing is written then.
     """
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
-    schema = read_schema(data_dir)
-    splits = compute_splits(data_dir, schema)
-    gate.require_clean(gate.inspect(splits, without_image(schema)))
+    config = config or DataConfig()
+    schema = relax(read_schema(data_dir), config.allow)
+    pairs = data.read_data(data_dir, dataclasses.replace(config, max_images=None)).splits
+    splits = compute_splits(pairs, schema)
+    checks = gate.inspect(splits, without_image(schema), allow=config.allow)
+    checks += gate.check_images(findings.find(pairs), config.allow)
+    gate.require_clean(checks, config.allow)
     written = []
     if read_text(data_dir, SCHEMA_FILE) is None:
         label_domain(schema).max = max(gate.class_counts(splits["train"]))
-        written.append(_write_text(data_dir, SCHEMA_FILE, _SCHEMA_HEAD, schema))
+        # ``read_schema`` adds the names as long as there are any.
+        nameless = without(schema, LABEL_NAME)
+        written.append(_write_text(data_dir, SCHEMA_FILE, _SCHEMA_HEAD, nameless))
     together = statistics_pb2.DatasetFeatureStatisticsList()
-    for split in idx.FILE_PREFIX:
+    for split in data.SPLITS:
         together.datasets.add().CopyFrom(_slim(splits[split].datasets[0]))
         together.datasets[-1].name = split
     written.append(_write_text(data_dir, BASELINE_FILE, _BASELINE_HEAD, together))
@@ -93,19 +109,26 @@ def write_baseline(data_dir: str) -> list[str]:
     return written
 
 
-def compute_splits(data_dir: str, schema: schema_pb2.Schema) -> dict[str, Statistics]:
-    """Statistics of train, eval and test as ExampleGen would split the directory."""
-    train, test = idx.read_idx_pair(data_dir, "train"), idx.read_idx_pair(data_dir, "test")
+def compute_splits(
+    pairs: Mapping[str, data.Pair], schema: schema_pb2.Schema
+) -> dict[str, Statistics]:
+    """Statistics of train, eval and test as ExampleGen would split the images."""
+    train, test = pairs["train"], pairs["test"]
+    of_train, of_test = (scalars.measure_brightness(pair.images) for pair in (train, test))
     is_eval = encode.choose_eval(train.images)
+    images, labels = train.images, train.labels
     return {
-        "train": compute_statistics(train.images[~is_eval], train.labels[~is_eval], schema),
-        "eval": compute_statistics(train.images[is_eval], train.labels[is_eval], schema),
-        "test": compute_statistics(test.images, test.labels, schema),
+        "train": compute_statistics(images[~is_eval], labels[~is_eval], schema, of_train),
+        "eval": compute_statistics(images[is_eval], labels[is_eval], schema, of_train),
+        "test": compute_statistics(test.images, test.labels, schema, of_test),
     }
 
 
 def compute_statistics(
-    images: np.ndarray, labels: np.ndarray, schema: schema_pb2.Schema
+    images: np.ndarray,
+    labels: np.ndarray,
+    schema: schema_pb2.Schema,
+    brightness: scalars.Brightness | None = None,
 ) -> Statistics:
     """The statistics that StatisticsGen makes of these images, without those of the pixels.
 
@@ -113,13 +136,14 @@ def compute_statistics(
         images: uint8 [N, 28, 28].
         labels: uint8 [N].
         schema: Says that the label is categorical.
+        brightness: Of the file; MNIST's by default.
     """
     import numpy as np
     import pandas as pd
     import tensorflow_data_validation as tfdv
 
     blocks = [
-        scalars.compute_scalars(images[start : start + _IMAGES_PER_BLOCK])
+        scalars.compute_scalars(images[start : start + _IMAGES_PER_BLOCK], brightness)
         for start in range(0, len(images), _IMAGES_PER_BLOCK)
     ]
     columns = {name: np.concatenate([block[name] for block in blocks]) for name in scalars.NAMES}

@@ -45,7 +45,7 @@ def EmitSchema(
     from components.data_gate.baseline import BASELINE_FILE, read_baseline
     from components.data_gate.content import MORE_FILES
     from components.data_gate.schema import SCHEMA_FILE, read_schema
-    from components.idx_example_gen import idx
+    from components.idx_example_gen import data
 
     io_utils.write_pbtxt_file(f"{schema.uri}/{SCHEMA_FILE}", read_schema(data_dir))
     known = read_baseline(data_dir) or {}
@@ -53,7 +53,7 @@ def EmitSchema(
     for split, statistics in known.items():
         uri = artifact_utils.get_split_uri([baseline], split)
         io_utils.write_bytes_file(f"{uri}/{_STATISTICS_FILE}", statistics.SerializeToString())
-    idx.check_unchanged(content, idx.digest(data_dir, *MORE_FILES["schema"]), data_dir)
+    data.check_unchanged(content, data.digest(data_dir, *MORE_FILES["schema"]), data_dir)
     if not known:
         _LOG.warning(
             "%s has no %s, so drift is not measured. When the data is known to be good, write one "
@@ -70,12 +70,24 @@ def DataGate(
     schema: InputArtifact[standard_artifacts.Schema],
     baseline: InputArtifact[standard_artifacts.ExampleStatistics],
     example_anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    examples: InputArtifact[standard_artifacts.Examples],
     findings: OutputArtifact[standard_artifacts.ExampleAnomalies],
     max_images: Parameter[int] = 0,
+    allow: Parameter[str] = "",
 ) -> None:
-    """Judges the statistics; ``max_images`` is ``DataConfig.max_images``, 0 for all."""
-    from components.data_gate import gate
+    """Judges the statistics, and what was found in the images.
 
+    ``max_images`` is ``DataConfig.max_images``, 0 for all; ``allow`` is ``DataConfig.allow``, with
+    commas between.
+    """
+    from components.data_gate import gate
+    from components.idx_example_gen.findings import FINDINGS_FILE as IMAGES_FILE
+    from components.idx_example_gen.findings import Finding
+    from core.config import from_dict
+
+    allowed = allow.split(",") if allow else []
+    with fileio.open(f"{examples.uri}/{IMAGES_FILE}", "r") as file:
+        found = [from_dict(Finding, row) for row in json.load(file)]
     known = _read_statistics(baseline)
     checks = gate.inspect(
         _read_statistics(statistics),
@@ -83,7 +95,12 @@ def DataGate(
         known or None,
         _read_anomalies(example_anomalies),
         max_images or None,
+        allowed,
     )
+    checks = [dataclasses.replace(c, passed=c.passed or c.kind in allowed) for c in checks]
+    checks += gate.check_images(found, allowed)
+    for finding in found:
+        _LOG.warning("%s", finding.sentence)
     findings.split_names = statistics.split_names
     io_utils.write_string_file(
         f"{findings.uri}/{FINDINGS_FILE}",

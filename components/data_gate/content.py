@@ -7,7 +7,7 @@ the first task of each run.
 
 from components.data_gate.baseline import BASELINE_FILE
 from components.data_gate.schema import SCHEMA_FILE
-from components.idx_example_gen import idx
+from components.idx_example_gen import data
 from core.config import InputError
 
 # By node: the files that it reads besides those of the images and their labels.
@@ -16,7 +16,7 @@ MORE_FILES = {"example-gen": (), "schema": (SCHEMA_FILE, BASELINE_FILE)}
 
 def digests(data_dir: str) -> dict[str, str]:
     """SHA-256 by node; raises ``InputError`` if a file is missing or cannot be read."""
-    return {node: idx.digest(data_dir, *files) for node, files in MORE_FILES.items()}
+    return {node: data.digest(data_dir, *files) for node, files in MORE_FILES.items()}
 
 
 def digests_if_readable(data_dir: str) -> dict[str, str]:

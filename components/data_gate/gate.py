@@ -11,11 +11,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from components.data_gate.hints import explain
 from components.data_gate.schema import UNKNOWN_MAX_LABEL, label_domain
+from components.idx_example_gen.config import Known
 from components.idx_example_gen.encode import EVAL_BUCKETS, TRAIN_BUCKETS
+from components.idx_example_gen.findings import Finding, stopping
 from core.config import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Check:
 
     name: str  # the feature, or "images"
     split: str
-    kind: str  # "filled", "count", "classes", "drift", "skew" or "schema"
+    kind: str  # "filled", "count", "gaps", "drift", "skew", "schema", or the name of a finding
     value: float  # divergence, share of the expected count, or number of faults
     limit: float  # the largest value that passes; for "count" the smallest
     passed: bool
@@ -41,15 +43,19 @@ class Check:
 
 
 class DataGateError(InputError):
-    """The data is faulty; each of ``sentences`` describes one anomaly."""
+    """The data is faulty; each of ``sentences`` describes one anomaly.
 
-    def __init__(self, sentences: Sequence[str]):
-        self.sentences = list(sentences)
+    ``names`` are those by which ``data.allow`` tolerates the anomalies, as far as it can.
+    """
+
+    def __init__(self, sentences: Sequence[str], names: Sequence[str] = ()):
+        self.sentences, self.names = list(sentences), list(names)
+        way_on = f", or allow what is known: --set data.allow=[{','.join(names)}]" if names else ""
         count = f"{len(sentences)} anomalies" if len(sentences) > 1 else "an anomaly"
         lines = "".join(f"\n  - {sentence}" for sentence in sentences)
         super().__init__(
             f"The data gate found {count}. Fix the data or, if the data is correct, update "
-            f"schema.pbtxt and baseline.pbtxt:{lines}"
+            f"schema.pbtxt and baseline.pbtxt{way_on}:{lines}"
         )
 
 
@@ -59,6 +65,7 @@ def inspect(
     baseline: Mapping[str, Statistics] | None = None,
     anomalies: Mapping[str, anomalies_pb2.Anomalies] | None = None,
     max_images: int | None = None,
+    allow: Sequence[str] = (),
 ) -> list[Check]:
     """Makes every check.
 
@@ -69,6 +76,7 @@ def inspect(
         anomalies: ExampleValidator's anomalies per split; if None, they are computed here.
         max_images: ``DataConfig.max_images``: as many images per file are expected, not all of
             the baseline's.
+        allow: ``DataConfig.allow``: known faults that break the schema by themselves.
     """
     if anomalies is None:
         anomalies = {split: _validate(stats, schema) for split, stats in statistics.items()}
@@ -84,19 +92,28 @@ def inspect(
     for split in [name for name in full if name != "train" and "train" in full]:
         info = _validate(full["train"], schema, serving_statistics=full[split]).drift_skew_info
         checks += _check_moves(split, "skew", info, full[split], full["train"])
-    checks += [_check_schema(split, anomalies[split]) for split in full]
+    checks += [_check_schema(split, anomalies[split], allow) for split in full]
     return checks
 
 
-def require_clean(checks: Sequence[Check]) -> None:
-    """Raises ``DataGateError`` if any check failed.
+def check_images(found: Sequence[Finding], allow: Sequence[str] = ()) -> list[Check]:
+    """The findings of images and labels as checks, which fail where they stop a run."""
+    stop = stopping(found, allow)
+    return [
+        Check("images", each.split, each.name, each.count, 0, each not in stop, each.sentence)
+        for each in found
+    ]
+
+
+def require_clean(checks: Sequence[Check], allow: Sequence[str] = ()) -> None:
+    """Raises ``DataGateError`` if any check failed that is not of a kind in ``allow``.
 
     A fault of the images shows in many scalars and splits: there is one sentence per scalar, for
     its worst split; those with a hint at the cause come first.
     """
     failed: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
-        if not check.passed:
+        if not check.passed and check.kind not in allow:
             failed.setdefault((check.name, check.kind), []).append(check)
     sentences = []
     for group in failed.values():
@@ -104,8 +121,11 @@ def require_clean(checks: Sequence[Check]) -> None:
         others = [check.split for check in group if check is not worst]
         more = f" The same in {' and '.join(others)}." if others else ""
         sentences.append(worst.sentence + more)
+    kinds = {kind for _, kind in failed} & set(get_args(Known))
     if sentences:
-        raise DataGateError(sorted(sentences, key=lambda sentence: "?" not in sentence))
+        raise DataGateError(
+            sorted(sentences, key=lambda sentence: "?" not in sentence), sorted(kinds)
+        )
 
 
 def class_counts(statistics: Statistics) -> dict[int, int]:
@@ -163,7 +183,7 @@ def _check_classes(statistics: Mapping[str, Statistics], schema: schema_pb2.Sche
             f"{split} has no image of class {', '.join(missing)}; the labels should run from "
             f"{domain.min} to {top}: is a class missing from the labels file?"
         )
-        checks.append(_check("label", split, "classes", len(missing), 0, not missing, sentence))
+        checks.append(_check("label", split, "gaps", len(missing), 0, not missing, sentence))
     return checks
 
 
@@ -190,7 +210,7 @@ def _check_moves(split: str, kind: str, infos, now: Statistics, known: Statistic
     return checks
 
 
-def _check_schema(split: str, anomalies: anomalies_pb2.Anomalies) -> Check:
+def _check_schema(split: str, anomalies: anomalies_pb2.Anomalies, allow: Sequence[str]) -> Check:
     """Everything that breaks the schema in one split: types, presence, ranges, too few images."""
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
@@ -201,8 +221,10 @@ def _check_schema(split: str, anomalies: anomalies_pb2.Anomalies) -> Check:
             for reason in info.reason
             # ``_check_moves`` reports the anomalies of comparators.
             if not anomalies_pb2.AnomalyInfo.Type.Name(reason.type).startswith("COMPARATOR")
+            and not (name == "mean_intensity" and "blank" in allow)
         ]
-    found += [f"images: {_plain(reason)}" for reason in anomalies.dataset_anomaly_info.reason]
+    if "few" not in allow:
+        found += [f"images: {_plain(reason)}" for reason in anomalies.dataset_anomaly_info.reason]
     sentence = f"{split} breaks the schema: {'; '.join(found)}."
     return _check("images", split, "schema", len(found), 0, not found, sentence)
 

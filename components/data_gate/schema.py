@@ -7,17 +7,27 @@ comparators. Both the baseline and the gate build on this module, which imports 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
 
-from components.idx_example_gen import idx, storage
+from components.idx_example_gen import data, storage
 from core.config import InputError
+from core.statistics import LABEL_NAME
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
 SCHEMA_FILE = "schema.pbtxt"
+_LABEL_NAME_FEATURE = f"""
+feature {{
+  name: "{LABEL_NAME}"
+  type: BYTES
+  presence {{ min_fraction: 1.0 min_count: 1 }}
+  shape {{ }}
+}}
+"""
 UNKNOWN_MAX_LABEL = 255  # the generic schema's: as many classes as the data holds
 
 _GENERIC_SCHEMA = os.path.join(os.path.dirname(__file__), SCHEMA_FILE)
@@ -26,19 +36,36 @@ _GENERIC_SCHEMA = os.path.join(os.path.dirname(__file__), SCHEMA_FILE)
 def read_schema(data_dir: str) -> schema_pb2.Schema:
     """Reads the schema of ``data_dir``, or the generic one with the classes of its labels.txt.
 
+    Where the classes have names, the examples have one more feature, which is added.
+
     Raises:
         InputError: The directory's schema.pbtxt is not a TensorFlow Metadata schema.
     """
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    text = read_text(data_dir, SCHEMA_FILE)
-    if text is not None:
-        return parse(text, schema_pb2.Schema(), storage.join(data_dir, SCHEMA_FILE))
-    with open(_GENERIC_SCHEMA, encoding="utf-8") as file:
-        schema = parse(file.read(), schema_pb2.Schema(), _GENERIC_SCHEMA)
-    names = idx.read_label_names(data_dir)
+    text, path = read_text(data_dir, SCHEMA_FILE), storage.join(data_dir, SCHEMA_FILE)
+    if text is None:
+        path = _GENERIC_SCHEMA
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    schema = parse(text, schema_pb2.Schema(), path)
+    names = data.class_names(data_dir)
     if names is not None:
-        label_domain(schema).max = len(names) - 1
+        if path == _GENERIC_SCHEMA:
+            label_domain(schema).max = len(names) - 1
+        if all(feature.name != LABEL_NAME for feature in schema.feature):
+            parse(_LABEL_NAME_FEATURE, schema, LABEL_NAME)
+    return schema
+
+
+def relax(schema: schema_pb2.Schema, allow: Sequence[str]) -> schema_pb2.Schema:
+    """Takes from ``schema`` what known blank or few images would break, as ``data.allow`` does."""
+    if "blank" in allow:
+        for feature in schema.feature:
+            if feature.name == "mean_intensity":
+                feature.float_domain.min, feature.float_domain.max = 0, 1
+    if "few" in allow:
+        schema.dataset_constraints.ClearField("min_examples_count")
     return schema
 
 
@@ -48,10 +75,16 @@ def label_domain(schema: schema_pb2.Schema) -> schema_pb2.IntDomain:
 
 
 def without_image(schema: schema_pb2.Schema) -> schema_pb2.Schema:
-    """A copy of ``schema`` for statistics of ``compute_statistics``, which omit the pixels."""
+    """A copy of ``schema`` for statistics without pixels and names, as ``compute_statistics``'."""
+    return without(schema, "image", LABEL_NAME)
+
+
+def without(schema: schema_pb2.Schema, *names: str) -> schema_pb2.Schema:
+    """A copy of ``schema`` without the features of these names."""
     copy = type(schema)()
     copy.CopyFrom(schema)
-    copy.feature.remove(next(f for f in copy.feature if f.name == "image"))
+    for feature in [f for f in copy.feature if f.name in names]:
+        copy.feature.remove(feature)
     return copy
 
 

@@ -31,7 +31,7 @@ from components.evaluator.metrics.inception_score import (
 from components.evaluator.metrics.kid import kid
 from components.evaluator.metrics.neighbours import k_nearest
 from components.evaluator.saved_model import LoadedModel, NotFinite
-from core.digits import read_digits
+from core.digits import class_words, read_digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,12 @@ class EvalData:
     num_classes: int
     train_labels: np.ndarray
     held_out_images: np.ndarray  # the eval split: from the train files, but in no training
+    names: tuple[str, ...] = ()  # [num_classes] of the classes; empty where they have none
+
+    @property
+    def classes(self) -> list[str]:
+        """What each class is called."""
+        return class_words(self.names, self.num_classes)
 
 
 def read_eval_data(examples_uri: str) -> EvalData:
@@ -61,6 +67,7 @@ def read_eval_data(examples_uri: str) -> EvalData:
         test_labels=test.labels,
         train_images=train.images,
         num_classes=train.num_classes,
+        names=train.names,
         train_labels=train.labels,
         held_out_images=held_out.images,
     )

@@ -1,34 +1,39 @@
-"""The node ``example-gen``: TFX's FileBasedExampleGen with the IDX executor in it.
+"""The node ``example-gen``: TFX's FileBasedExampleGen with our executor in it.
 
 Contract: output ``examples`` with the splits train and eval (11 to 1, from the file of 60,000) and
 test (the file of 10,000, which only evaluation reads).
 """
+
+import dataclasses
 
 from google.protobuf import struct_pb2
 from tfx.components.example_gen import component
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2
 
-from components.idx_example_gen import encode, executor, idx
+from components.idx_example_gen import encode, executor
 from components.idx_example_gen.config import DataConfig
+
+_PREFIX = {"train": "train", "test": "t10k"}
 
 
 def make_example_gen(
     data_dir: str, config: DataConfig, content: str = ""
 ) -> component.FileBasedExampleGen:
-    """Builds the node that reads the four IDX files of ``data_dir``.
+    """Builds the node that reads the images of ``data_dir``.
 
-    TFX's driver fingerprints what the patterns match by size and time stamp; the digest of the
-    contents, as part of the settings, catches the rest (a file replaced with its time stamp kept).
+    TFX's driver fingerprints what the patterns match by size and time stamp: files of MNIST's own
+    names. The digest of the contents, as part of the settings, catches the rest: every other name
+    and format, and a file replaced with its time stamp kept.
 
     Args:
         data_dir: Directory of the files.
-        config: How many images to read.
-        content: ``idx.digest`` of the files that the node shall read, which fails if it reads
+        config: What to read, and how many images.
+        content: ``data.digest`` of the files that the node shall read, which fails if it reads
             others; empty where it is not known.
     """
     settings = struct_pb2.Struct()
-    settings["max_images"] = config.max_images
+    settings.update({k: v for k, v in dataclasses.asdict(config).items() if k != "allow"})
     settings["content"] = content
     custom_config = example_gen_pb2.CustomConfig()
     custom_config.custom_config.Pack(settings)
@@ -40,7 +45,7 @@ def make_example_gen(
         input_config=example_gen_pb2.Input(
             splits=[
                 split(name=source, pattern=f"{prefix}-*-ubyte*")
-                for source, prefix in idx.FILE_PREFIX.items()
+                for source, prefix in _PREFIX.items()
             ]
         ),
         # The ratio by which the executor divides the training file.

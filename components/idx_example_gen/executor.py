@@ -1,6 +1,7 @@
-"""Beam executor of ExampleGen: IDX files in, tf.Examples of splits train, eval and test out.
+"""Beam executor of ExampleGen: images in, tf.Examples of splits train, eval and test out.
 
-Contract: gzip TFRecords, one file per split, records in the order of the IDX files, the same bytes
+Contract: what is wrong with the images is written beside the splits, for the data gate, and stops
+nothing here. gzip TFRecords, one file per split, records in the order of the files, the same bytes
 in every run. The files are read and checked before the Beam graph is built, so a user's mistake
 reaches the command line as an ``InputError``. A Beam element is a block of images: with one element
 per image Beam itself cost more than the work (2,000 images/s).
@@ -11,7 +12,7 @@ import functools
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -23,7 +24,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
-from components.idx_example_gen import encode, idx
+from components.idx_example_gen import data, encode, findings, scalars
+from components.idx_example_gen.config import DataConfig
 
 SPLITS = ("train", "eval", "test")
 FILE_NAME = "data_tfrecord-00000-of-00001.gz"
@@ -34,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
-    """Reads the four IDX files of ``input_base``; see ``component.make_example_gen``."""
+    """Reads the images of ``input_base``; see ``component.make_example_gen``."""
 
     def Do(self, input_dict, output_dict, exec_properties) -> None:
         """Writes the splits and sets the properties that TFX's other components read.
@@ -46,35 +48,40 @@ class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         data_dir = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         settings = _settings(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
-        max_images = None if settings["max_images"] is None else int(settings["max_images"])
+        config = _data_config(settings)
         buckets = _split_buckets(exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY])
 
         _read.cache_clear()  # the files may have changed since an earlier run of this process
-        blocks, files = [], {}
-        for source in idx.FILE_PREFIX:
-            pair = _read(data_dir, source, max_images)
-            files |= pair.files
+        found = _read(data_dir, config)
+        for line in found.said:
+            _LOG.info("%s", line)
+        blocks, brightness = [], {}
+        for source, pair in found.splits.items():
             count = len(pair.labels)
             _LOG.info("%s: %d images from %s", source, count, data_dir)
+            brightness[source] = scalars.measure_brightness(pair.images)
             blocks += [(source, start) for start in range(0, count, _IMAGES_PER_BLOCK)]
-        idx.check_unchanged(settings["content"], idx.digest(data_dir, read=files), data_dir)
+        content = data.digest(data_dir, read=found.files)
+        data.check_unchanged(settings["content"], content, data_dir)
 
         [artifact] = output_dict[standard_component_specs.EXAMPLES_KEY]
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
-        names = idx.read_label_names(data_dir)
-        if names is not None:
-            artifact.set_string_custom_property(LABEL_NAMES_PROPERTY, json.dumps(names))
+        if found.names is not None:
+            artifact.set_string_custom_property(LABEL_NAMES_PROPERTY, json.dumps(found.names))
         for split in SPLITS:
             fileio.makedirs(artifact_utils.get_split_uri([artifact], split))
+        rows = [dataclasses.asdict(finding) for finding in findings.find(found.splits)]
+        with fileio.open(os.path.join(artifact.uri, findings.FINDINGS_FILE), "w") as file:
+            file.write(json.dumps(rows, indent=1))
 
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
                 | "Blocks" >> beam.Create(blocks)
                 | "Spread" >> beam.Reshuffle()
-                | "Encode" >> beam.ParDo(_EncodeBlock(data_dir, max_images, *buckets))
+                | "Encode" >> beam.ParDo(_EncodeBlock(data_dir, config, brightness, *buckets))
                 | "GatherSplit" >> beam.GroupByKey()
                 | "WriteSplit" >> beam.MapTuple(functools.partial(_write_split, artifact.uri))
             )
@@ -85,32 +92,38 @@ class _EncodeBlock(beam.DoFn):
     """(source, first image) -> (split, (first image, serialised examples)) for its splits."""
 
     def __init__(
-        self, data_dir: str, max_images: int | None, train_buckets: int, eval_buckets: int
+        self,
+        data_dir: str,
+        config: DataConfig,
+        brightness: Mapping[str, scalars.Brightness],
+        train_buckets: int,
+        eval_buckets: int,
     ):
-        self._source = (data_dir, max_images)
+        self._source = (data_dir, config)
+        self._brightness = brightness
         self._buckets = (train_buckets, eval_buckets)
 
     def process(self, block: tuple[str, int]) -> Iterator[tuple[str, tuple[int, list[bytes]]]]:
         source, start = block
-        data_dir, max_images = self._source
-        pair = _read(data_dir, source, max_images)
+        found = _read(*self._source)
+        pair = found.splits[source]
         rows = slice(start, start + _IMAGES_PER_BLOCK)
         images, labels = pair.images[rows], pair.labels[rows]
+        write = functools.partial(
+            encode.encode_examples, brightness=self._brightness[source], names=found.names
+        )
         if source == "test":
-            yield "test", (start, encode.encode_examples(images, labels))
+            yield "test", (start, write(images, labels))
             return
         is_eval = encode.choose_eval(images, *self._buckets)
         for split, chosen in (("train", ~is_eval), ("eval", is_eval)):
-            yield split, (start, encode.encode_examples(images[chosen], labels[chosen]))
+            yield split, (start, write(images[chosen], labels[chosen]))
 
 
-@functools.lru_cache(maxsize=2)
-def _read(data_dir: str, source: str, max_images: int | None) -> idx.IdxPair:
-    """Reads a source once per process: the executor for its check, then a worker for its blocks."""
-    pair = idx.read_idx_pair(data_dir, source)
-    return dataclasses.replace(
-        pair, images=pair.images[:max_images], labels=pair.labels[:max_images]
-    )
+@functools.lru_cache(maxsize=1)
+def _read(data_dir: str, config: DataConfig) -> data.Data:
+    """Reads the data once per process: the executor for its check, then a worker for its blocks."""
+    return data.read_data(data_dir, config)
 
 
 def _write_split(examples_uri: str, split: str, blocks: Iterable[tuple[int, list[bytes]]]) -> None:
@@ -133,6 +146,14 @@ def _settings(custom_config_json: str) -> dict[str, Any]:
     settings = struct_pb2.Struct()
     config.custom_config.Unpack(settings)
     return json_format.MessageToDict(settings)
+
+
+def _data_config(settings: dict[str, Any]) -> DataConfig:
+    """The settings of ``make_example_gen``; a Struct has made every number a float."""
+    count = settings["max_images"]
+    return DataConfig(
+        None if count is None else int(count), settings["format"], settings["transpose"]
+    )
 
 
 def _split_buckets(output_config_json: str) -> tuple[int, int]:

@@ -1,176 +1,152 @@
 """Reads and writes IDX files, the format of MNIST: gzip or plain, detected by their content.
 
-Contract: images are uint8 [N, 28, 28], labels uint8 [N]. Any fault of a file is an ``InputError``
-of one sentence that names the file and the fix. All 70,000 images of MNIST take about 0.4 s, so
-``count_images`` reads them whole for a check before a pipeline starts.
+Contract: any fault of a file is an ``InputError`` of one sentence that names the file and the fix.
+No more memory is taken than the file itself bears out, whatever its header announces.
 Format: http://yann.lecun.com/exdb/mnist (two zero bytes, element type, number of dimensions, the
-dimensions as big-endian int32, the elements).
+dimensions as big-endian int32, the elements, big-endian too).
 """
 
 import dataclasses
 import gzip
-import hashlib
 import io
 import math
 import posixpath
+import re
 import struct
 import zlib
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
 import numpy as np
 
-from components.idx_example_gen import storage
+from components.idx_example_gen import names, storage
+from components.idx_example_gen.arrays import (
+    Raw,
+    Say,
+    check_image_shape,
+    to_images,
+    to_labels,
+)
 from core.config import InputError
-from core.foreign import is_plain, shown
 from core.images import HEIGHT, WIDTH
 
-FILE_PREFIX = {"train": "train", "test": "t10k"}
-LABEL_NAMES_FILE = "labels.txt"
-
+ROLES = ("images", "labels")
+_PREFIX = {"train": "train", "test": "t10k"}  # MNIST's own names
+_STEM = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
+# By code: the type of the elements.
+_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _UNSIGNED_BYTE = 0x08
-_ELEMENT_TYPES = {
-    0x08: "uint8",
-    0x09: "int8",
-    0x0B: "int16",
-    0x0C: "int32",
-    0x0D: "float32",
-    0x0E: "float64",
-}
+_MOST_DIMENSIONS = 4
 _GZIP_MAGIC = b"\x1f\x8b"
+_MOST_UNPACKED = 1032  # bytes that one byte of a deflate stream can become
+_ENDING = re.compile(r"(\.(idx\d?([-_]?(ubyte|int))?|ubyte|bin|dat|raw))?")
+_MARK = re.compile(r"idx\d?|ubyte|int")
 
 
 @dataclasses.dataclass(frozen=True)
-class IdxPair:
-    """The content of a split's two files: images [N, 28, 28] uint8 and labels [N] uint8."""
+class _Set:
+    """The files of one data set, by split and role; more than one where a copy lies there too."""
 
-    images: np.ndarray
-    labels: np.ndarray
-    # SHA-256 of the bytes that were read, by path.
-    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    folder: str
+    name: str
+    files: dict[tuple[str, str], list[str]]
 
-
-def read_images(path: str) -> np.ndarray:
-    """Reads an IDX file of 28x28 grey images into uint8 [N, 28, 28].
-
-    Raises:
-        InputError: The file is missing, empty, damaged, cut short, too long, or not such images.
-    """
-    return _read_array(path, "images")[0]
+    def missing(self, splits: Iterable[str]) -> list[tuple[str, str]]:
+        return [(s, role) for s in splits for role in ROLES if not self.files.get((s, role))]
 
 
-def read_labels(path: str) -> np.ndarray:
-    """Reads an IDX file of labels into uint8 [N]; raises ``InputError`` as ``read_images``."""
-    return _read_array(path, "labels")[0]
+def find(paths: Sequence[str], splits: Sequence[str], data_dir: str) -> list[str] | None:
+    """The IDX files among ``paths`` that hold ``splits``; None if there is no IDX file.
 
-
-def read_idx_pair(data_dir: str, split: str) -> IdxPair:
-    """Reads the images and labels of ``split`` ("train" or "test") and checks them together.
+    They are named as MNIST's, EMNIST's or QMNIST's are, as 7-Zip or a browser names them, or lie in
+    folders as Kaggle's or torchvision's do, in any letter case.
 
     Raises:
-        InputError: Besides what the readers raise: counts differ, or there is only one class.
+        InputError: A file is missing, or there are several data sets.
     """
-    image_path, label_path = find_files(data_dir, split)
-    images, images_digest = _read_array(image_path, "images")
-    labels, labels_digest = _read_array(label_path, "labels")
-    _check_counts(image_path, len(images), label_path, len(labels))
-    if len(np.unique(labels)) < 2:
-        raise InputError(
-            f"Every label in {label_path} is {labels[0]}; at least two classes are needed: "
-            "write the true labels of the images."
-        )
-    names = read_label_names(data_dir)
-    if names is not None and int(labels.max()) >= len(names):
-        raise InputError(
-            f"{label_path} holds label {labels.max()} but {LABEL_NAMES_FILE} next to it names only "
-            f"{len(names)} classes; give one name per line, in the order of the labels."
-        )
-    return IdxPair(images, labels, {image_path: images_digest, label_path: labels_digest})
-
-
-def find_files(data_dir: str, split: str) -> tuple[str, str]:
-    """Returns the paths of the images and the labels file of ``split``.
-
-    Raises:
-        InputError: The directory or a file is missing, or a file exists both plain and as gzip.
-    """
-    if not storage.is_dir(data_dir):
-        raise InputError(
-            f"The data directory {data_dir} does not exist; name one that holds MNIST-style IDX "
-            "files with --data."
-        )
-    prefix = FILE_PREFIX[split]
-    return (
-        _find(data_dir, f"{prefix}-images-idx3-ubyte"),
-        _find(data_dir, f"{prefix}-labels-idx1-ubyte"),
-    )
-
-
-def count_images(data_dir: str) -> dict[str, int]:
-    """Number of images by split; reads all four files to their ends, and the label names.
-
-    Raises:
-        InputError: As ``read_idx_pair`` of either split.
-    """
-    return {split: len(read_idx_pair(data_dir, split).labels) for split in FILE_PREFIX}
-
-
-def read_label_names(data_dir: str) -> tuple[str, ...] | None:
-    """Reads the optional ``labels.txt``: one class name per line, in the order of the labels.
-
-    Raises:
-        InputError: The file is empty, holds a blank line or a control character, or is not UTF-8
-            text.
-    """
-    path = storage.join(data_dir, LABEL_NAMES_FILE)
-    if not storage.exists(path):
+    found = _sets(paths)
+    if not found:
         return None
-    with storage.open_file(path) as file:
-        try:
-            # Some editors of Windows begin a file with a mark that is not seen.
-            names = tuple(line.strip() for line in file.read().decode("utf-8-sig").splitlines())
-        except UnicodeDecodeError:
-            raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
-    if len(names) < 2 or not all(names):
-        raise InputError(f"{path} must hold one class name per line, at least two, none blank.")
-    for number, name in enumerate(names, 1):
-        if not is_plain(name):
-            raise InputError(
-                f"{path}, line {number}: {shown(name)} holds a character that is not seen; write "
-                "the name without it."
-            )
-    return names
+    whole = [one for one in found if not one.missing(splits)]
+    top = [one for one in whole if not one.folder and not one.name]
+    if len(whole) > 1 and not top:
+        titles = [
+            "/".join(filter(None, (one.folder, one.name))) or "MNIST's names" for one in whole
+        ]
+        raise InputError(
+            f"{data_dir} holds {len(whole)} data sets ({', '.join(titles)}); put the four files of "
+            "one into a directory of their own, or name its folder with --data."
+        )
+    if not whole:
+        best = min(found, key=lambda one: len(one.missing(splits)))
+        split, role = best.missing(splits)[0]
+        name = f"{_PREFIX[split]}-{_STEM[role]}"
+        there = ", ".join(path for group in best.files.values() for path in group)
+        raise InputError(
+            f"{data_dir} holds neither {name} nor {name}.gz, only {there}; put the file there or "
+            "name another directory with --data."
+        )
+    files = (top or whole)[0].files
+    return [path for s in splits for role in ROLES for path in sorted(files[s, role])]
 
 
-def digest(data_dir: str, *more_files: str, read: Mapping[str, str] = MappingProxyType({})) -> str:
-    """SHA-256 over the IDX files, the label names and ``more_files`` of a data directory.
+def read(files: storage.Files, say: Say) -> dict[str, Raw]:
+    """Images and labels by split, of the files that ``find`` chose."""
+    splits: dict[str, dict[str, list[str]]] = {}
+    for path in files.paths:
+        split, role = _part(path) or ("", "")
+        splits.setdefault(split, {}).setdefault(role, []).append(path)
+    result = {}
+    for split, roles in splits.items():
+        images, where = _read_one(files, roles["images"], "images")
+        labels, labels_where = _read_one(files, roles["labels"], "labels")
+        result[split] = Raw(
+            to_images(images, where, say), to_labels(labels, labels_where, say), where, labels_where
+        )
+    return result
 
-    Files in ``read``, which is as ``IdxPair.files``, count as they were read and not as they are.
+
+def parse(content: bytes, where: str, kind: str) -> np.ndarray:
+    """The array in an IDX file, as it lies there.
+
+    Args:
+        content: The file, plain or gzip.
+        where: Its path, for sentences.
+        kind: "images" or "labels": what it must hold.
 
     Raises:
-        InputError: As ``find_files``, or a file cannot be read.
+        InputError: The file is empty, damaged, cut short, too long, or not such an array.
     """
-    total = hashlib.sha256()
-    paths = [path for split in FILE_PREFIX for path in find_files(data_dir, split)]
-    optional = [storage.join(data_dir, name) for name in (LABEL_NAMES_FILE, *more_files)]
-    for path in paths + [path for path in optional if storage.exists(path)]:
-        one = read.get(path) or hashlib.sha256(storage.read_bytes(path)).hexdigest()
-        total.update(f"{posixpath.basename(path)} {one}\n".encode())
-    return total.hexdigest()
-
-
-def check_unchanged(planned: str, found: str, data_dir: str) -> None:
-    """Raises ``InputError`` if the digest of what was read is not the one in the node's settings.
-
-    The cache would give the result to every later run with the planned content. An empty plan, of
-    data that could not be read then, agrees with everything.
-    """
-    if planned and planned != found:
+    is_packed = content.startswith(_GZIP_MAGIC)
+    with _payload(content) as file:
+        try:
+            element, shape = _read_header(file, where, kind)
+            expected = math.prod(shape) * element.itemsize
+            limit = len(content) * (_MOST_UNPACKED if is_packed else 1)
+            # A header alone must not take memory.
+            if expected > limit:
+                raise _cut_short(where, shape[0], kind, expected, f"at most {limit}")
+            storage.check_memory(expected, where)
+            # One byte more than announced detects a file that is too long; reading a gzip stream
+            # to its end checks its CRC.
+            payload = file.read(expected + 1)
+        except EOFError:
+            raise InputError(
+                f"{where} is cut short: its gzip stream has no end; copy or download it again."
+            ) from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(
+                f"{where} is a damaged gzip file ({error}); copy or download it again."
+            ) from None
+    if len(payload) < expected:
+        raise _cut_short(where, shape[0], kind, expected, f"only {len(payload)}")
+    if len(payload) > expected:
         raise InputError(
-            f"The files in {data_dir} changed after the run began; run it again when nothing "
-            "writes there."
+            f"{where} holds more than the {shape[0]} {kind} ({expected} bytes) that its header "
+            "announces; correct the header or copy the file again."
         )
+    array = np.frombuffer(payload, element).reshape(shape)
+    return array.astype(element.newbyteorder("="), copy=False)
 
 
 def write_idx(path: str, array: np.ndarray) -> None:
@@ -185,92 +161,85 @@ def write_idx(path: str, array: np.ndarray) -> None:
         file.write(gzip.compress(payload, 6, mtime=0) if path.endswith(".gz") else payload)
 
 
-def _read_array(path: str, kind: str) -> tuple[np.ndarray, str]:
-    """The array, and the SHA-256 of the bytes that it was read from."""
-    content = storage.read_bytes(path)
-    with _payload(content) as file:
-        try:
-            shape = _read_header(file, path, kind)
-            expected = math.prod(shape)
-            # One byte more than announced detects a file that is too long; reading a gzip stream
-            # to its end checks its CRC.
-            payload = file.read(expected + 1)
-        except EOFError:
-            raise InputError(
-                f"{path} is cut short: its gzip stream has no end; copy or download it again."
-            ) from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(
-                f"{path} is a damaged gzip file ({error}); copy or download it again."
-            ) from None
-    if len(payload) < expected:
-        raise InputError(
-            f"{path} is cut short: its header announces {shape[0]} {kind} ({expected} bytes) but "
-            f"only {len(payload)} bytes follow; copy or download it again."
-        )
-    if len(payload) > expected:
-        raise InputError(
-            f"{path} holds more than the {shape[0]} {kind} ({expected} bytes) that its header "
-            "announces; correct the header or copy the file again."
-        )
-    digest_of_file = hashlib.sha256(content).hexdigest()
-    return np.frombuffer(payload, np.uint8).reshape(shape), digest_of_file
+def _sets(paths: Sequence[str]) -> list[_Set]:
+    """The IDX files among ``paths``, grouped by folder and by what else their names say."""
+    found: dict[tuple[str, str], _Set] = {}
+    for path in paths:
+        part = _part(path)
+        if part is None:
+            continue
+        folder, base = posixpath.split(path)
+        above, own = posixpath.split(folder)
+        if _part(own) == part:  # a folder around each file, named as the file
+            folder = above
+        rest = [word for word in names.other_words(base).split() if not _MARK.fullmatch(word)]
+        name = " ".join(w for w in rest if w not in ("gz", "bin", "dat", "raw"))
+        one = found.setdefault((folder, name), _Set(folder, name, {}))
+        one.files.setdefault(part, []).append(path)
+    return list(found.values())
 
 
-def _read_header(file: BinaryIO, path: str, kind: str) -> tuple[int, ...]:
-    """Returns the shape that the header announces, after checking that it suits ``kind``."""
+def _part(path: str) -> tuple[str, str] | None:
+    """Split and role of an IDX file by its name; None if it is not named as one."""
+    base = posixpath.basename(path)
+    if not _ENDING.fullmatch(names.ending(base)):
+        return None
+    split, role = names.split_of(base), names.kind_of(base)
+    return (split, role) if split in names.SPLITS and role else None
+
+
+def _read_one(files: storage.Files, copies: Sequence[str], kind: str) -> tuple[np.ndarray, str]:
+    """The array of a file, and its path.
+
+    Raises:
+        InputError: Besides what ``parse`` raises: a copy of the file, such as its plain form next
+            to its gzip one, holds something else.
+    """
+    wheres = [files.where(path) for path in copies]
+    first, *others = (parse(files.read(p), w, kind) for p, w in zip(copies, wheres, strict=True))
+    for other, where in zip(others, wheres[1:], strict=True):
+        if not np.array_equal(first, other):
+            raise InputError(
+                f"{wheres[0]} and {where} hold different {kind}; remove the one that is wrong."
+            )
+    return first, wheres[0]
+
+
+def _read_header(
+    file: BinaryIO | gzip.GzipFile, where: str, kind: str
+) -> tuple[np.dtype, tuple[int, ...]]:
+    """Type and shape that the header announces, after checking that they suit ``kind``."""
     magic = file.read(4)
     if not magic:
-        raise InputError(f"{path} is empty; copy or download it again.")
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _ELEMENT_TYPES:
+        raise InputError(f"{where} is empty; copy or download it again.")
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES:
         raise InputError(
-            f"{path} is not an IDX file: it starts with the bytes {magic.hex(' ')}; "
+            f"{where} is not an IDX file: it starts with the bytes {magic.hex(' ')}; "
             f"{kind} start with 00 00 08 {3 if kind == 'images' else 1:02d}."
         )
-    if magic[2] != _UNSIGNED_BYTE:
+    count = magic[3]
+    if not 1 <= count <= _MOST_DIMENSIONS:
+        raise InputError(f"{where} holds an array of {count} dimensions, not {kind}.")
+    sizes = file.read(4 * count)
+    if len(sizes) < 4 * count:
+        raise InputError(f"{where} is cut short within its header; copy or download it again.")
+    shape = struct.unpack(f">{count}I", sizes)
+    swapped = struct.unpack(f"<{count}I", sizes)
+    if kind == "images" and swapped[1:3] == (HEIGHT, WIDTH) != shape[1:3]:
         raise InputError(
-            f"{path} holds elements of type {_ELEMENT_TYPES[magic[2]]}; save the {kind} as uint8."
+            f"The header of {where} holds its sizes little-endian; write them big-endian, as "
+            "struct.pack('>4I', 2051, n, 28, 28) does."
         )
-    dimensions = 3 if kind == "images" else 1
-    if magic[3] != dimensions:
-        hint = (
-            "are the images and the labels file swapped?"
-            if {magic[3], dimensions} == {1, 3}
-            else f"{kind} have {dimensions}."
-        )
-        raise InputError(f"{path} holds an array of {magic[3]} dimensions, not {kind}; {hint}")
-    sizes = file.read(4 * dimensions)
-    if len(sizes) < 4 * dimensions:
-        raise InputError(f"{path} is cut short within its header; copy or download it again.")
-    shape = struct.unpack(f">{dimensions}I", sizes)
-    if kind == "images" and shape[1:] != (HEIGHT, WIDTH):
-        raise InputError(
-            f"{path} holds images of {shape[1]}x{shape[2]} pixels; resize them to {HEIGHT}x{WIDTH}."
-        )
-    if shape[0] == 0:
-        raise InputError(f"{path} holds no {kind}: its header announces 0; write some to it.")
-    return shape
+    if kind == "images":
+        check_image_shape(shape, where)
+    return np.dtype(_TYPES[magic[2]]), shape
 
 
-def _check_counts(image_path: str, images: int, label_path: str, labels: int) -> None:
-    if images != labels:
-        raise InputError(
-            f"{image_path} holds {images} images but {label_path} holds {labels} labels; "
-            "the two must agree, so replace the one that is wrong."
-        )
-
-
-def _find(data_dir: str, name: str) -> str:
-    candidates = (storage.join(data_dir, name), storage.join(data_dir, name + ".gz"))
-    paths = [path for path in candidates if storage.exists(path)]
-    if not paths:
-        raise InputError(
-            f"{data_dir} holds neither {name} nor {name}.gz; put the file there or name another "
-            "directory with --data."
-        )
-    if len(paths) == 2:
-        raise InputError(f"{data_dir} holds both {name} and {name}.gz; remove one of them.")
-    return paths[0]
+def _cut_short(where: str, count: int, kind: str, expected: int, follow: str) -> InputError:
+    return InputError(
+        f"{where} is cut short: its header announces {count} {kind} ({expected} bytes) but "
+        f"{follow} bytes follow; copy or download it again."
+    )
 
 
 def _payload(content: bytes) -> BinaryIO | gzip.GzipFile:

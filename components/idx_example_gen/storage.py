@@ -3,14 +3,40 @@
 Local paths are read by Python itself, so that checks before a run need not import TensorFlow.
 """
 
+import dataclasses
+import hashlib
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
 from core.config import InputError
 
 T = TypeVar("T")
+
+_DEEPEST = 4  # folders below the data directory that are looked into
+_FOREIGN = "__MACOSX"  # what macOS adds to an archive
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Files of a data directory by their relative paths; remembers the digest of each it read."""
+
+    data_dir: str
+    paths: tuple[str, ...]
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)  # by whole path
+
+    def where(self, path: str) -> str:
+        """The whole path."""
+        return join(self.data_dir, path)
+
+    def read(self, path: str) -> bytes:
+        """The whole file; raises ``InputError`` if it cannot be read or held in memory."""
+        where = self.where(path)
+        check_memory(size(where), where)
+        content = read_bytes(where)
+        self.digests[where] = hashlib.sha256(content).hexdigest()
+        return content
 
 
 def join(data_dir: str, name: str) -> str:
@@ -28,6 +54,32 @@ def exists(path: str) -> bool:
 def is_dir(path: str) -> bool:
     """Whether there is a directory at ``path``."""
     return _gfile().isdir(path) if _is_remote(path) else os.path.isdir(path)
+
+
+def list_files(data_dir: str) -> list[str]:
+    """Relative paths of the files in ``data_dir`` and its folders, sorted; hidden ones left out.
+
+    Raises:
+        InputError: The directory cannot be listed.
+    """
+    return sorted(_walk(data_dir, "", _DEEPEST))
+
+
+def size(path: str) -> int:
+    """Bytes of a file; raises ``InputError`` if it cannot be asked."""
+    if _is_remote(path):
+        return _told(path, lambda: _gfile().stat(path).length)
+    return _told(path, lambda: os.stat(path).st_size)
+
+
+def check_memory(count: int, where: str) -> None:
+    """Raises ``InputError`` if ``count`` bytes are more than the memory of this machine."""
+    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if count > have:
+        raise InputError(
+            f"{where} takes {count / 1e9:.1f} GB of memory, of {have / 1e9:.1f} GB in this "
+            "machine; use fewer images."
+        )
 
 
 def open_file(path: str) -> BinaryIO:
@@ -48,6 +100,35 @@ def read_bytes(path: str) -> bytes:
             return file.read()
 
     return _told(path, read)
+
+
+def _walk(data_dir: str, folder: str, depth: int) -> Iterator[str]:
+    whole = join(data_dir, folder) if folder else data_dir
+    for name, is_folder in _told(whole, lambda: _entries(whole)):
+        if name.startswith(".") or name == _FOREIGN:
+            continue
+        path = posixpath.join(folder, name)
+        if not is_folder:
+            yield path
+        elif depth:
+            yield from _walk(data_dir, path, depth - 1)
+
+
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """Name of each entry, and whether it is a folder; links that lead nowhere left out."""
+    if not _is_remote(folder):
+        with os.scandir(folder) as entries:
+            return [(e.name, e.is_dir()) for e in entries if e.is_dir() or e.is_file()]
+    found = []
+    for name in _gfile().listdir(folder):
+        # Buckets mark folders by a slash; asking about every image would take a minute.
+        plain = name.rstrip("/")
+        if plain:
+            is_folder = name.endswith("/") or (
+                "." not in plain and _gfile().isdir(posixpath.join(folder, plain))
+            )
+            found.append((plain, is_folder))
+    return found
 
 
 def _is_remote(path: str) -> bool:

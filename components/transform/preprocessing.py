@@ -2,7 +2,8 @@
 
 Contract: inputs ``image`` (784 raw bytes) and ``label``; outputs ``image``, ``label`` and three
 constant columns from a full pass over the train split: ``pixel_mean`` and ``pixel_std`` of the
-pixels in [0, 1] (the sigma_data of the diffusion model's preconditioning) and ``num_classes``. The
+pixels in [0, 1] (the sigma_data of the diffusion model's preconditioning) and ``num_classes``; and
+``label_name`` where the classes have names. The
 scalars of ExampleGen are for the data gate and end here. Used by import path, never as a file.
 """
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from core.images import IMAGE_SHAPE, PIXELS
+from core.statistics import LABEL_NAME
 
 _BITS = 8
 
@@ -29,7 +31,8 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     mean = tft.mean(tf.reduce_mean(precise, axis=[1, 2, 3]))
     mean_square = tft.mean(tf.reduce_mean(precise**2, axis=[1, 2, 3]))
     deviation = tf.sqrt(tf.maximum(mean_square - mean**2, 0.0))
-    return {
+    named = {LABEL_NAME: tf.reshape(inputs[LABEL_NAME], [-1])} if LABEL_NAME in inputs else {}
+    return named | {
         "image": pixels,
         "label": label,
         "pixel_mean": tf.fill(count, tf.cast(mean, tf.float32)),

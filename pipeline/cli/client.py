@@ -96,7 +96,7 @@ def canary(
         int, typer.Option(metavar="N", min=2, help="Total number of requests.")
     ] = 500,
     data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Directory of IDX files; its test images are sent.")
+        Path, typer.Option(metavar="DIR", help="Directory of images; those for the test are sent.")
     ] = Path("data/mnist"),
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Random seed of the chosen images.")
@@ -109,10 +109,10 @@ def canary(
     with _plain_answers():
         import numpy as np
 
-        from components.idx_example_gen.idx import find_files, read_images
+        from components.idx_example_gen.data import read_images
         from serving.canary import compare, comparison_table
 
-        images = read_images(find_files(str(data), "test")[0])
+        images = read_images(str(data), "test")
         images = images[..., None].astype("float32") / np.float32(255)
         result = compare(
             model, server_of(server, token_file, tls_ca), images, share, requests, seed, wait

@@ -25,6 +25,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
 ]
+DataFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="auto|idx|npz|parquet|csv|folders",
+        help="Of the files in --data; by default, what is there.",
+    ),
+]
 Output = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
 OUTPUT = "outputs"
 

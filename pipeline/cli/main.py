@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import data as data_commands
 from pipeline.cli import evaluate, kubeflow, serving
 from pipeline.cli.common import (
     OUTPUT,
     Command,
+    DataFormat,
     Group,
     Output,
     Overrides,
@@ -107,8 +109,9 @@ def _root(
 def run(
     profile: Profile = "quick",
     data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Four IDX files, named as MNIST's.")
+        str | None, typer.Option(metavar="DIR", help="28x28 grey images and their labels.")
     ] = None,
+    format_: DataFormat = None,
     set_: Overrides = None,
     output: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where runs keep their files.")
@@ -128,6 +131,8 @@ def run(
         overrides = list(set_ or [])
         if output is not None:
             overrides.append(f"output_dir={json.dumps(output)}")
+        if format_ is not None:
+            overrides.append(f"data.format={json.dumps(format_)}")
         config = load_config(profile, data, overrides)
         check_gates(config)
         if from_node is not None:
@@ -135,18 +140,19 @@ def run(
         if dry_run:
             _print_plan(config)
             return
-        from components.idx_example_gen.idx import count_images
+        from components.idx_example_gen.data import read_data
         from pipeline.local.workspace import absolute
         from pipeline.terminal.screen import say
 
-        counts = count_images(absolute(config).data_dir)
+        found = read_data(absolute(config).data_dir, config.data)
         screen = console()
-        limit = config.data.max_images
-        part = f", the first {limit} of each file" if limit else ""
+        for line in found.said:
+            say(screen, line)
+        counts = [len(found.splits[split].labels) for split in ("train", "test")]
         say(
             screen,
-            f"Profile {config.profile}, {counts['train']} + {counts['test']} images "
-            f"in {config.data_dir}{part}. Starting TFX takes some ten seconds.",
+            f"Profile {config.profile}, {counts[0]} + {counts[1]} images "
+            f"in {config.data_dir}. Starting TFX takes some ten seconds.",
         )
         from pipeline.local.runner import StartError
         from pipeline.local.runner import run as run_locally
@@ -245,23 +251,6 @@ def doctor(
         raise typer.Exit(2)
 
 
-@app.command()
-def baseline(
-    data: Annotated[str, typer.Option(metavar="DIR", help="Four IDX files, named as MNIST's.")],
-) -> None:
-    """Declares data good: writes the statistics that later data is compared with."""
-    with user_errors():
-        from pipeline.environment import set_environment
-        from pipeline.terminal.quiet import output_to
-
-        set_environment()
-        with output_to(None):
-            from components.data_gate.baseline import write_baseline
-
-            written = write_baseline(data)
-        tell("\n".join(written))
-
-
 @app.command(help=_SCHEMA)
 def schema(of: Annotated[str, typer.Argument(metavar="profile|cluster")]) -> None:
     with user_errors():
@@ -304,6 +293,7 @@ def _results(output: str) -> list[RunResult]:
     return load_results(Path(output))
 
 
+data_commands.add_to(app)
 kubeflow.add_to(app)
 evaluate.add_to(app)
 serving.add_to(app)

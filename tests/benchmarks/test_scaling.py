@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import scaling, tables
-from components.idx_example_gen.idx import read_images, read_labels
+from components.idx_example_gen.data import read_data
 from pipeline.plan import NODES
 
 SIZES = (10_000, 30_000, 60_000, 120_000)
@@ -53,11 +53,11 @@ def test_table_has_every_node_and_the_sum():
 @pytest.mark.parametrize("size", [300, 60_300])
 def test_data_of_any_size(tmp_path: Path, size):
     folder = scaling.write_data(tmp_path / "data", size)
-    images = read_images(str(folder / "train-images-idx3-ubyte.gz"))
-    labels = read_labels(str(folder / "train-labels-idx1-ubyte.gz"))
+    splits = read_data(str(folder)).splits
+    images, labels = splits["train"].images, splits["train"].labels
     assert images.shape == (size, 28, 28) and labels.shape == (size,)
     np.testing.assert_array_equal(images[60_000:], images[: max(size - 60_000, 0)])
-    assert len(read_images(str(folder / "t10k-images-idx3-ubyte.gz"))) == 10_000
+    assert len(splits["test"].labels) == 10_000
 
 
 def test_more_than_there_is_is_refused(tmp_path: Path):

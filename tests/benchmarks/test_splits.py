@@ -2,21 +2,21 @@ import numpy as np
 import pytest
 
 from benchmarks.splits import read_splits
+from components.idx_example_gen.data import read_data
 from components.idx_example_gen.encode import choose_eval
-from components.idx_example_gen.idx import read_idx_pair
 from core.config import InputError
 
 
 def test_splits_are_those_of_the_pipeline(small_mnist_dir):
     found = read_splits(str(small_mnist_dir))
-    raw = read_idx_pair(str(small_mnist_dir), "train")
+    raw = read_data(str(small_mnist_dir)).splits["train"]
     held_out = choose_eval(raw.images)
     for digits, rows in ((found.train, ~held_out), (found.held_out, held_out)):
         np.testing.assert_array_equal(np.rint(255 * digits.images[..., 0]), raw.images[rows])
         np.testing.assert_array_equal(digits.labels, raw.labels[rows])
         assert digits.images.dtype == np.float32 and digits.labels.dtype == np.int64
     assert 0.05 < held_out.mean() < 0.12
-    test = read_idx_pair(str(small_mnist_dir), "test")
+    test = read_data(str(small_mnist_dir)).splits["test"]
     np.testing.assert_array_equal(found.test.labels, test.labels)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.idx_example_gen.idx import read_images, write_idx
+from components.idx_example_gen.data import read_images
+from components.idx_example_gen.idx import write_idx
 from pipeline.plan import NODES
 from tests.conftest import ROOT
 from tests.e2e.workplace import MODELS, Workplace, environment
@@ -151,7 +152,7 @@ def test_a_damaged_file_is_one_sentence_and_exit_code_2(mnist_dir, tmp_path):
 
 def test_inverted_images_stop_at_the_data_gate_with_the_anomalies_in_words(mnist_dir, tmp_path):
     data = copy_data(mnist_dir, tmp_path / "data")
-    write_idx(str(data / IMAGES), np.uint8(255) - read_images(str(data / IMAGES)))
+    write_idx(str(data / IMAGES), np.uint8(255) - read_images(str(data), "train"))
     place = Workplace(tmp_path)
     result = place.run("--data", str(data), "--set", "data.max_images=1000")
     assert result.returncode == 2, result.stdout + result.stderr

@@ -49,7 +49,7 @@ def test_data_that_cannot_be_read_is_one_sentence_and_leaves_no_output(data, tmp
     assert data_digest.main([message(tmp_path / "none", tmp_path)]) == 2
     assert capsys.readouterr().err == (
         f"data-digest: The data directory {tmp_path}/none does not exist; name one that holds "
-        "MNIST-style IDX files with --data.\n"
+        "images with --data.\n"
     )
     os.remove(next(data.glob("train-labels*")))
     assert data_digest.main([message(data, tmp_path)]) == 2
@@ -64,8 +64,17 @@ def test_a_bucket_that_refuses_is_one_sentence(tmp_path, monkeypatch, capsys):
         raise tf.errors.PermissionDeniedError(None, None, "Anonymous caller\nhas no access")
 
     monkeypatch.setattr(tf.io.gfile, "isdir", lambda path: True)
-    monkeypatch.setattr(tf.io.gfile, "exists", refuse)
+    monkeypatch.setattr(tf.io.gfile, "listdir", refuse)
     assert data_digest.main([message("gs://bucket/mnist", tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert "gs://bucket/mnist/train-images-idx3-ubyte cannot be read (Anonymous caller has" in said
+    assert "gs://bucket/mnist cannot be read (Anonymous caller has" in said
     assert said.count("\n") == 1
+
+
+def test_the_digest_follows_every_format(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.csv").write_text("label,pixel0\n")
+    before = digests(data, tmp_path)
+    (data / "train.csv").write_text("label,pixel1\n")
+    assert digests(data, tmp_path)["example-gen"] != before["example-gen"]

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.testing import CliRunner
 
-from components.idx_example_gen.idx import read_label_names
+from components.idx_example_gen.data import read_label_names
 from core.config import InputError
 from core.foreign import is_plain, masked, safe, shown
 from core.progress import Progress

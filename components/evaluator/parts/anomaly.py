@@ -17,7 +17,7 @@ from components.evaluator.parts import plots
 from components.evaluator.references import References
 from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel, NotRun
-from components.idx_example_gen import idx
+from components.idx_example_gen.data import read_images
 from core.config import InputError
 from core.progress import report
 
@@ -90,7 +90,7 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
 
 
 def read_other_data(directories: Sequence[str]) -> dict[str, np.ndarray]:
-    """The test images [N, 28, 28, 1] in [0, 1] of every directory of IDX files, by its name.
+    """The test images [N, 28, 28, 1] in [0, 1] of every directory, by its name.
 
     Raises:
         InputError: A directory or its file is missing or damaged, or two have the same name.
@@ -98,7 +98,7 @@ def read_other_data(directories: Sequence[str]) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for directory in directories:
         try:
-            images = idx.read_images(idx.find_files(directory, "test")[0])
+            images = read_images(directory, "test")
         except InputError as error:
             raise InputError(f"evaluator.anomaly_data cannot be read: {error}") from error
         name = Path(directory).name

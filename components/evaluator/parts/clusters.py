@@ -4,6 +4,7 @@ Metrics are means over the seeds of the config, none selected by its metric; plo
 show the run of least inertia. About fifteen seconds on two cores for 10,000 images.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from components.evaluator.metrics.clustering import (
     nearest_to_centres,
 )
 from components.evaluator.parts import plots
-from components.evaluator.references import References
+from components.evaluator.references import EvalData, References
 from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel
 from serving.versions import CLUSTERS_FILE
@@ -71,18 +72,21 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         },
         references,
     )
-    picture = _picture(data.test_images, codes, best, score, decoded)
-    document = cluster_document(best, score, decoded)
+    picture = _picture(data, codes, best, score, decoded)
+    document = cluster_document(best, score, decoded, data.classes)
     return Measured(rows, [picture], [table], {CLUSTERS_FILE: document})
 
 
-def cluster_document(found: Clusters, score: Agreement, decoded: np.ndarray) -> dict[str, Any]:
+def cluster_document(
+    found: Clusters, score: Agreement, decoded: np.ndarray, classes: Sequence[str]
+) -> dict[str, Any]:
     """Content of clusters.json, with which a client finds the nearest cluster of a code.
 
     Args:
         found: K-Means on the code.
         score: Its agreement with the classes.
         decoded: [k, 28, 28, 1] the centres as images.
+        classes: What each class is called.
 
     Returns:
         ``centres`` [k, D], ``images`` [k, 784] in [0, 1], and ``members``: the most frequent class
@@ -92,7 +96,7 @@ def cluster_document(found: Clusters, score: Agreement, decoded: np.ndarray) -> 
         "centres": np.round(found.centres.astype(float), 5).tolist(),
         "images": np.round(decoded.reshape(len(decoded), -1).astype(float), 3).tolist(),
         "members": [
-            {"label": str(label), "share": round(float(share), 4)}
+            {"label": classes[label], "share": round(float(share), 4)}
             for label, share in zip(score.majority, score.purity, strict=True)
         ],
     }
@@ -116,13 +120,16 @@ def _replicates(references: References, runs: Runs) -> dict[str, np.ndarray]:
 
 
 def _picture(
-    images: np.ndarray, codes: np.ndarray, found: Clusters, score: Agreement, decoded: np.ndarray
+    data: EvalData, codes: np.ndarray, found: Clusters, score: Agreement, decoded: np.ndarray
 ) -> Plot:
     order = np.lexsort((-score.purity, score.majority))
     nearest = nearest_to_centres(codes, found, _MEMBERS)
     blank = np.ones_like(decoded[:1])
-    rows = [np.concatenate([decoded[k : k + 1], blank, images[nearest[k]]]) for k in order]
-    names = [f"{100 * score.purity[k]:.0f} % are {score.majority[k]}" for k in order]
+    rows = [
+        np.concatenate([decoded[k : k + 1], blank, data.test_images[nearest[k]]]) for k in order
+    ]
+    shown = [plots.class_label(data.names, label) for label in score.majority]
+    names = [f"{100 * score.purity[k]:.0f} % are {shown[k]}" for k in order]
     return Plot(
         "figures/clusters.png",
         "Clusters: their centres decoded, and the images nearest to them",

@@ -49,7 +49,12 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         "figures/class_histogram.png",
         "Classes",
         "Shares of the classes among generated and real images, both labelled by the judge.",
-        plots.class_histogram(scores.histogram, references.test_histogram, "generated images"),
+        plots.class_histogram(
+            scores.histogram,
+            references.test_histogram,
+            "generated images",
+            references.data.names,
+        ),
     )
     table = _table(scores, references)
     return Measured(rows, [grid, histogram], [table])

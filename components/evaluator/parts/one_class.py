@@ -53,7 +53,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         [
             [name, *np.round(areas.ravel(), 4).tolist()]
             for name, areas in zip(
-                [*map(str, range(data.num_classes)), "mean"],
+                [*data.classes, "mean"],
                 [*found.swapaxes(0, 1), means],
                 strict=True,
             )

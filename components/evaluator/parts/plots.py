@@ -30,6 +30,7 @@ _MODEL, _REFERENCE = "#332288", "#BBBBBB"  # dark against light: also apart in g
 _LINES = ((_MODEL, "-", "o"), ("#CC6677", "--", "s"), ("#44AA99", "-.", "D"))
 _LINES += (("#999933", (0, (1, 1)), "v"), ("#777777", ":", "^"))
 _ERROR_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_MOST_NAMED = 12  # classes under a plot; more names would overlap
 _GAP = 2  # pixels between the images of a grid
 
 
@@ -40,6 +41,14 @@ def class_colours(count: int) -> list[str]:
     from matplotlib import colormaps
 
     return [to_hex(c) for c in colormaps["cividis"](np.linspace(0, 1, count))]
+
+
+def class_label(names: Sequence[str], k: int) -> str:
+    """Number of a class and its name, as far as Matplotlib's font has its letters."""
+    name = names[k] if names else ""
+    if not name or max(name) > "\u024f":
+        return str(k)
+    return f"{k} {name}".replace("$", r"\$")
 
 
 def sample_grid(images: np.ndarray, columns: int = 8) -> bytes:
@@ -73,8 +82,13 @@ def image_rows(rows: Sequence[np.ndarray], labels: Sequence[str] = ()) -> bytes:
     return _png(figure)
 
 
-def scatter_map(points: np.ndarray, classes: np.ndarray, class_count: int) -> bytes:
-    """The map ``points`` [N, 2] coloured by true class, the number of each class at its centre."""
+def scatter_map(
+    points: np.ndarray, classes: np.ndarray, class_count: int, names: Sequence[str] = ()
+) -> bytes:
+    """The map ``points`` [N, 2] coloured by true class, the number of each class at its centre.
+
+    The legend has the ``names`` of the classes where they have any.
+    """
     figure = Figure(figsize=(7.2, 6.0), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     colours = class_colours(class_count)
@@ -88,7 +102,7 @@ def scatter_map(points: np.ndarray, classes: np.ndarray, class_count: int) -> by
             outline = [withStroke(linewidth=3, foreground="white")]
             text = axes.text(x, y, str(k), ha="center", va="center", fontsize=15, weight="bold")
             text.set(color="black", path_effects=outline)
-            axes.scatter([], [], c=colours[k], s=30, label=str(k))
+            axes.scatter([], [], c=colours[k], s=30, label=class_label(names, k))
     columns = 1 if class_count <= 20 else 2
     axes.legend(
         title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns
@@ -102,14 +116,22 @@ def scatter_map(points: np.ndarray, classes: np.ndarray, class_count: int) -> by
     return _png(figure)
 
 
-def class_histogram(model: np.ndarray, real: np.ndarray, model_name: str) -> bytes:
-    """Shares [K] of the classes among generated and among real images, side by side."""
+def class_histogram(
+    model: np.ndarray, real: np.ndarray, model_name: str, names: Sequence[str] = ()
+) -> bytes:
+    """Shares [K] of the classes among generated and among real images, side by side.
+
+    The classes go by their ``names`` where they have any.
+    """
     figure = Figure(figsize=(7.2, 3.0), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     places = np.arange(len(real))
     axes.bar(places - 0.21, 100 * real, 0.4, color=_REFERENCE, label="real test images")
     axes.bar(places + 0.21, 100 * model, 0.4, color=_MODEL, label=model_name)
     axes.set_xticks(places if len(real) <= 30 else places[:: len(real) // 15])
+    if names and len(real) <= _MOST_NAMED:
+        words = [class_label(names, k) for k in range(min(len(real), len(names)))]
+        axes.set_xticks(places[: len(words)], words, rotation=30, ha="right")
     axes.set_xlabel("class, as the judge sees it")
     axes.set_ylabel("share of the images (%)")
     _legend_above(axes)

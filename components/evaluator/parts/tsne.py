@@ -6,6 +6,7 @@ them a page can show the digit behind each point. About twenty seconds for 4,000
 """
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         "Map of the code (t-SNE)",
         f"{len(part):,} test images, coloured by their true class, which the map does not use. "
         "Neighbours can be trusted; distances between groups and sizes of groups cannot.",
-        plots.scatter_map(points, labels, data.num_classes),
+        plots.scatter_map(points, labels, data.num_classes, data.names),
     )
     shown = min(len(points), _DOCUMENT_POINTS)
     thumbnails = Plot(
@@ -64,15 +65,20 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         f"The images behind the first {shown:,} points of the map, {_COLUMNS} to a row.",
         sprite(images[:shown]),
     )
-    documents = {MAP_FILE: map_document(points[:shown], labels[:shown])}
+    documents = {MAP_FILE: map_document(points[:shown], labels[:shown], data.names)}
     return Measured(rows, [picture, thumbnails], documents=documents)
 
 
-def map_document(points: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """The map as JSON: ``points`` [N, 2], rounded, and the true classes ``labels`` [N]."""
+def map_document(
+    points: np.ndarray, labels: np.ndarray, names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The map as JSON: ``points`` [N, 2], rounded, and the true classes ``labels`` [N].
+
+    The classes go by their ``names`` where they have any.
+    """
     return {
         "points": np.round(points.astype(float), 2).tolist(),
-        "labels": labels.tolist(),
+        "labels": [names[k] for k in labels] if names else labels.tolist(),
     }
 
 

@@ -5,7 +5,7 @@ Used on statistics (test_gate) and on whole files through the pipeline (test_dat
 
 import numpy as np
 
-from components.idx_example_gen import idx
+from components.idx_example_gen import data, idx
 
 
 def invert(images, labels):
@@ -53,10 +53,8 @@ EXPECTED = {
 
 def corrupt_files(data_dir, how, first: int | None = None) -> None:
     """Rewrites the four IDX files of ``data_dir``, or their ``first`` images, by ``how``."""
-    for split in idx.FILE_PREFIX:
-        image_path, label_path = idx.find_files(str(data_dir), split)
-        images, labels = how(
-            idx.read_images(image_path)[:first], idx.read_labels(label_path)[:first]
-        )
-        idx.write_idx(image_path, images)
-        idx.write_idx(label_path, labels)
+    for split, pair in data.read_data(str(data_dir)).splits.items():
+        images, labels = how(pair.images[:first], pair.labels[:first])
+        prefix = {"train": "train", "test": "t10k"}[split]
+        idx.write_idx(f"{data_dir}/{prefix}-images-idx3-ubyte.gz", images)
+        idx.write_idx(f"{data_dir}/{prefix}-labels-idx1-ubyte.gz", labels)

@@ -9,7 +9,7 @@ import pytest
 from components.data_gate import baseline as baseline_module
 from components.data_gate import gate
 from components.data_gate import schema as schemas
-from components.idx_example_gen import idx, scalars
+from components.idx_example_gen import data, scalars
 from core.config import InputError
 from tests.components.data_gate import corruption
 
@@ -62,7 +62,8 @@ def test_own_data_gets_schema_and_baseline_and_then_passes(own_dir: Path):
     scalar_schema = schemas.without_image(schema)
 
     def inspect():
-        splits = baseline_module.compute_splits(str(own_dir), schema)
+        pairs = data.read_data(str(own_dir)).splits
+        splits = baseline_module.compute_splits(pairs, schema)
         return gate.inspect(splits, scalar_schema, known)
 
     gate.require_clean(inspect())
@@ -87,7 +88,7 @@ def test_data_that_breaks_the_schema_gets_no_baseline(own_dir: Path):
 
 
 def test_label_names_say_how_many_classes_there_must_be(own_dir: Path):
-    (own_dir / idx.LABEL_NAMES_FILE).write_text("\n".join("abcdefghijk"))  # eleven
+    (own_dir / data.LABEL_NAMES_FILE).write_text("\n".join("abcdefghijk"))  # eleven
     schema = schemas.read_schema(str(own_dir))
     assert schemas.label_domain(schema).max == 10
     with pytest.raises(gate.DataGateError, match="train has no image of class 10"):
@@ -113,3 +114,15 @@ def test_statistics_are_those_of_the_scalars():
     means = {f.path.step[0]: f.num_stats.mean for f in stats.datasets[0].features}
     assert means["mean_intensity"] == pytest.approx(16 / 784 / 2)
     assert means["height"] == pytest.approx(2)
+
+
+def test_names_are_in_no_written_schema_and_are_added_while_there_are_any(own_dir: Path):
+    names = own_dir / data.LABEL_NAMES_FILE
+    names.write_text("\n".join("abcdefghij"))
+    baseline_module.write_baseline(str(own_dir))
+    assert "label_name" not in (own_dir / "schema.pbtxt").read_text()
+    features = {feature.name for feature in schemas.read_schema(str(own_dir)).feature}
+    assert features == {*scalars.NAMES, "label", "image", "label_name"}
+    names.unlink()
+    features = {feature.name for feature in schemas.read_schema(str(own_dir)).feature}
+    assert features == {*scalars.NAMES, "label", "image"}

@@ -9,7 +9,7 @@ import pytest
 
 from components.data_gate import gate
 from components.data_gate.content import digests, digests_if_readable
-from components.idx_example_gen import idx
+from components.idx_example_gen import data
 from components.idx_example_gen.config import DataConfig
 from core.config import InputError
 from tests.components.data_gate import corruption
@@ -18,7 +18,7 @@ from tests.components.idx_example_gen.local_run import newest, run_nodes
 MAX_IMAGES = 1500
 
 
-def run(root: Path, data_dir: Path) -> None:
+def run(root: Path, data_dir: Path, allow: tuple[str, ...] = ()) -> None:
     """ExampleGen to Transform on the first images of each file."""
     from tfx.components.example_validator.component import ExampleValidator
     from tfx.components.statistics_gen.component import StatisticsGen
@@ -39,7 +39,9 @@ def run(root: Path, data_dir: Path) -> None:
         schema=schema,
         baseline=schema_node.outputs["baseline"],
         example_anomalies=validator.outputs["anomalies"],
+        examples=examples,
         max_images=MAX_IMAGES,
+        allow=",".join(allow),
     ).with_id("data-gate")
     transform = make_transform(examples, schema)
     transform.add_upstream_node(data_gate)
@@ -68,7 +70,7 @@ def test_clean_data_passes_and_every_check_is_on_record(clean_root: Path):
     assert found["passed"] and found["baseline"]
     kinds = [check["kind"] for check in found["checks"]]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
-        "filled": 3, "count": 2, "classes": 3, "drift": 18, "skew": 18, "schema": 3
+        "filled": 3, "count": 2, "gaps": 3, "drift": 18, "skew": 18, "schema": 3
     }  # fmt: skip
     assert all(check["passed"] and check["sentence"] == "" for check in found["checks"])
     assert all(np.isfinite([check["value"], check["limit"]]).all() for check in found["checks"])
@@ -82,7 +84,7 @@ def test_transform_after_the_gate_has_normalised_every_split(clean_root: Path, m
         split: read_digits([str(examples / f"Split-{split}" / "*")])
         for split in ("train", "eval", "test")
     }
-    test = idx.read_idx_pair(str(mnist_dir), "test")
+    test = data.read_data(str(mnist_dir)).splits["test"]
     np.testing.assert_array_equal(splits["test"].labels, test.labels[:MAX_IMAGES])
     np.testing.assert_allclose(
         splits["test"].images[..., 0], test.images[:MAX_IMAGES] / 255, atol=1e-7
@@ -141,4 +143,49 @@ def test_data_without_baseline_passes_and_says_so(tmp_path: Path, small_mnist_di
     assert "has no baseline.pbtxt, so drift is not measured" in caplog.text
     found = findings(root)
     assert found["passed"] and not found["baseline"]
-    assert {check["kind"] for check in found["checks"]} == {"filled", "classes", "skew", "schema"}
+    assert {check["kind"] for check in found["checks"]} == {"filled", "gaps", "skew", "schema"}
+
+
+def test_what_is_wrong_with_the_images_ends_the_run_unless_it_is_known(
+    tmp_path: Path, small_mnist_dir: Path
+):
+    data_dir = Path(shutil.copytree(small_mnist_dir, tmp_path / "data"))
+
+    def blank_one(images, labels):
+        images = images.copy()
+        images[7] = 0
+        return images, labels
+
+    corruption.corrupt_files(data_dir, blank_one)
+    with pytest.raises(gate.DataGateError, match="1 of 1,500 train images are blank: 7. Remove"):
+        run(tmp_path / "root", data_dir)
+    run(tmp_path / "root", data_dir, allow=("blank",))
+    noted = [check for check in findings(tmp_path / "root")["checks"] if check["kind"] == "blank"]
+    assert [(check["split"], check["passed"], check["value"]) for check in noted] == [
+        ("train", True, 1), ("test", True, 1)
+    ]  # fmt: skip
+
+
+def test_names_of_the_classes_reach_those_who_show_them(tmp_path: Path, small_mnist_dir: Path):
+    from core.digits import read_digits
+    from core.statistics import read_statistics
+
+    names = ("zero", "one", "two", "drei", "四", "<script>", "$6$", "7 up", "8", "nine")
+    data_dir = Path(shutil.copytree(small_mnist_dir, tmp_path / "data"))
+    (data_dir / "labels.txt").write_text("\n".join(names), encoding="utf-8")
+    root = tmp_path / "root"
+    run(root, data_dir)
+    examples = newest(root, "transform", "transformed_examples")
+    digits = read_digits([str(examples / "Split-test" / "*")])
+    assert digits.names == names and len(digits.labels) == 600
+    statistics = newest(root, "statistics-gen", "statistics")
+    for split in read_statistics(str(statistics)):
+        assert set(split.label_shares) == set(names)
+        assert sum(split.label_shares.values()) == pytest.approx(100)
+
+
+def test_data_without_names_has_none(clean_root: Path):
+    from core.digits import read_digits
+
+    examples = newest(clean_root, "transform", "transformed_examples")
+    assert read_digits([str(examples / "Split-eval" / "*")]).names == ()

@@ -9,13 +9,13 @@ import pytest
 from components.data_gate import baseline as baseline_module
 from components.data_gate import gate
 from components.data_gate import schema as schemas
-from components.idx_example_gen import encode, idx
+from components.idx_example_gen import data, encode
 from tests.components.data_gate import corruption
 
 
 @pytest.fixture(scope="module")
-def pairs(mnist_dir: Path) -> dict[str, idx.IdxPair]:
-    return {split: idx.read_idx_pair(str(mnist_dir), split) for split in idx.FILE_PREFIX}
+def pairs(mnist_dir: Path) -> dict[str, data.Pair]:
+    return dict(data.read_data(str(mnist_dir)).splits)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_any_thousand_images_of_clean_mnist_pass(pairs, schema, known):
             rows = np.arange(start, start + 1000)
             if attempt % 2:
                 rows = rng.choice(len(pair.labels), 1000, replace=False)
-            some[split] = idx.IdxPair(pair.images[rows], pair.labels[rows])
+            some[split] = data.Pair(pair.images[rows], pair.labels[rows])
         assert failed(gate.inspect(statistics(some, schema), schema, known, max_images=1000)) == []
 
 
@@ -152,7 +152,7 @@ def test_classes_without_a_schema_of_their_own_must_be_contiguous(pairs, tmp_pat
 
 def test_more_images_than_the_baseline_are_welcome(pairs, schema, clean, known):
     double_size = {
-        split: idx.IdxPair(*(np.concatenate([array, array]) for array in (p.images, p.labels)))
+        split: data.Pair(*(np.concatenate([array, array]) for array in (p.images, p.labels)))
         for split, p in pairs.items()
     }
     assert failed(gate.inspect(statistics(double_size, schema), schema, known)) == []
@@ -174,7 +174,7 @@ def test_one_sentence_tells_of_all_splits():
     checks = [
         gate.Check("width", "train", "drift", 0.5, 0.2, False, "width in train: moved."),
         gate.Check("width", "test", "drift", 0.9, 0.2, False, "width in test: moved."),
-        gate.Check("label", "train", "classes", 1.0, 0.0, False, "train has no 7?"),
+        gate.Check("label", "train", "gaps", 1.0, 0.0, False, "train has no 7?"),
         gate.Check("height", "test", "drift", 0.1, 0.2, True, ""),
     ]
     with pytest.raises(gate.DataGateError, match="found 2 anomalies. Fix the data") as error:

@@ -195,3 +195,5 @@ def test_sprite_holds_the_images_of_the_points_in_order(data):
     assert not sheet[56:, 2 * 28 :].any()  # black after the last
     document = map_document(np.array([[1.23456, -2.0]]), np.array([7]))
     assert document == {"points": [[1.23, -2.0]], "labels": [7]}
+    named = map_document(np.zeros((2, 2)), np.array([1, 0]), ("boot", "<bag>"))
+    assert named["labels"] == ["<bag>", "boot"]

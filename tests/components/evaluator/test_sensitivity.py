@@ -12,7 +12,7 @@ from components.evaluator.metrics.reconstruction import pca_reconstruction
 from components.evaluator.parts import generation, neighbours
 from components.evaluator.references import EvalData, References
 from components.evaluator.saved_model import LoadedModel, load_model
-from components.idx_example_gen.idx import read_idx_pair
+from components.idx_example_gen.data import read_data
 from core.digits import Digits
 
 TRAIN, HELD_OUT, PAIRS = 20_000, 5_000, 4_000
@@ -26,7 +26,7 @@ def judge_uri(mnist_dir, tmp_path_factory) -> str:
     from trainer_modules.judge.signatures import signatures
     from trainer_modules.judge.train import train
 
-    pair = read_idx_pair(str(mnist_dir), "train")
+    pair = read_data(str(mnist_dir)).splits["train"]
     images = (pair.images.reshape(-1, 28, 28, 1) / 255).astype("float32")
 
     def part(start: int, stop: int) -> Digits:
@@ -43,7 +43,8 @@ def judge_uri(mnist_dir, tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def rows(judge_uri, mnist_dir) -> dict[str, dict[str, float]]:
     """Metrics of the test images under each corruption, 4,000 by 4,000 pairs."""
-    train, test = (read_idx_pair(str(mnist_dir), name) for name in ("train", "test"))
+    splits = read_data(str(mnist_dir)).splits
+    train, test = splits["train"], splits["test"]
     images, tested = (
         (pair.images.reshape(-1, 28, 28, 1) / np.float32(255)) for pair in (train, test)
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components.data_gate.content import digests
-from components.idx_example_gen import encode, idx
+from components.idx_example_gen import data, encode, findings, idx
 from components.idx_example_gen.config import DataConfig
 from core.config import InputError, from_dict
 from tests.components.idx_example_gen.local_run import newest, run_nodes
@@ -20,6 +20,10 @@ def make(data_dir: Path, max_images: int | None = None):
 
     content = digests(str(data_dir))["example-gen"]
     return make_example_gen(str(data_dir), DataConfig(max_images=max_images), content)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    return idx.parse(path.read_bytes(), str(path), "labels")
 
 
 def records(examples: Path, split: str) -> list[bytes]:
@@ -43,7 +47,8 @@ def examples(root: Path, small_mnist_dir: Path) -> Path:
 
 
 def test_splits_hold_the_files_in_their_order(examples: Path, small_mnist_dir: Path):
-    train, test = (idx.read_idx_pair(str(small_mnist_dir), split) for split in ("train", "test"))
+    splits = data.read_data(str(small_mnist_dir)).splits
+    train, test = splits["train"], splits["test"]
     is_eval = encode.choose_eval(train.images)
     expected = {
         "train": encode.encode_examples(train.images[~is_eval], train.labels[~is_eval]),
@@ -51,7 +56,7 @@ def test_splits_hold_the_files_in_their_order(examples: Path, small_mnist_dir: P
         "test": encode.encode_examples(test.images, test.labels),
     }
     assert sorted(path.name for path in examples.iterdir()) == [
-        "Split-eval", "Split-test", "Split-train"
+        "Split-eval", "Split-test", "Split-train", findings.FINDINGS_FILE
     ]  # fmt: skip
     for split, wanted in expected.items():
         assert records(examples, split) == wanted
@@ -71,7 +76,7 @@ def test_cache_holds_until_content_changes_even_with_the_old_time_stamp(
     data_dir = tmp_path / "data"
     shutil.copytree(small_mnist_dir, data_dir)
     path = data_dir / "train-labels-idx1-ubyte"
-    labels = idx.read_labels(f"{path}.gz")
+    labels = read_labels(Path(f"{path}.gz"))
     Path(f"{path}.gz").unlink()
     idx.write_idx(str(path), labels)
     run_nodes(root, [make(data_dir)])
@@ -91,18 +96,16 @@ def test_cache_holds_until_content_changes_even_with_the_old_time_stamp(
 def replace_after_the_plan(data_dir: Path, monkeypatch, put_back: bool) -> None:
     """Other valid labels are there when the node reads them; perhaps the old ones are back soon."""
     path = data_dir / "train-labels-idx1-ubyte.gz"
-    old, read = path.read_bytes(), idx.read_idx_pair
+    old, read = path.read_bytes(), data.read_data
 
-    def read_others(folder: str, split: str):
-        if split == "test":
-            return read(folder, split)
-        idx.write_idx(str(path), idx.read_labels(str(path))[::-1])
-        pair = read(folder, split)
+    def read_others(folder: str, config: DataConfig):
+        idx.write_idx(str(path), read_labels(path)[::-1])
+        found = read(folder, config)
         if put_back:
             path.write_bytes(old)
-        return pair
+        return found
 
-    monkeypatch.setattr(idx, "read_idx_pair", read_others)
+    monkeypatch.setattr(data, "read_data", read_others)
 
 
 @pytest.mark.parametrize("put_back", [True, False])
@@ -124,7 +127,7 @@ def test_data_replaced_after_the_plan_fails_and_is_never_cached(
         (data_dir / name).write_bytes(content)
     run_nodes(tmp_path / "root", [make(data_dir)])
     examples = newest(tmp_path / "root", "example-gen", "examples")
-    train = idx.read_idx_pair(str(data_dir), "train")
+    train = data.read_data(str(data_dir)).splits["train"]
     rows = ~encode.choose_eval(train.images)
     expected = encode.encode_examples(train.images[rows], train.labels[rows])
     assert records(examples, "train") == expected
@@ -138,11 +141,11 @@ def test_without_a_plan_the_node_reads_what_is_there_when_it_runs(
     data_dir = shutil.copytree(small_mnist_dir, tmp_path / "data")
     node = make_example_gen(str(data_dir), DataConfig())
     path = data_dir / "train-labels-idx1-ubyte.gz"
-    labels = idx.read_labels(str(path))[::-1]
+    labels = read_labels(path)[::-1]
     idx.write_idx(str(path), labels)
     run_nodes(tmp_path / "root", [node])
     examples = newest(tmp_path / "root", "example-gen", "examples")
-    train = idx.read_idx_pair(str(data_dir), "train")
+    train = data.read_data(str(data_dir)).splits["train"]
     rows = ~encode.choose_eval(train.images)
     expected = encode.encode_examples(train.images[rows], labels[rows])
     assert records(examples, "train") == expected
@@ -164,7 +167,7 @@ def test_label_names_are_a_property_of_the_examples(root: Path, small_mnist_dir:
     data_dir = tmp_path / "named"
     shutil.copytree(small_mnist_dir, data_dir)
     names = [f"digit {label}" for label in range(10)]
-    (data_dir / idx.LABEL_NAMES_FILE).write_text("\n".join(names))
+    (data_dir / data.LABEL_NAMES_FILE).write_text("\n".join(names))
     run_nodes(root, [make(data_dir)])
     store = metadata_store.MetadataStore(
         metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from components.idx_example_gen import scalars
+from components.idx_example_gen import data, scalars
 
 
 def picture(*rectangles: tuple[int, int, int, int, int]) -> np.ndarray:
@@ -68,3 +68,29 @@ def test_an_empty_block_is_no_error():
     values = scalars.compute_scalars(np.zeros((0, 28, 28), np.uint8))
     assert set(values) == set(scalars.NAMES)
     assert all(value.shape == (0,) and value.dtype == np.float32 for value in values.values())
+
+
+def test_brightness_is_measured_and_mnist_stays_as_it_is(mnist_dir):
+    images = data.read_data(str(mnist_dir)).splits["test"].images[:500]
+    for change, expected in (
+        (lambda x: x, (0, 255)),
+        (lambda x: 255 - x, (255, 0)),
+        (lambda x: x // 3, (0, 85)),
+        (lambda x: 128 + x // 2, (128, 255)),
+        (lambda x: (x > 127) * 1, (0, 1)),
+        (lambda x: x * 0, (0, 255)),
+    ):
+        changed = change(images.astype(int)).astype(np.uint8)
+        assert scalars.measure_brightness(changed) == scalars.Brightness(*expected)
+    assert scalars.measure_brightness(images[:0]) == scalars.Brightness()
+
+
+def test_white_paper_has_the_shape_of_black(mnist_dir):
+    images = data.read_data(str(mnist_dir)).splits["test"].images[:200]
+    plain = scalars.compute_scalars(images)
+    turned = scalars.compute_scalars(255 - images, scalars.Brightness(255, 0))
+    for name in scalars.NAMES:
+        if name == "mean_intensity":
+            np.testing.assert_allclose(turned[name], 1 - plain[name], rtol=1e-6)
+        else:
+            np.testing.assert_array_equal(turned[name], plain[name])

@@ -1,0 +1,131 @@
+"""NumPy's files: .npz as Keras and MedMNIST ship it, .npz or .npy for each array as KMNIST does.
+
+Contract: arrays go by the words of their names, or by those of the file where an array has none
+(``arr_0``). Pickled objects are never loaded, and the size in an array's header is compared with
+the file before memory is taken.
+"""
+
+import functools
+import io
+import math
+import posixpath
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from typing import IO
+
+import numpy as np
+
+from components.idx_example_gen import names, storage
+from components.idx_example_gen.arrays import Raw, Say, check_image_shape, to_images, to_labels
+from core.config import InputError
+
+_ENDINGS = (".npz", ".npy")
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_Array = tuple[str, Callable[[], np.ndarray]]
+
+
+def find(paths: Sequence[str], splits: Sequence[str], data_dir: str) -> list[str] | None:
+    """The NumPy files among ``paths``; None if there is none."""
+    del splits, data_dir  # what they hold is known when they are read
+    return [path for path in paths if names.ending(path) in _ENDINGS] or None
+
+
+def read(files: storage.Files, say: Say) -> dict[str, Raw]:
+    """Images and labels by split; train where no name tells a split.
+
+    Raises:
+        InputError: A file is damaged, or two arrays could be the same thing.
+    """
+    found: dict[tuple[str, str], _Array] = {}
+    seen = []
+    for path in files.paths:
+        content, where = files.read(path), files.where(path)
+        for name, load in _arrays(content, where):
+            kind = names.kind_of(name) or names.kind_of(posixpath.basename(path))
+            split = names.split_of(name) or names.split_of(path) or "train"
+            place = f"{name} in {where}" if name else where
+            seen.append(name or path)
+            if not kind:
+                continue
+            if (split, kind) in found:
+                raise InputError(
+                    f"{found[split, kind][0]} and {place} could both be the {split} {kind}; put "
+                    "the files of one data set into a directory of their own."
+                )
+            found[split, kind] = (place, load)
+    result = {}
+    for split in ("train", "test"):
+        if (split, "images") not in found:
+            continue
+        place, load = found[split, "images"]
+        images = to_images(load(), place, say)
+        if (split, "labels") not in found:
+            result[split] = Raw(images, None, place)
+            continue
+        labels_place, load_labels = found[split, "labels"]
+        labels = to_labels(load_labels(), labels_place, say)
+        result[split] = Raw(images, labels, place, labels_place)
+    if "train" not in result:
+        raise InputError(
+            f"The NumPy files in {files.data_dir} hold {', '.join(seen)}; name the arrays x_train, "
+            "y_train, x_test and y_test, as numpy.savez_compressed(path, x_train=...) does."
+        )
+    if any(split == "validation" for split, _ in found):
+        say("The validation arrays are left out; a part of the train images is held out instead.")
+    return result
+
+
+def _arrays(content: bytes, where: str) -> list[_Array]:
+    """Name of each array in a file, and a function that loads it."""
+    if content.startswith(np.lib.format.MAGIC_PREFIX):
+        return [("", functools.partial(_load, io.BytesIO(content), len(content), where))]
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except zipfile.BadZipFile:
+        raise InputError(
+            f"{where} is not a file of numpy.savez, or cut short; copy or download it again."
+        ) from None
+    members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+    return [
+        (name, functools.partial(_unpack, archive, member, f"{name} in {where}"))
+        for name, member in members.items()
+    ]
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> np.ndarray:
+    with archive.open(member) as file:
+        return _load(file, member.file_size, where)
+
+
+def _load(file: IO[bytes], size: int, where: str) -> np.ndarray:
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = _HEADERS.get(version)
+        if read_header is None:
+            raise ValueError(f"its version is {version}")
+        shape, is_fortran, element = read_header(file)
+        if element.hasobject:
+            raise InputError(
+                f"{where} holds Python objects, which are not loaded; save it as plain numbers."
+            )
+        expected = math.prod(shape) * element.itemsize
+        if expected > size:
+            raise ValueError(f"its header announces {expected} bytes, the file has {size}")
+        if len(shape) > 2:
+            check_image_shape(shape, where)
+        storage.check_memory(expected, where)
+        payload = file.read(expected + 1)
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{where} is damaged ({error}); copy or download it again.") from None
+    if len(payload) != expected:
+        raise InputError(
+            f"{where} is damaged: its header announces {expected} bytes but {len(payload)} follow; "
+            "copy or download it again."
+        )
+    return np.frombuffer(payload, element).reshape(shape, order="F" if is_fortran else "C")
