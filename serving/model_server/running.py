@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import grpc
 from tensorflow.python.eager import cancellation
 
+from serving.model_server import threads
 from serving.model_server.errors import StatusError, unavailable
 
 _LOOK_SECONDS = 0.05  # between looks at the deadlines
@@ -59,8 +60,9 @@ class Work:
         """What this thread runs in TensorFlow meanwhile is ended with this work.
 
         Raises:
-            StatusError: It was ended.
+            StatusError: It was ended, or no file can be opened.
         """
+        threads.prepare()
         cancellation.context = _of_this_thread
         manager = cancellation.CancellationManager()
         self.on_end(manager.start_cancel)
