@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import grpc
 from tensorflow.python.eager import cancellation
 
-from serving.model_server import threads
+from serving.model_server import open_files
 from serving.model_server.errors import StatusError, unavailable
 
 _LOOK_SECONDS = 0.05  # between looks at the deadlines
@@ -62,7 +62,7 @@ class Work:
         Raises:
             StatusError: It was ended, or no file can be opened.
         """
-        threads.prepare()
+        open_files.prepare_thread()
         cancellation.context = _of_this_thread
         manager = cancellation.CancellationManager()
         self.on_end(manager.start_cancel)

@@ -19,7 +19,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 
-from serving.model_server import threads
+from serving.model_server import open_files
 from serving.model_server.batching import BatchScheduler
 from serving.model_server.errors import LoadError, StatusError, code_of, invalid, plain, words_of
 from serving.model_server.limits import Limits, malformed
@@ -58,9 +58,10 @@ class Servable:
 
         Raises:
             LoadError: The directory does not hold a SavedModel that loads.
-            StatusError: UNAVAILABLE: no file can be opened.
+            StatusError: UNAVAILABLE: too few files can be opened.
         """
-        threads.prepare()
+        open_files.check_room()
+        open_files.prepare_thread()
         self.name = name
         self.version = version
         self.path = path
