@@ -19,7 +19,7 @@ from pipeline.kubeflow.entrypoint import KEPT_FILE
 from pipeline.plan import NODES
 from tests.e2e.workplace import MODELS, Workplace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(1800)]
 
 BEFORE_TRANSFORM = ("example-gen", "schema", "statistics-gen", "example-validator", "data-gate")
 UNCACHED = {f"{step}-{short}" for step in ("evaluate", "push") for short in ("ae", "diffusion")}
@@ -111,7 +111,6 @@ def test_tasks_that_do_not_need_each_other_run_at_one_time(place):
             assert place.run.tasks[needed].ended <= task.started
 
 
-@pytest.mark.extended  # the local run takes three minutes more
 def test_the_models_pushed_are_those_of_the_local_run(place, workplace: Workplace):
     import numpy as np
     import tensorflow as tf
@@ -182,7 +181,6 @@ def test_the_report_of_the_cluster_tells_of_every_model(place):
     assert place.run.id in text
 
 
-@pytest.mark.extended
 def test_a_threshold_of_a_run_decides_and_what_is_in_serving_stays(place):
     before = place.versions()
     run = place.start({"thresholds": "gan.frechet_distance=0"})

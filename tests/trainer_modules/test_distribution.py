@@ -15,6 +15,8 @@ from tests.trainer_modules.distributed import RUNS
 from trainer_modules.common import distribution
 from trainer_modules.gan.config import GanConfig
 
+pytestmark = pytest.mark.extended
+
 MODELS = ("judge", "autoencoder", "finetune", "diffusion", "gan")
 # It draws noise in the training step, and two replicas draw twice half as much of it.
 RANDOM = "diffusion"
