@@ -34,7 +34,7 @@ class _Paths:
 
     profile: str = DEFAULT_PROFILE  # name of a file in pipeline/profiles, without its ending
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1  # of every part that does not set its own
-    data_dir: _Directory = "data/mnist"  # four IDX files, named as MNIST's
+    data_dir: _Directory = "data/mnist"  # 28x28 images and labels, in any format
     output_dir: _Directory = "outputs"  # metadata, artifacts, logs, reports; one folder per profile
     serving_dir: _Directory = "serving_models"  # <model>/<version>, what a model server watches
 
@@ -58,7 +58,7 @@ def load_config(
 
     Args:
         profile: Name of a file in ``pipeline/profiles``, without its ending.
-        data_dir: Directory of the IDX files; None takes the default.
+        data_dir: Directory of images and labels; None takes the default.
         overrides: ``dotted.key=value`` each, the value in YAML; they win over the profile. An
             item of a list is named by its index, or by its ``metric`` where it has one:
             ``evaluator.gates.gan.frechet_distance.threshold=20``.

@@ -76,7 +76,7 @@ class EvaluatorConfig:
     noise_levels: _NoiseLevels = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # deviation, pixels in 0..1
     denoising_images: _Images = 2000  # test images per noise level; filters take most of the time
     anomaly_images: _Images = 2000  # test images per corruption
-    # Directories of IDX files, as Fashion-MNIST's: their test images are anomalies of another kind.
+    # Data directories, such as Fashion-MNIST's: their test images are anomalies of another kind.
     anomaly_data: tuple[str, ...] = ()
     deep: bool = False  # also measure what takes minutes and gates nothing in a pipeline's run
     # Whether the gates judge quality. Where not, as in the profile smoke, an approved version is

@@ -42,7 +42,7 @@ def compile_options(
     Args:
         path: File to write.
         profile: Name of a profile.
-        data: Directory of the IDX files as pods see it; None uses that of the cluster.
+        data: Directory of images and labels as pods see it; None uses that of the cluster.
         overrides: As ``load_config``.
         cluster_file: As ``load_cluster``.
         images_file: As ``load_cluster``.

@@ -64,7 +64,7 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
 
     def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
         if not sets:
-            raise NotRun("not run; name directories of IDX files in evaluator.anomaly_data")
+            raise NotRun("not run; name data directories in evaluator.anomaly_data")
         config = references.config
         rng = np.random.default_rng([config.seed, 1])
         kinds = {
