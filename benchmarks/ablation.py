@@ -33,22 +33,21 @@ from components.evaluator.references import References
 from core.config import require
 from pipeline.config import RunConfig, load_config
 from trainer_modules.diffusion import train as diffusion
-from trainer_modules.diffusion.sampler import ETA
 from trainer_modules.gan import train as gan
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Settings that differ from the defaults, of the model and of the diffusion's sampler."""
+    """Settings that differ from the defaults."""
 
     model: str  # diffusion or gan
     settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    etas: tuple[float, ...] = (ETA,)  # each samples from the same trained network
+    etas: tuple[float, ...] = ()  # each samples from the same trained network; empty for its own
 
 
 _GAN_BEFORE = {"generator_learning_rate": 1e-3, "discriminator_learning_rate": 1e-3}
 VARIANTS = {
-    "diffusion": Variant("diffusion", etas=(0.0, 1.0, ETA)),
+    "diffusion": Variant("diffusion", etas=(0.0, 1.0, 3.0)),
     "diffusion, batch of 128": Variant("diffusion", {"batch_size": 128}),
     "diffusion, twice the steps' length": Variant("diffusion", {"learning_rate": 4e-3}),
     "diffusion, narrow global block": Variant("diffusion", {"global_width": 64}),
@@ -105,9 +104,12 @@ def measure(
         [network] = trained.served().values()
         draws = {
             f"eta {eta:g}": diffusion_draw(
-                network, settings, splits.train, settings.sample_steps, eta
+                network,
+                dataclasses.replace(settings, eta=eta),
+                splits.train,
+                settings.sample_steps,
             )
-            for eta in variant.etas
+            for eta in variant.etas or (settings.eta,)
         }
     seconds = time.process_time() - begun
 

@@ -40,7 +40,7 @@ from trainer_modules.common.keras_files import save_grid
 from trainer_modules.common.trained import Trained
 from trainer_modules.diffusion import train as diffusion
 from trainer_modules.diffusion.config import DiffusionConfig
-from trainer_modules.diffusion.sampler import ETA, Sampler
+from trainer_modules.diffusion.sampler import Sampler
 from trainer_modules.diffusion.signatures import denoise
 from trainer_modules.gan import train as gan
 from trainer_modules.gan.config import GanConfig
@@ -217,11 +217,11 @@ def train_diffusion(
 
 
 def diffusion_draw(
-    network: keras.Model, settings: DiffusionConfig, train: Digits, steps: int, eta: float = ETA
+    network: keras.Model, settings: DiffusionConfig, train: Digits, steps: int
 ) -> tuple[Draw, int]:
     """The sampler of ``network`` in ``steps`` calls, and its operations per image."""
     generator = diffusion.generator_of(network, settings, train)
-    sampler = Sampler(generator, steps, train.pixel_mean, train.pixel_std, eta)
+    sampler = Sampler(generator, steps, train.pixel_mean, train.pixel_std)
     return _draw_of(sampler), steps * forward_flops(generator)
 
 

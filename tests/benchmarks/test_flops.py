@@ -78,7 +78,7 @@ def test_a_frozen_encoder_is_passed_forward_only():
 def test_guidance_counts_the_network_and_the_linear_denoiser():
     network = build_network(DiffusionConfig(channels=4, global_width=8))
     images = np.random.default_rng(0).random((20, 28, 28, 1), "float32")
-    generator = guidance.build_generator(network, 0.5, images, 0.5, 0.3)
+    generator = guidance.build_generator(network, 0.5, 3.0, images, 0.5, 0.3)
     linear = 2 * 784 * (784 + 784)
     assert flops.forward_flops(generator) == flops.forward_flops(network) + linear
 

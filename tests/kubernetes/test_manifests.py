@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
@@ -166,6 +167,7 @@ def test_only_models_whose_inputs_all_have_a_batch_are_batched():
     from trainer_modules.autoencoder import model as autoencoder
     from trainer_modules.autoencoder.config import AutoencoderConfig
     from trainer_modules.autoencoder.signatures import signatures as of_autoencoder
+    from trainer_modules.diffusion import guidance
     from trainer_modules.diffusion import model as diffusion
     from trainer_modules.diffusion.config import DiffusionConfig
     from trainer_modules.diffusion.signatures import signatures as of_diffusion
@@ -176,13 +178,14 @@ def test_only_models_whose_inputs_all_have_a_batch_are_batched():
 
     small = AutoencoderConfig(channels=4)
     network = diffusion.build_network(DiffusionConfig(channels=4, global_width=4))
+    generator = guidance.build_generator(network, 0.0, 3.0, np.zeros((2, 28, 28, 1)), 0.1, 0.3)
     small_gan = GanConfig(channels=4)
     networks = gan.build_generator(small_gan), gan.build_discriminator(small_gan)
     entries = {
         "autoencoder": of_autoencoder(
             autoencoder.build_encoder(small), autoencoder.build_decoder(small)
         ),
-        "diffusion": of_diffusion(network, network, 0.1, 0.3),
+        "diffusion": of_diffusion(generator, network, 0.1, 0.3),
         "gan": of_gan(*networks, Calibration(midpoint=0.0, slope=1.0)),
     }
     with_scalars = {

@@ -9,7 +9,7 @@ import pytest
 
 from trainer_modules.diffusion import sampler, schedule, train
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
-from trainer_modules.diffusion.guidance import LinearDenoiser, build_generator
+from trainer_modules.diffusion.guidance import LinearDenoiser, build_generator, eta_of
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
 from trainer_modules.diffusion.signatures import signatures
 
@@ -105,7 +105,7 @@ def test_noise_is_added_only_where_little_is_left(loud, equal):
             inside = keras.ops.logical_and(k >= loud[0], k <= loud[-1])
             return eps * keras.ops.where(inside, scale, 1.0)
 
-        return to_numpy(sampler.sample(gaussian_velocity(0.0, 1.0), noise, 4, 10, -9.0, 9.0))
+        return to_numpy(sampler.sample(gaussian_velocity(0.0, 1.0), noise, 4, 10, -9.0, 9.0, 3.0))
 
     times = 1 - np.arange(10, dtype="float32") / 10
     bound = float(schedule.time_of_noise(np.float32(4.0)))
@@ -116,7 +116,7 @@ def test_noise_is_added_only_where_little_is_left(loud, equal):
 def test_samples_stay_within_the_range_of_pixels():
     drawn = to_numpy(
         sampler.sample(
-            lambda x, t: x * 0.1, lambda _: np.ones((2, 28, 28, 1), "float32"), 2, 3, -0.4, 2.8
+            lambda x, t: x * 0.1, lambda _: np.ones((2, 28, 28, 1), "float32"), 2, 3, -0.4, 2.8, 3.0
         )
     )
     assert drawn.min() >= -0.4 and drawn.max() <= 2.8
@@ -217,11 +217,12 @@ def test_every_signature_is_its_formula():
     import tensorflow as tf
 
     rng, mean, std = np.random.default_rng(0), 0.13, 0.31
-    generator, denoiser = (
+    network, denoiser = (
         build_network(DiffusionConfig(channels=4, global_width=8)) for _ in range(2)
     )
-    for network in (generator, denoiser):
-        network.set_weights([rng.normal(0, 0.1, w.shape) for w in network.get_weights()])
+    for one in (network, denoiser):
+        one.set_weights([rng.normal(0, 0.1, w.shape) for w in one.get_weights()])
+    generator = build_generator(network, 0.0, 1.5, rng.uniform(size=(9, 28, 28, 1)), mean, std)
     served = signatures(generator, denoiser, mean, std)
 
     def call(name: str, **inputs) -> np.ndarray:
@@ -248,17 +249,18 @@ def test_every_signature_is_its_formula():
     x_0 = sampler.sample(
         lambda x_t, t: generator([x_t, t]),
         lambda k: tf.random.stateless_normal([5, 28, 28, 1], tf.stack([7, k])),
-        *(5, 3, -mean / std, (1 - mean) / std),
-        eta=3.0,
+        *(5, 8, -mean / std, (1 - mean) / std),
+        eta=1.5,
     )
     expected = np.clip(to_numpy(x_0) * std + mean, 0, 1)
-    made = call("generate", seed=7, count=5, steps=3)
+    made = call("generate", seed=7, count=5, steps=8)
     np.testing.assert_allclose(made, expected, atol=1e-3)
 
 
 @pytest.fixture(scope="module")
 def trained(fn_args):
     config = {"channels": 8, "global_width": 64, "epochs": 1, "batch_size": 64, "sample_steps": 2}
+    config["eta"] = 1.0
     base = fn_args("base", config)
     train.run_fn(base)
     tuned = fn_args("tuned", {"epochs": 1, "batch_size": 64}, base)
@@ -325,6 +327,7 @@ def test_the_fine_tuned_network_denoises_and_the_other_generates(trained, digits
 def test_guidance_is_away_from_the_best_linear_denoiser_of_the_train_images(trained, digits):
     folder = Path(trained[0].serving_model_dir).parent / "Format-Keras"
     generator = keras.models.load_model(folder / "generator.keras", compile=False)
+    assert eta_of(generator) == 1.0
     x = ((digits.images - digits.pixel_mean) / digits.pixel_std).reshape(len(digits.images), -1)
     mean, variances, directions = generator.get_layer("linear").get_weights()
     np.testing.assert_allclose(mean, x.mean(axis=0), atol=1e-5)
@@ -389,12 +392,12 @@ def test_guidance_steps_away_from_the_linear_denoiser_in_the_middle(digits):
     rng = np.random.default_rng(0)
     network.set_weights([rng.normal(0, 0.05, w.shape) for w in network.get_weights()])
     mean, std = digits.pixel_mean, digits.pixel_std
-    generator = build_generator(network, 0.5, digits.images, mean, std)
+    generator = build_generator(network, 0.5, 3.0, digits.images, mean, std)
     x_t = rng.normal(size=(4, 28, 28, 1)).astype("float32")
     t = to_numpy(schedule.time_of_noise(np.array([0.6, 5.5, 0.8, 4.5], "float32")))
     v, weak = to_numpy(network([x_t, t])), to_numpy(_linear(digits)(x_t, t))
     guided = to_numpy(generator([x_t, t]))
     np.testing.assert_allclose(guided[:2], v[:2], atol=1e-6)
     np.testing.assert_allclose(guided[2:], (v + 0.5 * (v - weak))[2:], atol=1e-4)
-    none = build_generator(network, 0.0, digits.images, mean, std)
+    none = build_generator(network, 0.0, 3.0, digits.images, mean, std)
     np.testing.assert_allclose(to_numpy(none([x_t, t])), v, atol=1e-6)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from trainer_modules.common import export
+from trainer_modules.diffusion import guidance
 from trainer_modules.diffusion.config import DiffusionConfig
 from trainer_modules.diffusion.model import build_network
 from trainer_modules.diffusion.signatures import signatures as of_diffusion
@@ -23,9 +24,11 @@ def networks() -> dict:
     network = build_network(DiffusionConfig(channels=4, global_width=8))
     for weight in network.trainable_variables:  # its last layer is zero at first
         weight.assign(tf.random.stateless_normal(weight.shape, [1, 2], stddev=0.1))
+    images = np.random.default_rng(0).uniform(size=(9, 28, 28, 1))
+    generator = guidance.build_generator(network, 0.0, 3.0, images, 0.1, 0.3)
     return {
         "gan": of_gan(build_generator(small), build_discriminator(small), Calibration(0.0, 1.0)),
-        "diffusion": of_diffusion(network, network, 0.1, 0.3),
+        "diffusion": of_diffusion(generator, network, 0.1, 0.3),
     }
 
 

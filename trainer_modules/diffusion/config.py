@@ -28,6 +28,9 @@ class DiffusionConfig(SingleLossConfig):
     # Step of the sampler away from the linear denoiser; 0: none. On held-out digits it halved the
     # Fréchet distance; a network that trained for longer may need less.
     guidance: NonNegativeFloat = 0.6
+    # Noise that a step of the sampler adds and removes: 0 is deterministic, 1 follows the reverse
+    # stochastic equation. More corrects a network that trained for minutes (docs/lab-book.md).
+    eta: NonNegativeFloat = 3.0
     sample_steps: Count = 20  # network calls of the sample grids made in training
 
 

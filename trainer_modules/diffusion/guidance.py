@@ -55,11 +55,15 @@ class LinearDenoiser(layers.Layer):
 
 @keras.saving.register_keras_serializable("inkwell")
 class Guide(layers.Layer):
-    """v + w (v - v_weak) where sigma lies within the guided range, v elsewhere."""
+    """v + w (v - v_weak) where sigma lies within the guided range, v elsewhere.
 
-    def __init__(self, weight: float, **kwargs):
+    It also keeps the sampler's ``eta``, so that all settings of the sampler are saved with the
+    generator.
+    """
+
+    def __init__(self, weight: float, eta: float, **kwargs):
         super().__init__(**kwargs)
-        self.weight = weight
+        self.weight, self.eta = weight, eta
 
     def call(self, velocity, weak_velocity, t):
         low, high = (schedule.time_of_noise(noise) for noise in (_GUIDED_FROM, _GUIDED_TO))
@@ -68,12 +72,13 @@ class Guide(layers.Layer):
         return velocity + w * (velocity - weak_velocity)
 
     def get_config(self):
-        return {**super().get_config(), "weight": self.weight}
+        return {**super().get_config(), "weight": self.weight, "eta": self.eta}
 
 
 def build_generator(
     network: keras.Model,
     weight: float,
+    eta: float,
     images: np.ndarray,
     pixel_mean: float,
     pixel_std: float,
@@ -83,10 +88,16 @@ def build_generator(
     Args:
         network: The trained denoiser, named ``denoiser``.
         weight: w, at least 0; 0 leaves the network as it is.
+        eta: As ``sampler.sample`` takes it, for ``eta_of``.
         images: Train images [N, 28, 28, 1] in [0, 1].
     """
     x_t, t = keras.Input(IMAGE_SHAPE, name="x_t"), keras.Input((), name="t")
     linear = LinearDenoiser(name="linear", dtype="float32")
-    v = Guide(weight, name="guide", dtype="float32")(network([x_t, t]), linear(x_t, t), t)
+    v = Guide(weight, eta, name="guide", dtype="float32")(network([x_t, t]), linear(x_t, t), t)
     linear.fit(images, pixel_mean, pixel_std)
     return keras.Model([x_t, t], v, name="generator")
+
+
+def eta_of(generator: keras.Model) -> float:
+    """The sampler's ``eta`` that was saved with ``generator``."""
+    return generator.get_layer("guide").eta

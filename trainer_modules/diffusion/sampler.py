@@ -18,8 +18,8 @@ from keras import ops
 
 from core.images import IMAGE_SHAPE
 from trainer_modules.diffusion import schedule
+from trainer_modules.diffusion.guidance import eta_of
 
-ETA = 3.0  # of the served `generate` signature
 _NOISE_ADDED_BELOW = 4.0  # sigma of standardised images; steps from above it are deterministic
 
 
@@ -30,7 +30,7 @@ def sample(
     steps,
     low: float,
     high: float,
-    eta: float = ETA,
+    eta: float,
 ):
     """Generates ``count`` standardised images [count, 28, 28, 1] in [low, high].
 
@@ -94,26 +94,23 @@ class Sampler(keras.Model):
     All noise is an input: a random generator with state cannot run within a compiled loop.
     """
 
-    def __init__(
-        self, network: keras.Model, steps: int, pixel_mean: float, pixel_std: float, eta=ETA
-    ):
+    def __init__(self, generator: keras.Model, steps: int, pixel_mean: float, pixel_std: float):
         super().__init__(name="sampler", dtype="float32")
-        self.network = network
+        self.generator = generator
         self.steps = steps
         self.pixel_mean = pixel_mean
         self.pixel_std = pixel_std
-        self.eta = eta
 
     def call(self, noise):
         """Standard normal [B, steps + 1, 28, 28, 1] -> images [B, 28, 28, 1] in [0, 1]."""
         x_0 = sample(
-            lambda x_t, t: self.network([x_t, t], training=False),
+            lambda x_t, t: self.generator([x_t, t], training=False),
             lambda k: ops.take(noise, k, axis=1),
             ops.shape(noise)[0],
             self.steps,
             low=(0.0 - self.pixel_mean) / self.pixel_std,
             high=(1.0 - self.pixel_mean) / self.pixel_std,
-            eta=self.eta,
+            eta=eta_of(self.generator),
         )
         return ops.clip(x_0 * self.pixel_std + self.pixel_mean, 0.0, 1.0)
 

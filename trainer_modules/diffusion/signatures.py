@@ -17,6 +17,7 @@ from trainer_modules.common.export import (
     with_png,
 )
 from trainer_modules.diffusion import sampler, schedule
+from trainer_modules.diffusion.guidance import eta_of
 
 
 def denoise(network: keras.Model, image, noise_level, pixel_mean: float, pixel_std: float):
@@ -51,6 +52,7 @@ def signatures(
     import tensorflow as tf
 
     low, high = (0.0 - pixel_mean) / pixel_std, (1.0 - pixel_mean) / pixel_std
+    eta = eta_of(generator)
 
     def clean(image, noise_level):
         return {"image": denoise(denoiser, image, noise_level, pixel_mean, pixel_std)}
@@ -68,7 +70,7 @@ def signatures(
         def predict_velocity(x_t, t):
             return in_chunks(velocity, x_t, t)
 
-        x_0 = sampler.sample(predict_velocity, noise, count, steps, low, high)
+        x_0 = sampler.sample(predict_velocity, noise, count, steps, low, high, eta)
         image = tf.ensure_shape(x_0 * pixel_std + pixel_mean, [None, *IMAGE_SHAPE])
         return {"image": ops.clip(image, 0.0, 1.0)}
 

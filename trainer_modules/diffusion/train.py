@@ -78,9 +78,9 @@ def finetune(
 
 
 def generator_of(network: keras.Model, config: DiffusionConfig, train: Digits) -> keras.Model:
-    """``network`` with the guidance of ``config``, for sampling."""
+    """``network`` with the guidance and the sampler's settings of ``config``."""
     mean, std = train.pixel_mean, train.pixel_std
-    return build_generator(network, config.guidance, train.images, mean, std)
+    return build_generator(network, config.guidance, config.eta, train.images, mean, std)
 
 
 def draw_samples(
