@@ -111,6 +111,8 @@ def run_mutants(mutants: Sequence[Mutant], workers: int) -> int:
         for number in range(workers):
             copy_tree(tree := Path(folder) / f"tree{number}")
             trees.put(tree)
+        for mutant in mutants:  # all can be planted, or nothing is run
+            (tree / mutant.file).write_text(mutant.apply(tree), encoding="utf-8")
         tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
         verdict, words, seconds = run_tests(trees.queue[0], tests, _LIMIT_S * workers * 10)
         if verdict != SURVIVES:
