@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -12,10 +13,15 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from core.foreign import masked
 from serving.errors import ServingError
 
 TENSORFLOW_SERVING = "tensorflow_model_server"
 LOCAL = "127.0.0.1"
+_SECRET_NAME = re.compile(
+    r"SECRET|TOKEN|KEY|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|^AWS_|_PAT$|KUBECONFIG|_SOCK$",
+    re.IGNORECASE,
+)
 _CHOSEN_PORTS = (20_000, 30_000)  # from, to before
 _PORT_TRIES = 1000
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,15 +70,24 @@ def command(
 
 
 def environment() -> dict[str, str]:
-    """The caller's environment with our packages importable and without GPUs."""
+    """The caller's environment with our packages importable, without GPUs and without secrets.
+
+    A model is a program. The models of a server that we start are on this machine, so that it needs
+    neither the key that signs versions nor what opens a bucket or an API.
+    """
     paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not _is_secret(name, value)},
         # An empty entry stands for the working directory, and "." or "src" for what is in it.
         "PYTHONPATH": os.pathsep.join(path for path in paths if os.path.isabs(path)),
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Whether a variable holds a secret or the way to one, by its name or by the form of it."""
+    return bool(_SECRET_NAME.search(name)) or masked(value) != value
 
 
 def bind_errno(host: str, port: int) -> int:

@@ -36,6 +36,7 @@ class Tls:
             ssl.SSLError: A part is not PEM, or the key is not the certificate's.
         """
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever the machine's OpenSSL allows
         context.set_alpn_protocols(["http/1.1"])
         if self.authority:
             context.load_verify_locations(cadata=self.authority.decode("ascii", "replace"))

@@ -3,6 +3,7 @@
 Each test tries what somebody without the token, without the certificate or in between can do.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -11,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +47,7 @@ ANOTHER = "c0ffee-c0ffee-c0ffee-decaf!"
 GENERATE = '{"signature_name": "generate", "inputs": {"seed": 1, "count": 1}}'
 WRONG = [None, "", TOKEN, f"Basic {TOKEN}", f"Bearer {ANOTHER}", f"Bearer {TOKEN}x", "Bearer", "B"]
 TIMEOUT = 30
+OLD = ssl.TLSVersion.TLSv1_1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,9 +182,72 @@ def test_curl_checks_the_certificate_and_gets_nothing_in_clear_text(secured):
     address = url.replace("localhost", "127.0.0.1")
     cacert = ("--cacert", str(secured.folder / "server.pem"))
     assert ask(*cacert, f"https://{address}")[0] == 60  # another name than the certificate's
-    assert ask(*cacert, "--tls-max", "1.1", f"https://{url}")[0] == 35
     code, text = ask(f"http://{url}")
     assert code != 0 and text == ""
+
+
+def old_client() -> ssl.SSLContext:
+    """One that would speak TLS 1.1, whatever is thought of it since."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, OLD
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    return context
+
+
+def shake_hands(server: ssl.SSLContext) -> str | None:
+    """The version of TLS that the old client and a server agree on; ``SSLError`` if on none."""
+    wires = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = (
+        old_client().wrap_bio(*wires),
+        server.wrap_bio(*reversed(wires), server_side=True),
+    )
+    for _ in range(4):
+        for side in sides:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return sides[0].version()
+
+
+def test_old_tls_is_refused_by_our_bound_and_nothing_else(tmp_path):
+    write_certificate(tmp_path / "a.pem", tmp_path / "a.key")
+    context = read_tls(tmp_path / "a.pem", tmp_path / "a.key").context()
+    context.set_ciphers("DEFAULT@SECLEVEL=0")  # OpenSSL would refuse as well
+    with pytest.raises(ssl.SSLError, match="(?i)version|protocol"):
+        shake_hands(context)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = OLD
+    assert shake_hands(context) == "TLSv1.1"
+
+
+def test_no_port_speaks_old_tls(secured):
+    for address in (secured.rest, secured.rpc, secured.page.removeprefix("https://")):
+        place = address.partition(":")[0], int(address.rpartition(":")[2])
+        context = old_client()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with socket.create_connection(place, TIMEOUT) as plain, context.wrap_socket(plain) as new:
+            assert new.version() == "TLSv1.2"
+        with (
+            socket.create_connection(place, TIMEOUT) as plain,
+            pytest.raises((ssl.SSLError, ConnectionError)),  # some fronts close without a word
+        ):
+            old_client().wrap_socket(plain)
+
+
+def test_rest_refuses_who_has_no_token_before_the_body_comes(secured):
+    """Else strangers would fill the memory with bodies of requests that are refused."""
+    context = ssl.create_default_context(cafile=secured.folder / "server.pem")
+    host, port = secured.rest.split(":")
+    head = f"POST /v1/models/gan:predict HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n"
+    with (
+        socket.create_connection((host, int(port)), timeout=TIMEOUT / 2) as plain,
+        context.wrap_socket(plain, server_hostname=host) as client,
+    ):
+        client.sendall(head.encode())
+        assert client.recv(100).split()[1] == b"401"
 
 
 def test_clients_of_ours_send_token_and_check_certificate(secured):

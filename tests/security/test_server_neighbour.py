@@ -12,19 +12,25 @@ import pytest
 from serving.client import Client
 from serving.model_server.http_server import unix_socket
 from serving.model_server.process import ServerProcess
+from serving.signing import KEY_VARIABLE
 from tests.serving.toy_models import save_gan
 
 NEIGHBOUR = 12345
 CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
 
 
-def test_the_serving_check_can_be_reached_by_no_neighbour_and_over_no_port(tmp_path: Path):
+def test_the_serving_check_can_be_reached_by_no_neighbour_and_over_no_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Rows 1 and 24: it listened on a random port, where a neighbour could load a program or answer
-    in its place; a folder on PYTHONPATH as "." was a neighbour's as well (row 4).
+    in its place; a folder on PYTHONPATH as "." was a neighbour's as well (row 4). Nor does the
+    candidate get the key that signs versions.
     """
+    monkeypatch.setenv(KEY_VARIABLE, "s3cret")
     save_gan(tmp_path / "gan" / "1")
     with ServerProcess("gan", tmp_path / "gan", start_timeout_s=120) as server:
         process = psutil.Process(server._process.pid)
+        assert KEY_VARIABLE not in process.environ()
         families = {each.family for each in process.net_connections("all")}
         assert families == {socket.AF_UNIX}
         for address in (server.endpoint, server.rest):

@@ -23,12 +23,20 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
 from serving.model_server.grpc_client import GrpcClient, predict_request
+from serving.signing import KEY_VARIABLE
 from tests.browser import needs_chromium, open_browser
 from tests.serving.test_serve import Running, serve
 from tests.serving.toy_models import save_gan
 
 GENERATE = '{"signature_name": "generate", "inputs": {"seed": 1, "count": 1}}'
 PREDICT, METRICS = "/v1/models/gan:predict", "/monitoring/prometheus/metrics"
+SECRETS = {
+    **dict.fromkeys((KEY_VARIABLE, "INKWELL_KFP_TOKEN", "INKWELL_KFP_COOKIES"), "s3cret"),
+    **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"), "s3cret"),
+    "GOOGLE_APPLICATION_CREDENTIALS": "/home/s3cret.json",
+    "PIP_INDEX_URL": "https://ada:s3cret@127.0.0.1/simple",
+    "HARMLESS": "kept",
+}
 STRANGE_HOSTS = [
     *("evil.example", "evil.example:8501", "127.0.0.1.evil.example", "localhost.evil.example"),
     *("127.0.0.1@evil.example", "evil", "[evil]", ""),
@@ -88,7 +96,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (folder / "serving" / "__init__.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
     save_gan(folder / "models" / "gan" / "1")
     options = ("--serving", "models", "--playground", "--playground-port", "0")
-    with serve(*options, cwd=folder) as running:
+    with serve(*options, cwd=folder, env=SECRETS) as running:
         found = re.search(r"Playground http://127\.0\.0\.1:(\d+)", running.said)
         assert found, (running.said, running.process.stderr.read())
         yield Served(running, folder, int(found[1]))
@@ -251,6 +259,14 @@ def test_nothing_of_the_folder_one_stands_in_ran(served):
     assert not (served.folder / "ran").exists()
     [child] = psutil.Process(served.running.process.pid).children()
     assert Path(child.cwd()) != served.folder and "-P" in child.cmdline()
+
+
+def test_the_process_that_loads_models_holds_no_secret(served):
+    """A model is a program, and could read the environment of its process."""
+    [child] = psutil.Process(served.running.process.pid).children()
+    found = Path(f"/proc/{child.pid}/environ").read_bytes().decode()
+    assert "CUDA_VISIBLE_DEVICES=-1\0" in found and "HARMLESS=kept\0" in found
+    assert "s3cret" not in found
 
 
 def test_it_listens_on_loopback_alone_and_says_so(served):
