@@ -61,7 +61,7 @@ def load_config(
         data_dir: Directory of images and labels; None takes the default.
         overrides: ``dotted.key=value`` each, the value in YAML; they win over the profile. An
             item of a list is named by its index, or by its ``metric`` where it has one:
-            ``evaluator.gates.gan.frechet_distance.threshold=20``.
+            ``evaluator.gates.gan.inception_score.threshold=9``.
 
     Raises:
         InputError: No such profile, or keys, types or ranges that are wrong.

@@ -29,7 +29,7 @@ THRESHOLDS = "thresholds"
 PARAMETERS = {
     DATA_URI: "Directory of images and labels, as pods see it: an absolute path, or gs://.",
     OVERRIDES: "Settings as key=value, separated by spaces, as in: gan.epochs=8 seed=2",
-    THRESHOLDS: "Gates as model.metric=value, separated by spaces: gan.frechet_distance=20",
+    THRESHOLDS: "Gates as model.metric=value, separated by spaces: gan.inception_score=9",
 }
 GATES = (OVERRIDES, THRESHOLDS)  # parameters that can change what a model must reach
 # Variable of the first task: the service account of the runs, which no field of a package holds.
