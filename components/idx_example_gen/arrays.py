@@ -6,6 +6,7 @@ that is refused.
 """
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from core.images import HEIGHT, PIXELS, WIDTH
 Say = Callable[[str], None]
 
 _BRIGHTEST = 255
+LONGEST_NAME = 100  # characters of a class's name
 _QMNIST_COLUMNS = 8  # of its label files: the class, and seven that say who wrote the digit
 
 
@@ -115,7 +117,9 @@ def to_labels(array: np.ndarray, where: str, say: Say) -> np.ndarray:
             "have 1: save the column of the class alone."
         )
     if array.dtype.kind in "OSU":
-        return _texts(array)
+        return _texts(array, where)
+    if array.dtype.kind not in "iufb":
+        raise InputError(f"{where} holds labels of type {array.dtype}; save numbers or texts.")
     if array.dtype.kind == "f":
         if not np.array_equal(array, np.rint(array)):
             raise InputError(f"{where} holds labels that are not whole numbers; save the classes.")
@@ -123,11 +127,19 @@ def to_labels(array: np.ndarray, where: str, say: Say) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _texts(array: np.ndarray) -> np.ndarray:
+def _texts(array: np.ndarray, where: str) -> np.ndarray:
     """Labels that are texts; as numbers where every one is a number."""
+    if not all(isinstance(v, (str, bytes, numbers.Number)) for v in array):
+        raise InputError(f"{where} holds labels that are no single numbers or texts; save those.")
     texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in array]
     if all(text.strip().isascii() and text.strip().isdecimal() for text in texts):
         return np.array([min(int(text), 2**31) for text in texts], np.int64)
+    longest = max(map(len, texts))
+    if longest > LONGEST_NAME:  # an array of texts takes as much memory for each as for the longest
+        raise InputError(
+            f"{where} holds a label of {longest} characters; the name of a class may have "
+            f"{LONGEST_NAME}."
+        )
     return np.array(texts, np.str_)
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 
 from components.idx_example_gen import encode, folders, idx, npz, storage, tables
-from components.idx_example_gen.arrays import Raw, Say
+from components.idx_example_gen.arrays import LONGEST_NAME, Raw, Say
 from components.idx_example_gen.config import DataConfig
 from components.idx_example_gen.names import SPLITS
 from core.config import InputError, require
@@ -173,8 +173,8 @@ def read_label_names(data_dir: str) -> tuple[str, ...] | None:
     """Reads the optional ``labels.txt``: one class name per line, in the order of the labels.
 
     Raises:
-        InputError: The file is empty, holds a blank line or a control character, or is not UTF-8
-            text.
+        InputError: The file is empty, holds a blank line, a control character or a name that is too
+            long, or is not UTF-8 text.
     """
     path = storage.join(data_dir, LABEL_NAMES_FILE)
     if not storage.exists(path):
@@ -345,6 +345,11 @@ def _number_classes(
 
 def _check_name(name: str, where: str) -> None:
     """Names of classes reach tables, pages and cards."""
+    if len(name) > LONGEST_NAME:
+        raise InputError(
+            f"{where}: {shown(name[:LONGEST_NAME])}... has {len(name)} characters; the name of a "
+            f"class may have {LONGEST_NAME}."
+        )
     if not is_plain(name):
         raise InputError(
             f"{where}: {shown(name)} holds a character that is not seen; write the name without it."

@@ -16,6 +16,7 @@ from core.config import InputError
 from core.images import HEIGHT, WIDTH
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp")
+_FORMATS = ("PNG", "JPEG", "BMP")  # of Pillow's others some are programs, such as EPS
 _GREY = ("L", "1")
 
 
@@ -58,7 +59,7 @@ def decode(content: bytes, where: str, converted: dict[str, int]) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
         if image.size != (WIDTH, HEIGHT):
             raise InputError(
                 f"{where} is an image of {image.size[1]}x{image.size[0]} pixels; resize all to "
@@ -71,7 +72,13 @@ def decode(content: bytes, where: str, converted: dict[str, int]) -> np.ndarray:
         if image.mode.startswith("I") or image.mode == "F":
             raise InputError(f"{where} has more than 8 bits a pixel; save it as 8-bit grey.")
         pixels = np.asarray(image.convert("RGBA"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,  # by its header
+        OSError,
+        SyntaxError,
+        ValueError,
+    ) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{where} is not an image that can be read, or cut short.") from None

@@ -7,8 +7,10 @@ the file before memory is taken.
 
 import functools
 import io
+import lzma
 import math
 import posixpath
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -25,6 +27,15 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+_NAMES_SHOWN = 10
+# What NumPy and zipfile raise for a file that is damaged or made to harm: RuntimeError for one with
+# a password or of an unknown method, and like MemoryError for a header that is nested too deep.
+_DAMAGED = (
+    *(ValueError, TypeError, RuntimeError, MemoryError, OSError, EOFError, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+_LAST_CODE_POINT = 0x10FFFF
+_WHY_SHOWN = 120  # characters
 _Array = tuple[str, Callable[[], np.ndarray]]
 
 
@@ -71,8 +82,9 @@ def read(files: storage.Files, say: Say) -> dict[str, Raw]:
         result[split] = Raw(images, labels, place, labels_place)
     if "train" not in result:
         raise InputError(
-            f"The NumPy files in {files.data_dir} hold {', '.join(seen)}; name the arrays x_train, "
-            "y_train, x_test and y_test, as numpy.savez_compressed(path, x_train=...) does."
+            f"The NumPy files in {files.data_dir} hold {', '.join(seen[:_NAMES_SHOWN])}; name the "
+            "arrays x_train, y_train, x_test and y_test, as numpy.savez_compressed(path, "
+            "x_train=...) does."
         )
     if any(split == "validation" for split, _ in found):
         say("The validation arrays are left out; a part of the train images is held out instead.")
@@ -85,7 +97,7 @@ def _arrays(content: bytes, where: str) -> list[_Array]:
         return [("", functools.partial(_load, io.BytesIO(content), len(content), where))]
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError):  # of a version that is unknown
         raise InputError(
             f"{where} is not a file of numpy.savez, or cut short; copy or download it again."
         ) from None
@@ -97,8 +109,11 @@ def _arrays(content: bytes, where: str) -> list[_Array]:
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> np.ndarray:
-    with archive.open(member) as file:
-        return _load(file, member.file_size, where)
+    try:
+        with archive.open(member) as file:
+            return _load(file, member.file_size, where)
+    except _DAMAGED as error:
+        raise _damaged(error, where) from None
 
 
 def _load(file: IO[bytes], size: int, where: str) -> np.ndarray:
@@ -113,19 +128,28 @@ def _load(file: IO[bytes], size: int, where: str) -> np.ndarray:
                 f"{where} holds Python objects, which are not loaded; save it as plain numbers."
             )
         expected = math.prod(shape) * element.itemsize
-        if expected > size:
+        if min(shape, default=0) < 0 or expected > size:
             raise ValueError(f"its header announces {expected} bytes, the file has {size}")
         if len(shape) > 2:
             check_image_shape(shape, where)
         storage.check_memory(expected, where)
         payload = file.read(expected + 1)
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{where} is damaged ({error}); copy or download it again.") from None
-    if len(payload) != expected:
-        raise InputError(
-            f"{where} is damaged: its header announces {expected} bytes but {len(payload)} follow; "
-            "copy or download it again."
-        )
-    return np.frombuffer(payload, element).reshape(shape, order="F" if is_fortran else "C")
+        if len(payload) != expected:
+            raise ValueError(f"its header announces {expected} bytes but {len(payload)} follow")
+        if element.kind == "U" and _last_code_point(payload, element) > _LAST_CODE_POINT:
+            raise ValueError("its texts are not Unicode")
+        return np.frombuffer(payload, element).reshape(shape, order="F" if is_fortran else "C")
+    except _DAMAGED as error:
+        raise _damaged(error, where) from None
+
+
+def _damaged(error: Exception, where: str) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    why = str(error)[:_WHY_SHOWN] or type(error).__name__
+    return InputError(f"{where} is damaged ({why}); copy or download it again.")
+
+
+def _last_code_point(payload: bytes, element: np.dtype) -> int:
+    codes = np.frombuffer(payload, f"{element.byteorder}u4".replace("|", ""))
+    return int(codes.max(initial=0))

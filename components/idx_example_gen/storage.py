@@ -102,8 +102,14 @@ def read_bytes(path: str) -> bytes:
     return _told(path, read)
 
 
-def _walk(data_dir: str, folder: str, depth: int) -> Iterator[str]:
+def _walk(
+    data_dir: str, folder: str, depth: int, above: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """Paths below ``folder``; a link that leads back to one of ``above`` is not followed."""
     whole = join(data_dir, folder) if folder else data_dir
+    real = whole if _is_remote(whole) else os.path.realpath(whole)
+    if real in above:
+        return
     for name, is_folder in _told(whole, lambda: _entries(whole)):
         if name.startswith(".") or name == _FOREIGN:
             continue
@@ -111,7 +117,7 @@ def _walk(data_dir: str, folder: str, depth: int) -> Iterator[str]:
         if not is_folder:
             yield path
         elif depth:
-            yield from _walk(data_dir, path, depth - 1)
+            yield from _walk(data_dir, path, depth - 1, above | {real})
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:

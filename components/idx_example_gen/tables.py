@@ -6,7 +6,10 @@ folder, tells its split.
 """
 
 import gzip
+import io
 import posixpath
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv")
+_ROWS_AT_ONCE, _BYTES_AT_ONCE = 1000, 1 << 24
 _LABELS = ("label", "labels", "class", "target", "y", "digit", "category", "fine_label")
 _IMAGES = ("image", "img", "images", "pixels", "x")
 
@@ -72,6 +76,7 @@ def _read_one(content: bytes, where: str, say: Say, converted: dict[str, int]) -
     table = _parquet(content, where) if names.ending(where) in _PARQUET else _csv(content, where)
     if not table.num_rows:
         raise InputError(f"{where} holds no rows; write some to it.")
+    _check_names(table, where)
     columns = {name.strip().lower(): name for name in table.column_names}
     label = next((columns[name] for name in _LABELS if name in columns), None)
     image = next((columns[name] for name in _IMAGES if name in columns), None)
@@ -102,7 +107,16 @@ def _parquet(content: bytes, where: str) -> "pa.Table":
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(pa.BufferReader(content))
+        file = pq.ParquetFile(pa.BufferReader(content))
+        storage.check_memory(file.metadata.num_rows * PIXELS, where)
+        batches, size = [], 0
+        for batch in file.iter_batches(_ROWS_AT_ONCE):  # a few bytes can stand for many rows
+            size += batch.nbytes
+            storage.check_memory(size, where)
+            batches.append(batch)
+        table = pa.Table.from_batches(batches, file.schema_arrow)
+        table.validate(full=True)  # its texts may be no UTF-8
+        return table
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{where} is not a parquet file, or damaged ({_first_line(error)}); copy or download "
@@ -117,7 +131,7 @@ def _csv(content: bytes, where: str) -> "pa.Table":
 
     try:
         if where.lower().endswith(".gz"):
-            content = gzip.decompress(content)
+            content = _unpacked(content, where)
         line = content.split(b"\n", 1)[0].decode("utf-8-sig").strip()
         delimiter = max(",;\t", key=line.count)
         fields = [field.strip().strip('"') for field in line.split(delimiter)]
@@ -125,13 +139,29 @@ def _csv(content: bytes, where: str) -> "pa.Table":
         options = csv.ReadOptions(autogenerate_column_names=not is_named, block_size=1 << 24)
         parsing = csv.ParseOptions(delimiter=delimiter)
         table = csv.read_csv(pa.BufferReader(content), options, parsing)
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
             f"{where} cannot be read as CSV ({_first_line(error)}); mend that row or save it again."
         ) from None
     if not table.column_names[0]:  # the row numbers that pandas writes
-        table = table.drop_columns([table.column_names[0]])
+        table = table.remove_column(0)
     return table
+
+
+def _check_names(table: "pa.Table", where: str) -> None:
+    name, count = Counter(table.column_names).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{where} has {count} columns named {name}; give each a name of its own.")
+
+
+def _unpacked(content: bytes, where: str) -> bytes:
+    parts, size = [], 0
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        while part := file.read(_BYTES_AT_ONCE):
+            size += len(part)
+            storage.check_memory(size, where)
+            parts.append(part)
+    return b"".join(parts)
 
 
 def _is_number(text: str) -> bool:
