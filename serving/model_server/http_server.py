@@ -242,7 +242,8 @@ class _Connection(web.RequestHandler):
         elif status < 500:
             text = "The request is not valid HTTP/1.1."
         else:
-            _LOGGER.error("%s %s failed", request.method, request.path, exc_info=exc)
+            # As it was sent: decoded, it may hold line breaks.
+            _LOGGER.error("%s %s failed", request.method, target_path(request), exc_info=exc)
             text = "Internal error; see the log of the server."
         response = error_response(status, text, _HEADERS_OF_ALL)
         response.force_close()
