@@ -76,7 +76,7 @@ class Repository:
         self._lock = threading.RLock()  # of what requests read
         self._loading = threading.Lock()  # one load at a time: TensorFlow's is not made for more
         self._models: dict[str, Model] = {}
-        self._unloaded: list[weakref.ref[Servable]] = []  # that may still be in memory
+        self._unloaded: list[weakref.ref[Servable]] = []  # whose graphs may still be in memory
         self.configure(models)
 
     def configure(self, models: Sequence[ModelConfig]) -> None:
@@ -293,14 +293,15 @@ class Repository:
         del model.servables[version]
 
     def _free(self) -> None:
-        """Frees versions that were unloaded and that no request holds any longer.
+        """Frees the graphs of versions that were unloaded, once no request holds them any longer.
 
-        They are in circles, and the collector runs rarely in this process.
+        TensorFlow's functions are in circles, and the collector runs rarely in this process.
         """
         with self._lock:
-            self._unloaded = [servable for servable in self._unloaded if servable() is not None]
-            is_any = bool(self._unloaded)
-        if is_any:
+            held = [servable for servable in self._unloaded if servable() is not None]
+            is_any_gone = len(held) < len(self._unloaded)
+            self._unloaded = held
+        if is_any_gone:
             gc.collect()
 
     def _load(self, model: Model, config: ModelConfig, version: int, path: Path) -> None:

@@ -387,7 +387,7 @@ def test_versions_that_were_unloaded_are_freed(toy, saved, watching):
     try:
         watching(repository)
         held = repository.find(spec())
-        first = weakref.ref(held)
+        first = weakref.ref(held._model.signatures["serving_default"].graph)
         push(saved, base, 2)
         wait_until(lambda: answer(repository) == 2)
         assert held.run("", {"x": np.ones(1, "float32")})["y"][0] == 2.0
