@@ -16,15 +16,14 @@ from pathlib import Path
 
 import grpc
 import httpx
-import numpy as np
 import psutil
 import pytest
-import tensorflow as tf
-from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
+from tensorflow_serving.apis import model_management_pb2
 
-from serving.model_server.grpc_client import GrpcClient, predict_request
+from serving.model_server.grpc_client import GrpcClient
 from serving.signing import KEY_VARIABLE
 from tests.browser import needs_chromium, open_browser
+from tests.serving.hostile import save_hostile
 from tests.serving.test_serve import Running, serve
 from tests.serving.toy_models import save_gan
 
@@ -226,22 +225,8 @@ def test_no_answer_is_a_page_or_a_script_to_a_browser(served, path):
 
 def test_a_stranger_cannot_make_the_server_run_a_program(served, tmp_path):
     """Row 1: one reload call loaded a SavedModel whose warm-up wrote a file of the victim."""
-    trace = tmp_path / "trace"
-
-    class Hostile(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="text")])
-        def write(self, text):
-            with tf.control_dependencies([tf.io.write_file(str(trace), text)]):
-                return {"text": tf.identity(text)}
-
-    module, base = Hostile(), tmp_path / "hostile"
-    tf.saved_model.save(module, str(base / "1"), signatures={"serving_default": module.write})
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(predict_request("gan", "", {"text": np.array(b"was here")}))
-    (base / "1" / "assets.extra").mkdir()
-    warmup = base / "1" / "assets.extra" / "tf_serving_warmup_requests"
-    with tf.io.TFRecordWriter(str(warmup)) as writer:
-        writer.write(log.SerializeToString())
+    trace, base = tmp_path / "trace", tmp_path / "hostile"
+    save_hostile(base, trace, "gan")
     request = model_management_pb2.ReloadConfigRequest()
     request.config.model_config_list.config.add(
         name="gan", base_path=str(base), model_platform="tensorflow"

@@ -11,11 +11,11 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-import tensorflow as tf
-from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
+from tensorflow_serving.apis import model_management_pb2
 
-from serving.model_server.grpc_client import GrpcClient, predict_request
+from serving.model_server.grpc_client import GrpcClient
 from tests.serving.conftest import model_server
+from tests.serving.hostile import save_hostile
 from tests.serving.test_model_server import INVALID, ROOT, TIMEOUT, failure
 from tests.serving.toy_model import save_toy
 
@@ -60,22 +60,8 @@ def token_flag(tmp_path: Path) -> str:
 @pytest.fixture
 def hostile(tmp_path: Path) -> tuple[Path, Path]:
     """A model that writes a file while it warms up, and that file."""
-    trace = tmp_path / "trace"
-
-    class Hostile(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="text")])
-        def write(self, text):
-            with tf.control_dependencies([tf.io.write_file(str(trace), text)]):
-                return {"text": tf.identity(text)}
-
-    module, folder = Hostile(), tmp_path / "hostile"
-    tf.saved_model.save(module, str(folder / "1"), signatures={"serving_default": module.write})
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(predict_request("other", "", {"text": np.array(b"was here")}))
-    extra = folder / "1" / "assets.extra"
-    extra.mkdir()
-    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
-        writer.write(log.SerializeToString())
+    trace, folder = tmp_path / "trace", tmp_path / "hostile"
+    save_hostile(folder, trace, "other")
     return folder, trace
 
 
