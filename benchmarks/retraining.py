@@ -122,7 +122,7 @@ def _data_pipeline(config: RunConfig, root: str, connection: Any) -> Any:
     """The pipeline up to the judge."""
     from tfx.orchestration.pipeline import Pipeline
 
-    from pipeline.pipeline import BEAM_ARGS, create_pipeline
+    from pipeline.pipeline import create_pipeline
 
     whole = create_pipeline(config, root, connection)
     kept = [node for node in whole.components if node.id in DATA_NODES]
@@ -134,14 +134,14 @@ def _data_pipeline(config: RunConfig, root: str, connection: Any) -> Any:
         components=kept,
         enable_cache=True,
         metadata_connection_config=connection,
-        beam_pipeline_args=BEAM_ARGS,
+        beam_pipeline_args=list(config.beam_args),
     )
 
 
 def _keep_settings(config: RunConfig, folder: Path) -> None:
     """Writes the settings next to the evaluations, or checks that they are the same."""
     settings = dataclasses.asdict(config)
-    for key in ("output_dir", "serving_dir"):
+    for key in ("output_dir", "serving_dir", "beam_args"):
         del settings[key]
     settings["evaluator"].pop("gates")  # thresholds do not change a metric
     text = json.dumps(settings, indent=1, sort_keys=True)

@@ -25,18 +25,26 @@ from core.models import MODELS, STAGES, load
 from pipeline import profiles
 from pipeline.profiles import DEFAULT_PROFILE, profile_names
 
+# Of the nodes that run on Beam: example-gen, statistics-gen, transform.
+BEAM_ARGS = (
+    "--runner=FnApiRunner",  # DirectRunner would download a Go program at run time
+    "--direct_num_workers=1",  # two processes were 1.7 times slower at this size
+    "--sdk_container_image=unused",  # else TFX packs itself into /tmp for each Beam node, 1.5 s
+)
+BeamArgs = tuple[Annotated[str, Field(pattern=r"^--\w", description="an option, --name=value")], ...]
 _Directory = Annotated[str, Field(pattern=r"\S", description="a path that is not empty")]
 
 
 @dataclass(frozen=True, config=STRICT)
 class _Paths:
-    """What a run is called and where it finds and puts its files."""
+    """What a run is called, where it finds and puts its files, and what its Beam nodes run on."""
 
     profile: str = DEFAULT_PROFILE  # name of a file in pipeline/profiles, without its ending
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1  # of every part that does not set its own
     data_dir: _Directory = "data/mnist"  # 28x28 images and labels, in any format
     output_dir: _Directory = "outputs"  # metadata, artifacts, logs, reports; one folder per profile
     serving_dir: _Directory = "serving_models"  # <model>/<version>, what a model server watches
+    beam_args: BeamArgs = BEAM_ARGS  # options of Beam; its workers need the storage of this process
 
 
 _GROUPS = {
@@ -83,11 +91,12 @@ def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     with depends on its own part and the overrides alone, as the cache of a cluster must assume.
 
     Raises:
-        InputError: As ``load_config``, or a path is set, which is fixed when a run starts.
+        InputError: As ``load_config``, or a path or ``beam_args`` is set, which are fixed when a
+            run starts.
     """
     settings = as_yaml_has_it(config)
     given = _apply(settings, overrides)
-    for key in ("profile", "data_dir", "output_dir", "serving_dir"):
+    for key in ("profile", "data_dir", "output_dir", "serving_dir", "beam_args"):
         require(key not in given, f"{key} cannot be set for a run of a compiled pipeline.")
     if "seed" in given:
         _spread_seed(settings, given)

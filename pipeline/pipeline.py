@@ -11,9 +11,11 @@ from types import MappingProxyType
 from typing import Any
 
 from tfx.components import ExampleValidator, StatisticsGen
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
 
+from components.beam_nodes import StatisticsGenExecutor
 from components.data_gate.component import DataGate, make_schema
 from components.data_gate.content import digests_if_readable
 from components.evaluator.component import Evaluator
@@ -28,12 +30,6 @@ from core.models import JUDGE, MODELS, Stage
 from pipeline.config import RunConfig, changed_gates
 from pipeline.fingerprint import stamp_code
 from pipeline.plan import PIPELINE_NAME
-
-BEAM_ARGS = [
-    "--runner=FnApiRunner",  # DirectRunner would download a Go program at run time
-    "--direct_num_workers=1",  # two processes were 1.7 times slower at this size
-    "--sdk_container_image=unused",  # else TFX packs itself into /tmp for each Beam node, 1.5 s
-]
 
 
 def create_pipeline(
@@ -73,7 +69,9 @@ def create_pipeline(
     schema = schema_node.outputs["schema"]
 
     # Statistics of every column of every split; the schema says that labels are categories.
-    statistics_gen = add(StatisticsGen(examples=examples, schema=schema).with_id("statistics-gen"))
+    statistics_gen = StatisticsGen(examples=examples, schema=schema).with_id("statistics-gen")
+    statistics_gen.executor_spec = BeamExecutorSpec(StatisticsGenExecutor)
+    add(statistics_gen)
     statistics = statistics_gen.outputs["statistics"]
 
     # Anomalies against the schema. ExampleValidator only records them.
@@ -197,7 +195,7 @@ def create_pipeline(
         components=nodes,
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=BEAM_ARGS,
+        beam_pipeline_args=list(config.beam_args),
     )
 
 

@@ -24,6 +24,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from components.beam_nodes import on_workers
 from components.idx_example_gen import data, encode, findings, scalars
 from components.idx_example_gen.config import DataConfig
 
@@ -38,6 +39,7 @@ _LOG = logging.getLogger(__name__)
 class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
     """Reads the images of ``input_base``; see ``component.make_example_gen``."""
 
+    @on_workers
     def Do(self, input_dict, output_dict, exec_properties) -> None:
         """Writes the splits and sets the properties that TFX's other components read.
 

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from core.config import STRICT, InputError, from_dict, require, unknown
 from core.models import MODELS
-from pipeline.config import read_yaml
+from pipeline.config import BeamArgs, read_yaml
 from pipeline.plan import NODES, TRAINERS
 
 DEFAULT_CLUSTER = Path(__file__).with_name("cluster.yaml")
@@ -133,6 +133,7 @@ class Cluster:
     trainers: Pod = dataclasses.field(default_factory=Pod)  # of the nodes that train
     others: Pod = dataclasses.field(default_factory=Pod)  # of all other nodes
     nodes: dict[str, dict] = dataclasses.field(default_factory=dict)  # by id, over those
+    beam_args: BeamArgs | None = None  # options of Beam; null for those of the run's settings
     join_tasks: bool = True  # evaluation and serving check of a model in one pod
     # Under which the pods run; null for KFP's own (pipeline-runner).
     service_account: _Name | None = None

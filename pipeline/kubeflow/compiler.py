@@ -90,7 +90,10 @@ def compile_pipeline(config: RunConfig, cluster: Cluster, path: Path) -> None:
         path: A name that ends in .yaml, as the KFP client requires.
     """
     on_cluster = dataclasses.replace(
-        config, data_dir=cluster.data_uri, serving_dir=cluster.serving_store.mount
+        config,
+        data_dir=cluster.data_uri,
+        serving_dir=cluster.serving_store.mount,
+        beam_args=cluster.beam_args or config.beam_args,
     )
     words = settings.words_of(on_cluster)
     if settings.config_of(words) != on_cluster:

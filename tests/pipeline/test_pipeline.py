@@ -122,7 +122,7 @@ def code_flags(config: RunConfig) -> dict[str, list[str]]:
 
 def test_every_node_with_code_of_ours_carries_its_fingerprint(config):
     flags = code_flags(config)
-    stock = {"statistics-gen", "example-validator"}
+    stock = {"example-validator"}
     assert {node_id for node_id, found in flags.items() if not found} == stock
     for node_id in set(flags) - stock:
         [flag] = flags[node_id]
