@@ -31,7 +31,9 @@ BEAM_ARGS = (
     "--direct_num_workers=1",  # two processes were 1.7 times slower at this size
     "--sdk_container_image=unused",  # else TFX packs itself into /tmp for each Beam node, 1.5 s
 )
-BeamArgs = tuple[Annotated[str, Field(pattern=r"^--\w", description="an option, --name=value")], ...]
+BeamArgs = tuple[
+    Annotated[str, Field(pattern=r"^--\w", description="an option, --name=value")], ...
+]
 _Directory = Annotated[str, Field(pattern=r"\S", description="a path that is not empty")]
 
 

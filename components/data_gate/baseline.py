@@ -8,6 +8,7 @@ customer's own data; 70,000 images take about 2 s.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import os
 from collections.abc import Mapping
@@ -69,7 +70,9 @@ def read_baseline(data_dir: str) -> dict[str, Statistics] | None:
     }
 
 
-def write_baseline(data_dir: str, config: DataConfig | None = None) -> list[str]:
+def write_baseline(
+    data_dir: str, config: DataConfig | None = None, to: str | None = None
+) -> list[str]:
     """Declares the data in ``data_dir`` good: writes its baseline, and a schema if it has none.
 
     A schema that is there already is kept, as it may have been edited by hand.
@@ -77,6 +80,8 @@ def write_baseline(data_dir: str, config: DataConfig | None = None) -> list[str]
     Args:
         data_dir: The directory.
         config: How to read it, and which faults are known.
+        to: A new directory for the files and for links to those of ``data_dir``, where that cannot
+            be written; it is the data directory from then on.
 
     Returns:
         The paths written.
@@ -94,17 +99,20 @@ def write_baseline(data_dir: str, config: DataConfig | None = None) -> list[str]
     checks = gate.inspect(splits, without_image(schema), allow=config.allow)
     checks += gate.check_images(findings.find(pairs), config.allow)
     gate.require_clean(checks, config.allow)
-    written = []
+    texts = {}
     if read_text(data_dir, SCHEMA_FILE) is None:
         label_domain(schema).max = max(gate.class_counts(splits["train"]))
         # ``read_schema`` adds the names as long as there are any.
         nameless = without(schema, LABEL_NAME)
-        written.append(_write_text(data_dir, SCHEMA_FILE, _SCHEMA_HEAD, nameless))
+        texts[SCHEMA_FILE] = _SCHEMA_HEAD + text_format.MessageToString(nameless)
     together = statistics_pb2.DatasetFeatureStatisticsList()
     for split in data.SPLITS:
         together.datasets.add().CopyFrom(_slim(splits[split].datasets[0]))
         together.datasets[-1].name = split
-    written.append(_write_text(data_dir, BASELINE_FILE, _BASELINE_HEAD, together))
+    texts[BASELINE_FILE] = _BASELINE_HEAD + text_format.MessageToString(together)
+    if to is not None:
+        _link_files(data_dir, to)
+    written = _write_together(to or data_dir, texts)
     _LOG.info("Baseline of %s written: %s", data_dir, ", ".join(written))
     return written
 
@@ -168,12 +176,42 @@ def _slim(dataset):
     return dataset
 
 
-def _write_text(data_dir: str, name: str, head: str, message) -> str:
-    path = os.path.join(data_dir, name)
+def _link_files(data_dir: str, to: str) -> None:
+    """Makes ``to`` a directory of links to what lies in ``data_dir``, but to no older baseline."""
+    if storage.exists(to) or os.path.lexists(to):
+        raise InputError(f"{to} exists already; name a new directory with --to.")
     try:
-        write_whole(path, head + text_format.MessageToString(message))
+        os.makedirs(to)
+        for name in sorted(os.listdir(data_dir)):
+            if name != BASELINE_FILE:
+                os.symlink(os.path.abspath(os.path.join(data_dir, name)), os.path.join(to, name))
     except OSError as error:
         raise InputError(
-            f"{path} cannot be written ({error.strerror}); make the data directory writable."
+            f"Links to the files of {data_dir} cannot be made in {to} ({error.strerror}); name "
+            "another directory with --to."
         ) from None
-    return path
+
+
+def _write_together(data_dir: str, texts: Mapping[str, str]) -> list[str]:
+    """Writes all of the files or, where one cannot be written, none; returns their paths."""
+    written: list[str] = []
+    for name, text in texts.items():
+        path = os.path.join(data_dir, name)
+        try:
+            write_whole(path, text)
+        except OSError as error:
+            for other in written:
+                os.remove(other)
+            raise InputError(
+                f"{path} cannot be written ({error.strerror}); {_remedy(error, path)}."
+            ) from None
+        written.append(path)
+    return written
+
+
+def _remedy(error: OSError, path: str) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space"
+    if os.path.isdir(path):
+        return "remove the directory of that name"
+    return "make the data directory writable, or name another place with --to"

@@ -1,11 +1,13 @@
-"""A data directory judged as a run would judge it, without a run: rows, and a page of them.
+"""A data directory judged as a run would judge it, without a run.
 
 Contract: ``check_data`` reads everything and fails nothing; ``Verdict.stops`` says whether a run
 would end. MNIST takes about 20 s on one core, most of it TensorFlow Data Validation.
 """
 
+from __future__ import annotations
+
 import dataclasses
-import html
+from typing import TYPE_CHECKING
 
 from components.data_gate import gate
 from components.data_gate.baseline import compute_splits, read_baseline
@@ -13,6 +15,9 @@ from components.data_gate.schema import read_schema, without_image
 from components.idx_example_gen import findings
 from components.idx_example_gen.config import DataConfig
 from components.idx_example_gen.data import Data, read_data
+
+if TYPE_CHECKING:
+    from components.data_gate.baseline import Statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +36,9 @@ class Verdict:
 
     data: Data
     checks: int
-    has_baseline: bool
     rows: tuple[Row, ...]
+    statistics: dict[str, Statistics]  # by split
+    baseline: dict[str, Statistics] | None  # of train and test; None where there is none
 
     @property
     def stops(self) -> bool:
@@ -48,9 +54,9 @@ def check_data(data_dir: str, config: DataConfig) -> Verdict:
     """
     data = read_data(data_dir, config)
     schema = read_schema(data_dir)
-    baseline = read_baseline(data_dir)
+    baseline, statistics = read_baseline(data_dir), compute_splits(data.splits, schema)
     checks = gate.inspect(
-        compute_splits(data.splits, schema),
+        statistics,
         without_image(schema),
         baseline,
         max_images=config.max_images,
@@ -63,26 +69,4 @@ def check_data(data_dir: str, config: DataConfig) -> Verdict:
         if c.sentence
     ]
     rows.sort(key=lambda row: not row.stops)
-    return Verdict(data, len(checks), baseline is not None, tuple(rows))
-
-
-def page(verdict: Verdict, data_dir: str) -> str:
-    """The verdict as a page of HTML that needs nothing else."""
-    splits = ", ".join(f"{name}: {len(p.labels):,}" for name, p in verdict.data.splits.items())
-    said = "".join(f"<li>{html.escape(line)}</li>" for line in verdict.data.said)
-    rows = "".join(
-        f"<tr><td>{'stops a run' if row.stops else 'noted'}</td><td>{row.name}</td>"
-        f"<td>{row.split}</td><td>{html.escape(row.sentence)}</td></tr>"
-        for row in verdict.rows
-    )
-    head = "<tr><th>verdict</th><th>name</th><th>split</th><th>what</th></tr>"
-    found = f"<table>{head}{rows}</table>" if rows else "<p>Nothing is wrong with it.</p>"
-    drift = "" if verdict.has_baseline else " There is no baseline, so drift was not measured."
-    title = f"Check of {html.escape(data_dir)}"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        "<style>body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-        "td,th{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0}</style>"
-        f"<h1>{title}</h1><p>Images by split: {splits}. {verdict.checks} checks.{drift}</p>"
-        f"<ul>{said}</ul>{found}</html>\n"
-    )
+    return Verdict(data, len(checks), tuple(rows), statistics, baseline)

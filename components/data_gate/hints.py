@@ -6,7 +6,11 @@ from the means alone and never decide whether a check passes.
 
 from collections.abc import Mapping
 
+from core.images import WIDTH
+
 _PIXELS = 0.5  # a smaller shift of the mean gets no hint
+_LIKE = 0.05  # two means are the same if they differ by no more than this share
+_LAST = WIDTH - 1  # column or row
 _RATIO = 1.1  # neither does a change by less than a tenth
 
 
@@ -25,11 +29,13 @@ def explain(name: str, means: Mapping[str, float], known: Mapping[str, float]) -
     if abs(intensity - (1 - was)) < abs(intensity - was):
         return "are the images inverted?" if name == "mean_intensity" else ""
     change = means[name] - known[name]
+    if name in ("height", "width") and _is_transposed(means, known):
+        return "are the images transposed, their rows and columns swapped?"
     if name in ("center_x", "center_y") and abs(change) >= _PIXELS:
         forward, back = ("right", "left") if name == "center_x" else ("down", "up")
-        return (
-            f"are the images shifted {forward if change > 0 else back} by {abs(change):.1f} pixels?"
-        )
+        moved = f"shifted {forward if change > 0 else back} by {abs(change):.1f} pixels"
+        is_mirror = abs(means[name] - (_LAST - known[name])) < _PIXELS / 5
+        return f"are the images {moved}{', mirrored or turned by 180 degrees' * is_mirror}?"
     larger = means[name] > _RATIO * known[name]
     smaller = _RATIO * means[name] < known[name]
     if name in ("mean_intensity", "ink_fraction", "saturation") and (larger or smaller):
@@ -39,3 +45,13 @@ def explain(name: str, means: Mapping[str, float], known: Mapping[str, float]) -
     if name in ("height", "width") and (larger or smaller):
         return "are the images cropped, resized, rotated or noisy?"
     return ""
+
+
+def _is_transposed(means: Mapping[str, float], known: Mapping[str, float]) -> bool:
+    """Whether height and width, which differed, have changed places."""
+    high, wide = known["height"], known["width"]
+    return (
+        abs(high - wide) > 2 * _LIKE * high
+        and abs(means["height"] - wide) <= _LIKE * wide
+        and abs(means["width"] - high) <= _LIKE * high
+    )

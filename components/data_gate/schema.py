@@ -39,7 +39,8 @@ def read_schema(data_dir: str) -> schema_pb2.Schema:
     Where the classes have names, the examples have one more feature, which is added.
 
     Raises:
-        InputError: The directory's schema.pbtxt is not a TensorFlow Metadata schema.
+        InputError: The directory's schema.pbtxt is not a TensorFlow Metadata schema, or lacks what
+            the gate reads of it: the image, the label, and the label's classes.
     """
     from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -49,6 +50,7 @@ def read_schema(data_dir: str) -> schema_pb2.Schema:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     schema = parse(text, schema_pb2.Schema(), path)
+    _check_label(schema, path)
     names = data.class_names(data_dir)
     if names is not None:
         if path == _GENERIC_SCHEMA:
@@ -56,6 +58,22 @@ def read_schema(data_dir: str) -> schema_pb2.Schema:
         if all(feature.name != LABEL_NAME for feature in schema.feature):
             parse(_LABEL_NAME_FEATURE, schema, LABEL_NAME)
     return schema
+
+
+def _check_label(schema: schema_pb2.Schema, path: str) -> None:
+    """As SchemaGen writes it, or cut by hand, a schema may lack what the gate reads of it."""
+    features = {feature.name: feature for feature in schema.feature}
+    for name in ("image", "label"):
+        if name not in features:
+            raise InputError(
+                f"{path} has no feature {name}; copy it from {_GENERIC_SCHEMA}, or remove the file."
+            )
+    domain = features["label"].int_domain
+    if not (domain.is_categorical and domain.HasField("min") and 0 <= domain.min < domain.max):
+        raise InputError(
+            f'The label of {path} needs int_domain {{ name: "label" min: 0 max: 9 is_categorical: '
+            "true }, with the lowest and the highest class of the data; write it so."
+        )
 
 
 def relax(schema: schema_pb2.Schema, allow: Sequence[str]) -> schema_pb2.Schema:
@@ -89,9 +107,18 @@ def without(schema: schema_pb2.Schema, *names: str) -> schema_pb2.Schema:
 
 
 def read_text(data_dir: str, name: str) -> str | None:
-    """Text of the file ``name`` in ``data_dir``, or None if there is no such file."""
+    """Text of the file ``name`` in ``data_dir``, or None if there is no such file.
+
+    Raises:
+        InputError: The file cannot be read, or is not UTF-8.
+    """
     path = storage.join(data_dir, name)
-    return storage.read_bytes(path).decode("utf-8") if storage.exists(path) else None
+    if not storage.exists(path):
+        return None
+    try:
+        return storage.read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
 
 
 def parse(text: str, message, path: str):

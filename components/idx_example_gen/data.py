@@ -15,14 +15,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from components.idx_example_gen import encode, folders, idx, npz, storage, tables
-from components.idx_example_gen.arrays import LONGEST_NAME, Raw, Say
+from components.idx_example_gen import encode, folders, idx, label_names, npz, storage, tables
+from components.idx_example_gen.arrays import Raw, Say
 from components.idx_example_gen.config import DataConfig
 from components.idx_example_gen.names import SPLITS
 from core.config import InputError, require
-from core.foreign import is_plain, shown
 
-LABEL_NAMES_FILE = "labels.txt"
 MOST_CLASSES = 256
 
 # By format, in the order in which a directory with several is read.
@@ -169,28 +167,6 @@ def read_images(data_dir: str, split: str, format: str = "auto") -> np.ndarray:
     return raws[split].images
 
 
-def read_label_names(data_dir: str) -> tuple[str, ...] | None:
-    """Reads the optional ``labels.txt``: one class name per line, in the order of the labels.
-
-    Raises:
-        InputError: The file is empty, holds a blank line, a control character or a name that is too
-            long, or is not UTF-8 text.
-    """
-    path = storage.join(data_dir, LABEL_NAMES_FILE)
-    if not storage.exists(path):
-        return None
-    try:
-        text = storage.read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
-    names = tuple(line.strip() for line in text.splitlines())
-    if len(names) < 2 or not all(names):
-        raise InputError(f"{path} must hold one class name per line, at least two, none blank.")
-    for number, name in enumerate(names, 1):
-        _check_name(name, f"{path}, line {number}")
-    return names
-
-
 def cut(pairs: Mapping[str, Pair], count: int) -> dict[str, Pair]:
     """At most ``count`` images of each split: the first, or of each class its share."""
     return {split: _cut(split, pair, count) for split, pair in pairs.items()}
@@ -201,7 +177,7 @@ def class_names(data_dir: str) -> tuple[str, ...] | None:
 
     None where they have none, or where the data cannot be read, which its readers report.
     """
-    names = read_label_names(data_dir)
+    names = label_names.read(data_dir)
     if names is None:
         with contextlib.suppress(InputError):
             if find_data(data_dir).format not in ("idx", "npz"):
@@ -225,7 +201,7 @@ def digest(data_dir: str, *more_files: str, read: Mapping[str, str] = MappingPro
     # MNIST's four files count by their bare names, so that moving them into a folder is no change.
     paths = [(posixpath.basename(path), path) for path in found.pop("idx", [])]
     paths += [(path, path) for files in found.values() for path in files]
-    optional = (LABEL_NAMES_FILE, *more_files)
+    optional = (label_names.file_of(data_dir) or label_names.LABEL_NAMES_FILE, *more_files)
     paths += [(n, n) for n in optional if storage.exists(storage.join(data_dir, n))]
     for name, path in paths:
         where = storage.join(data_dir, path)
@@ -301,13 +277,13 @@ def _number_classes(
     data_dir: str, raws: Mapping[str, Raw], say: Say
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
     """Labels from 0 as uint8 by split, and the names of the classes if they have any."""
-    given = read_label_names(data_dir)
+    given = label_names.read(data_dir)
     labels = {split: np.asarray(raw.labels) for split, raw in raws.items()}
     names = given
     if any(one.dtype.kind == "U" for one in labels.values()):
         texts = np.unique(np.concatenate([one.astype(np.str_) for one in labels.values()]))
         for text in texts.tolist():
-            _check_name(text, data_dir)
+            label_names.check_name(text, data_dir)
         names = given if given and set(given) == set(texts) else tuple(map(str, texts))
         place = {name: i for i, name in enumerate(names)}
         labels = {
@@ -316,7 +292,7 @@ def _number_classes(
         }
         say(f"Classes by name, in this order: {', '.join(names[:10])}.")
     elif given:
-        say(f"Classes by name, of {LABEL_NAMES_FILE}: {', '.join(given[:10])}.")
+        say(f"Classes by name, of {label_names.file_of(data_dir)}: {', '.join(given[:10])}.")
     lowest = [int(one.min()) for one in labels.values()]
     highest = max(int(one.max()) for one in labels.values())
     # Of EMNIST's letters or of MATLAB; where labels.txt names class 0, it is only missing.
@@ -337,23 +313,10 @@ def _number_classes(
         )
     if names is not None and highest >= len(names):
         raise InputError(
-            f"{where} holds label {highest} but {LABEL_NAMES_FILE} in {data_dir} names only "
-            f"{len(names)} classes; give one name per line, in the order of the labels."
+            f"{where} holds label {highest} but {label_names.file_of(data_dir)} in {data_dir} "
+            f"names only {len(names)} classes; give one name per line, in the order of the labels."
         )
     return {split: one.astype(np.uint8) for split, one in labels.items()}, names
-
-
-def _check_name(name: str, where: str) -> None:
-    """Names of classes reach tables, pages and cards."""
-    if len(name) > LONGEST_NAME:
-        raise InputError(
-            f"{where}: {shown(name[:LONGEST_NAME])}... has {len(name)} characters; the name of a "
-            f"class may have {LONGEST_NAME}."
-        )
-    if not is_plain(name):
-        raise InputError(
-            f"{where}: {shown(name)} holds a character that is not seen; write the name without it."
-        )
 
 
 def _hold_out(pair: Pair) -> dict[str, Pair]:

@@ -56,13 +56,15 @@ def is_dir(path: str) -> bool:
     return _gfile().isdir(path) if _is_remote(path) else os.path.isdir(path)
 
 
-def list_files(data_dir: str) -> list[str]:
+def list_files(data_dir: str, depth: int = _DEEPEST) -> list[str]:
     """Relative paths of the files in ``data_dir`` and its folders, sorted; hidden ones left out.
+
+    ``depth`` is how many folders below it are looked into.
 
     Raises:
         InputError: The directory cannot be listed.
     """
-    return sorted(_walk(data_dir, "", _DEEPEST))
+    return sorted(_walk(data_dir, "", depth))
 
 
 def size(path: str) -> int:

@@ -59,7 +59,8 @@ def check(
         config = _config(format_, allow, transpose)
         _prepare()
         with output_to(None):
-            from components.data_gate.check import check_data, page
+            from components.data_gate.check import check_data
+            from components.data_gate.page import page
 
             verdict = check_data(data, config)
         screen = console()
@@ -67,7 +68,7 @@ def check(
             say(screen, line)
         for row in verdict.rows:
             say(screen, f"{'STOPS' if row.stops else 'noted'}  {row.name}: {row.sentence}")
-        drift = "" if verdict.has_baseline else " There is no baseline, so drift was not measured."
+        drift = "" if verdict.baseline else " There is no baseline, so drift was not measured."
         stopping = sum(row.stops for row in verdict.rows)
         noted = len(verdict.rows) - stopping
         say(
@@ -85,7 +86,17 @@ def check(
         raise typer.Exit(2)
 
 
-def baseline(data: Data, format_: DataFormat = None, allow: Allow = None) -> None:
+def baseline(
+    data: Data,
+    format_: DataFormat = None,
+    allow: Allow = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="DIR", help="New directory of links, where --data cannot be written."
+        ),
+    ] = None,
+) -> None:
     """Declares data good: writes the statistics that later data is compared with."""
     with user_errors():
         from pipeline.terminal.quiet import output_to
@@ -95,7 +106,7 @@ def baseline(data: Data, format_: DataFormat = None, allow: Allow = None) -> Non
         with output_to(None):
             from components.data_gate.baseline import write_baseline
 
-            written = write_baseline(data, config)
+            written = write_baseline(data, config, to)
         tell("\n".join(written))
 
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.testing import CliRunner
 
-from components.idx_example_gen.data import read_label_names
+from components.idx_example_gen import label_names
 from core.config import InputError
 from core.foreign import is_plain, masked, safe, shown
 from core.progress import Progress
@@ -306,9 +306,9 @@ def test_labels_hold_no_character_that_is_not_seen(tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_bytes(b"zero\none\x1b]0;x\x07\n")
     with pytest.raises(InputError, match=r"labels\.txt, line 2: one\\x1b\]0;x\\x07 holds"):
-        read_label_names(str(tmp_path))
+        label_names.read(str(tmp_path))
     labels.write_bytes("\ufeffnull\r\nT-shirt/top é\r\n".encode())
-    assert read_label_names(str(tmp_path)) == ("null", "T-shirt/top é")
+    assert label_names.read(str(tmp_path)) == ("null", "T-shirt/top é")
 
 
 def test_a_directory_whose_name_is_not_seen_as_it_is_holds_no_model(tmp_path):

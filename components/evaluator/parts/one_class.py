@@ -41,7 +41,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
     data, seed = references.data, references.config.seed
     size = model.size_of("encode", "code")
     found = references.once(("one class", size), lambda: one_class_areas(data, size, seed, stage))
-    means = found.mean(axis=1)  # [2 protocols, 2 methods]
+    means = np.nanmean(found, axis=1)  # [2 protocols, 2 methods]
     table = Table(
         f"Anomaly detection by class, AUROC: a small autoencoder ({size} dimensions) and PCA, "
         f"trained on up to {_TRAIN_IMAGES:,} images",
@@ -51,7 +51,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
             *("left out, autoencoder", "left out, PCA"),
         ),
         [
-            [name, *np.round(areas.ravel(), 4).tolist()]
+            [name, *("" if np.isnan(a) else round(float(a), 4) for a in areas.ravel())]
             for name, areas in zip(
                 [*data.classes, "mean"],
                 [*found.swapaxes(0, 1), means],
@@ -68,11 +68,14 @@ def one_class_areas(data: EvalData, size: int, seed: int, stage: str = "") -> np
     """AUROC on the test images: [2 protocols, K classes, 2 methods].
 
     Protocols are "this class alone is normal" and "this class was left out of the training";
-    methods are the autoencoder and PCA, both with ``size`` dimensions in the code.
+    methods are the autoencoder and PCA, both with ``size`` dimensions in the code. A class without
+    an image, which labels with a gap have, is NaN.
     """
-    areas = np.zeros((2, data.num_classes, 2))
+    areas = np.full((2, data.num_classes, 2), np.nan)
     for k in range(data.num_classes):
         inside, seen = data.test_labels == k, data.train_labels == k
+        if not (inside.any() and seen.any()):
+            continue
         for protocol, (train_part, normal) in enumerate(((seen, inside), (~seen, ~inside))):
             rng = np.random.default_rng([seed, k, protocol])
             train = data.train_images[rng.permutation(np.flatnonzero(train_part))[:_TRAIN_IMAGES]]

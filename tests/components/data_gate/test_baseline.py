@@ -1,5 +1,7 @@
 """Schema and baseline of a data directory: found, refused, or written for a customer's own data."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -88,7 +90,7 @@ def test_data_that_breaks_the_schema_gets_no_baseline(own_dir: Path):
 
 
 def test_label_names_say_how_many_classes_there_must_be(own_dir: Path):
-    (own_dir / data.LABEL_NAMES_FILE).write_text("\n".join("abcdefghijk"))  # eleven
+    (own_dir / "labels.txt").write_text("\n".join("abcdefghijk"))  # eleven
     schema = schemas.read_schema(str(own_dir))
     assert schemas.label_domain(schema).max == 10
     with pytest.raises(gate.DataGateError, match="train has no image of class 10"):
@@ -117,7 +119,7 @@ def test_statistics_are_those_of_the_scalars():
 
 
 def test_names_are_in_no_written_schema_and_are_added_while_there_are_any(own_dir: Path):
-    names = own_dir / data.LABEL_NAMES_FILE
+    names = own_dir / "labels.txt"
     names.write_text("\n".join("abcdefghij"))
     baseline_module.write_baseline(str(own_dir))
     assert "label_name" not in (own_dir / "schema.pbtxt").read_text()
@@ -126,3 +128,53 @@ def test_names_are_in_no_written_schema_and_are_added_while_there_are_any(own_di
     names.unlink()
     features = {feature.name for feature in schemas.read_schema(str(own_dir)).feature}
     assert features == {*scalars.NAMES, "label", "image"}
+
+
+def test_a_baseline_that_cannot_be_written_leaves_nothing(own_dir: Path):
+    (own_dir / "baseline.pbtxt").mkdir()
+    before = sorted(own_dir.iterdir())
+    with pytest.raises(InputError, match="remove the directory of that name"):
+        baseline_module.write_baseline(str(own_dir))
+    assert sorted(own_dir.iterdir()) == before
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(own_dir: Path, monkeypatch):
+    def full(path, content):
+        if "baseline" in str(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        Path(path).write_text(content)
+
+    monkeypatch.setattr(baseline_module, "write_whole", full)
+    before = sorted(own_dir.iterdir())
+    with pytest.raises(InputError, match="No space left on device.*free some space"):
+        baseline_module.write_baseline(str(own_dir))
+    assert sorted(own_dir.iterdir()) == before
+
+
+GENERIC = Path(schemas.__file__).with_name("schema.pbtxt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "no feature image"),
+        (b'feature { name: "image" type: BYTES }', "no feature label"),
+        (GENERIC.replace(" is_categorical: true", "").encode(), "needs int_domain"),
+        (GENERIC.replace('int_domain { name: "label"', 'bool_domain { name: "x" } #').encode(),
+         "needs int_domain"),
+        (GENERIC.encode("utf-16"), "not UTF-8 text"),
+    ],
+    ids=["empty", "no label", "not categorical", "no domain", "UTF-16"],
+)  # fmt: skip
+def test_a_schema_without_what_is_read_of_it_is_one_sentence(
+    own_dir: Path, content: bytes, sentence: str
+):
+    (own_dir / "schema.pbtxt").write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
+        baseline_module.write_baseline(str(own_dir))
+    assert not (own_dir / "baseline.pbtxt").exists()
+
+
+def test_a_schema_with_a_byte_order_mark_is_read(own_dir: Path):
+    (own_dir / "schema.pbtxt").write_bytes(GENERIC.encode("utf-8-sig"))
+    assert schemas.label_domain(schemas.read_schema(str(own_dir))).max == 255

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from components.data_gate import baseline as baselines
-from components.data_gate import check, gate
-from components.idx_example_gen import data, idx
+from components.data_gate import check, gate, page
+from components.idx_example_gen import data, idx, scalars
 from components.idx_example_gen.config import DataConfig
 from pipeline.cli.main import app
 from tests.components.data_gate import corruption
@@ -46,7 +46,7 @@ def test_clean_data_is_0_and_faults_are_2_with_a_page(own_dir: Path, tmp_path: P
 
 def test_the_page_escapes_what_the_data_says(own_dir: Path):
     verdict = check.check_data(str(own_dir), DataConfig())
-    assert "<script>" not in check.page(verdict, "<script>")
+    assert "<script>" not in page.page(verdict, "<script>")
 
 
 def test_a_baseline_of_known_faults_has_a_way_on(own_dir: Path):
@@ -87,3 +87,36 @@ def test_drift_is_noticed_whatever_the_brightness(own_dir: Path, convention):
     put(lambda x: x.transpose(0, 2, 1))
     rows = check.check_data(str(own_dir), DataConfig()).rows
     assert any(row.name == "drift" and row.sentence.startswith("width in t") for row in rows)
+
+
+def test_the_page_shows_images_and_drift_beside_the_baseline(own_dir: Path):
+    def parts() -> tuple[int, int]:
+        text = page.page(check.check_data(str(own_dir), DataConfig()), str(own_dir))
+        return text.count("data:image/png;base64,"), text.count("<polyline")
+
+    assert parts() == (1, 0)
+    baselines.write_baseline(str(own_dir))
+    assert parts() == (1, 2 * len(scalars.NAMES))
+
+
+def test_histograms_hold_every_image_once(own_dir: Path):
+    baselines.write_baseline(str(own_dir))
+    verdict = check.check_data(str(own_dir), DataConfig())
+    now, known = verdict.statistics["train"], verdict.baseline["train"]
+    for name in scalars.NAMES:
+        edges = np.linspace(*page._span(name, now, known), page._BINS + 1)
+        shares = page._density(now, name, edges)
+        assert shares.sum() == pytest.approx(1, abs=0.01)
+        np.testing.assert_allclose(page._density(known, name, edges), shares, atol=1e-6)
+
+
+def test_data_that_cannot_be_written_has_its_baseline_beside_links(own_dir: Path, tmp_path: Path):
+    to = tmp_path / "beside"
+    command = ["baseline", "--data", str(own_dir), "--to", str(to)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert not (own_dir / "baseline.pbtxt").exists()
+    assert not check.check_data(str(to), DataConfig()).stops
+    assert check.check_data(str(to), DataConfig()).baseline is not None
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 2 and "exists already" in again.output

@@ -15,7 +15,7 @@ KNOWN = {
     ("name", "mean", "hint"),
     [
         ("center_x", 20.0, "are the images shifted right by 6.0 pixels?"),
-        ("center_x", 13.0, "are the images shifted left by 1.0 pixels?"),
+        ("center_x", 12.5, "are the images shifted left by 1.5 pixels?"),
         ("center_y", 16.5, "are the images shifted down by 2.5 pixels?"),
         ("center_y", 11.5, "are the images shifted up by 2.5 pixels?"),
         ("mean_intensity", 0.2, "have the pixel values been made larger?"),
@@ -42,3 +42,18 @@ def test_a_fault_of_brightness_is_hinted_at_once(mean):
     means = {name: 5 * value for name, value in KNOWN.items()} | {"mean_intensity": mean}
     hints = {name: explain(name, means, KNOWN) for name in scalars.NAMES}
     assert [name for name, hint in hints.items() if hint] == ["mean_intensity"]
+
+
+def test_transposed_and_mirrored_images_are_asked_for_by_name():
+    known = {**KNOWN, "center_x": 14.6}
+    turned = {**known, "height": known["width"] * 1.01, "width": known["height"]}
+    for name in ("height", "width"):
+        assert explain(name, turned, known) == (
+            "are the images transposed, their rows and columns swapped?"
+        )
+    square = {**known, "height": 19.0, "width": 19.6}
+    assert "transposed" not in explain("height", {**square, "height": 24.0}, square)
+    mirrored = {**known, "center_x": 27 - 14.6 + 0.02}
+    assert explain("center_x", mirrored, known) == (
+        "are the images shifted left by 2.2 pixels, mirrored or turned by 180 degrees?"
+    )

@@ -330,7 +330,7 @@ def test_a_missing_directory_a_file_and_an_empty_one(tmp_path: Path):
 
 def test_label_names_come_from_the_data(tmp_path: Path, mnist: Arrays):
     put_idx(tmp_path, mnist)
-    names = tmp_path / data.LABEL_NAMES_FILE
+    names = tmp_path / "labels.txt"
     names.write_text("\n".join("abcdefghij"), encoding="utf-8")
     assert data.read_data(str(tmp_path)).names == tuple("abcdefghij")
     for content, sentence in (
@@ -397,4 +397,21 @@ def test_names_of_folders_are_seen_as_they_are(tmp_path: Path, mnist: Arrays):
     put_folders(tmp_path, mnist)
     shutil.move(tmp_path / "training" / "3", tmp_path / "training" / "th\x1b[2Jree")
     with pytest.raises(InputError, match=r"th\\x1b\[2Jree holds a character that is not seen"):
+        data.read_data(str(tmp_path))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_mapping_of_emnist_names_the_classes(tmp_path: Path, mnist: Arrays, first: int):
+    put_idx(tmp_path, tuple(a + first if a.ndim == 1 else a for a in mnist))
+    lines = [f"{first + i} {ord('A') + i} {ord('a') + i}" for i in range(10)]
+    mapping = tmp_path / "emnist-letters-mapping.txt"
+    before = data.digest(str(tmp_path))
+    mapping.write_text("\r\n".join(lines))
+    found = data.read_data(str(tmp_path))
+    assert found.names == tuple(f"{a}{a.lower()}" for a in "ABCDEFGHIJ")
+    np.testing.assert_array_equal(found.splits["train"].labels, mnist[1])
+    assert data.class_names(str(tmp_path)) == found.names
+    assert data.digest(str(tmp_path)) != before
+    mapping.write_text("a b")
+    with pytest.raises(InputError, match=r"no mapping of EMNIST.*write labels\.txt"):
         data.read_data(str(tmp_path))

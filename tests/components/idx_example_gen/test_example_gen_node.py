@@ -167,7 +167,7 @@ def test_label_names_are_a_property_of_the_examples(root: Path, small_mnist_dir:
     data_dir = tmp_path / "named"
     shutil.copytree(small_mnist_dir, data_dir)
     names = [f"digit {label}" for label in range(10)]
-    (data_dir / data.LABEL_NAMES_FILE).write_text("\n".join(names))
+    (data_dir / "labels.txt").write_text("\n".join(names))
     run_nodes(root, [make(data_dir)])
     store = metadata_store.MetadataStore(
         metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
