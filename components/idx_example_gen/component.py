@@ -11,9 +11,11 @@ from tfx.components.example_gen import component
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2
 
-from components.idx_example_gen import encode, executor
+from components.idx_example_gen import encode, executor, s3
 from components.idx_example_gen.config import DataConfig
 
+# TensorFlow cannot list s3://, so TFX's driver finds no file there; the digest stands for them.
+_NOWHERE = "no-such-directory"
 _PREFIX = {"train": "train", "test": "t10k"}
 
 
@@ -34,13 +36,13 @@ def make_example_gen(
     """
     settings = struct_pb2.Struct()
     settings.update({k: v for k, v in dataclasses.asdict(config).items() if k != "allow"})
-    settings["content"] = content
+    settings["content"], settings["data_dir"] = content, data_dir
     custom_config = example_gen_pb2.CustomConfig()
     custom_config.custom_config.Pack(settings)
     split = example_gen_pb2.Input.Split
     output_split = example_gen_pb2.SplitConfig.Split
     return component.FileBasedExampleGen(
-        input_base=data_dir,
+        input_base=_NOWHERE if data_dir.startswith(s3.SCHEME) else data_dir,
         # The patterns match plain and gzip files, but not labels.txt.
         input_config=example_gen_pb2.Input(
             splits=[

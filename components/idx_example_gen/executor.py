@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
-    """Reads the images of ``input_base``; see ``component.make_example_gen``."""
+    """Reads the images of a data directory; see ``component.make_example_gen``."""
 
     @on_workers
     def Do(self, input_dict, output_dict, exec_properties) -> None:
@@ -48,9 +48,8 @@ class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
                 those of the digest in the settings.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        data_dir = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         settings = _settings(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
-        config = _data_config(settings)
+        data_dir, config = settings["data_dir"], _data_config(settings)
         buckets = _split_buckets(exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY])
 
         _read.cache_clear()  # the files may have changed since an earlier run of this process

@@ -1,15 +1,17 @@
-"""Files of a data directory, which is on a disk or, on a cluster, in a bucket (gs://...).
+"""Files of a data directory, which is on a disk or, on a cluster, in a bucket (gs:// or s3://).
 
 Local paths are read by Python itself, so that checks before a run need not import TensorFlow.
 """
 
 import dataclasses
 import hashlib
+import io
 import os
 import posixpath
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
+from components.idx_example_gen import s3
 from core.config import InputError
 
 T = TypeVar("T")
@@ -48,11 +50,13 @@ def exists(path: str) -> bool:
     """Whether there is a file at ``path``; raises ``InputError`` if a bucket denies the answer."""
     if not _is_remote(path):
         return os.path.isfile(path)
-    return _told(path, lambda: _gfile().exists(path))
+    return _told(path, lambda: s3.exists(path) if _is_s3(path) else _gfile().exists(path))
 
 
 def is_dir(path: str) -> bool:
     """Whether there is a directory at ``path``."""
+    if _is_s3(path):
+        return _told(path, lambda: s3.is_dir(path))
     return _gfile().isdir(path) if _is_remote(path) else os.path.isdir(path)
 
 
@@ -69,6 +73,8 @@ def list_files(data_dir: str, depth: int = _DEEPEST) -> list[str]:
 
 def size(path: str) -> int:
     """Bytes of a file; raises ``InputError`` if it cannot be asked."""
+    if _is_s3(path):
+        return _told(path, lambda: s3.size(path))
     if _is_remote(path):
         return _told(path, lambda: _gfile().stat(path).length)
     return _told(path, lambda: os.stat(path).st_size)
@@ -86,6 +92,8 @@ def check_memory(count: int, where: str) -> None:
 
 def open_file(path: str) -> BinaryIO:
     """Opens ``path`` for reading bytes; raises ``InputError`` if that is not allowed."""
+    if _is_s3(path):
+        return io.BytesIO(s3.read(path))
     if _is_remote(path):
         return _gfile().GFile(path, "rb")
     try:
@@ -127,6 +135,8 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
     if not _is_remote(folder):
         with os.scandir(folder) as entries:
             return [(e.name, e.is_dir()) for e in entries if e.is_dir() or e.is_file()]
+    if _is_s3(folder):
+        return s3.entries(folder)
     found = []
     for name in _gfile().listdir(folder):
         # Buckets mark folders by a slash; asking about every image would take a minute.
@@ -143,10 +153,14 @@ def _is_remote(path: str) -> bool:
     return "://" in path
 
 
+def _is_s3(path: str) -> bool:
+    return path.startswith(s3.SCHEME)
+
+
 def _told(path: str, action: Callable[[], T]) -> T:
     """The result of ``action``; errors of a disk or of a bucket become a sentence."""
     errors: list[type[Exception]] = [OSError]
-    if _is_remote(path):
+    if _is_remote(path) and not _is_s3(path):
         import tensorflow as tf
 
         errors.append(tf.errors.OpError)

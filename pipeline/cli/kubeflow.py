@@ -116,7 +116,7 @@ Insecure = Annotated[
 _Data = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="URI", help="Images and labels as pods see them: a path, or gs://."
+        "--data", metavar="URI", help="Images and labels as pods see them: a path, gs:// or s3://."
     ),
 ]
 _Cluster = Annotated[

@@ -121,7 +121,7 @@ class Cluster:
     """Everything about a cluster that a compiled pipeline needs to know."""
 
     images: Images  # by which a node runs
-    data_uri: str  # images and labels, as pods see them: in the image, on a volume, or gs://
+    data_uri: str  # images and labels, as pods see them: in the image, on a volume, gs:// or s3://
     serving_store: Volume  # what TensorFlow Serving reads; <mount>/<model>/<version>
     gpu: Gpu  # the nodes that have one
     # A second claim on the same files, which cannot be written through it: for the nodes that only
@@ -207,9 +207,9 @@ def check_data_uri(uri: str) -> None:
     """Raises ``InputError`` unless pods can read the images at ``uri``."""
     scheme = uri.partition("://")[0] if "://" in uri else ""
     require(
-        scheme == "gs" or (not scheme and uri.startswith("/")),
-        f"data_uri must be an absolute path in the pod or begin with gs://, not {uri!r}; what lies "
-        "in another store is mounted with data_volume.",
+        scheme in ("gs", "s3") or (not scheme and uri.startswith("/")),
+        f"data_uri must be an absolute path in the pod, or begin with gs:// or s3://, not {uri!r}; "
+        "what lies in another store is mounted with data_volume.",
     )
 
 

@@ -27,7 +27,7 @@ DATA_URI = "data_uri"
 OVERRIDES = "overrides"
 THRESHOLDS = "thresholds"
 PARAMETERS = {
-    DATA_URI: "Directory of images and labels, as pods see it: an absolute path, or gs://.",
+    DATA_URI: "Directory of images and labels, as pods see it: an absolute path, gs:// or s3://.",
     OVERRIDES: "Settings as key=value, separated by spaces, as in: gan.epochs=8 seed=2",
     THRESHOLDS: "Gates as model.metric=value, separated by spaces: gan.inception_score=9",
 }
