@@ -20,9 +20,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from components.evaluator.parts import plots
-from components.idx_example_gen import storage
+from components.idx_example_gen import label_names, storage
 from components.idx_example_gen.arrays import LONGEST_NAME
-from components.idx_example_gen.data import read_data, read_label_names
+from components.idx_example_gen.data import read_data
 from core.config import InputError
 from pipeline.cli.main import app
 
@@ -243,7 +243,7 @@ def test_a_name_of_a_class_is_short(tmp_path):
     assert "a label of 1000000 characters" in said and len(said) < 300
     (tmp_path / "labels.txt").write_text(f"x\n{LONG}\n")
     with pytest.raises(InputError, match="has 101 characters"):
-        read_label_names(str(tmp_path))
+        label_names.read(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "a\u202eb", "a\nb", "\ud7ff\u200b"])
