@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 from core.files import UMASK
 
@@ -10,6 +11,10 @@ def set_environment() -> None:
     """Sets what TensorFlow, Keras and absl read, before anything imports them, and the umask."""
     os.umask(UMASK)  # whatever the shell says, or KFP's launcher, which says 0
     sys.argv = sys.argv[:1]  # TFX passes the rest to absl, which has flags of its own
+    # Libraries warn while they are imported; as errors (PYTHONWARNINGS=error) those would end it.
+    os.environ.pop("PYTHONWARNINGS", None)
+    if any(option.startswith("error") for option in sys.warnoptions):
+        warnings.simplefilter("default")
     os.environ["TF_USE_LEGACY_KERAS"] = "0"  # tensorflow_transform would set it to 1
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors reach the log
     # TensorFlow uses oneDNN's convolutions by itself only with AVX512; on a CPU with only AVX2

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,6 +89,9 @@ def main() -> None:
     # There are none, and looking for them reads the metadata of every package there is.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     open_streams()
+    if sys.flags.optimize > 1 and os.environ.pop("PYTHONOPTIMIZE", ""):
+        # TFX builds components from docstrings, which that takes away.
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this program itself
     app()
 
 
@@ -123,6 +127,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the settings and the nodes, then exit.")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start it and exit; inkwell attach follows it.")
+    ] = False,
 ) -> None:
     with user_errors():
         from pipeline.config import check_gates, load_config
@@ -154,6 +161,14 @@ def run(
             f"Profile {config.profile}, {counts[0]} + {counts[1]} images "
             f"in {config.data_dir}. Starting TFX takes some ten seconds.",
         )
+        if detach:
+            from pipeline.local import detached
+
+            run_id = detached.start(config, _given(profile, data, overrides, from_node))
+            folder = shlex.quote(config.output_dir)
+            say(screen, f"Run {run_id} goes on without this terminal. Follow it with:")
+            say(screen, f"inkwell attach {run_id} --output {folder}")
+            return
         from pipeline.local.runner import StartError
         from pipeline.local.runner import run as run_locally
         from pipeline.results import CRASHED, INTERRUPTED
@@ -170,6 +185,36 @@ def run(
         with contextlib.suppress(OSError):  # a closed terminal takes nothing from a run
             print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
     leave(result.exit_code)
+
+
+def _given(
+    profile: str, data: str | None, overrides: list[str], from_node: str | None
+) -> list[str]:
+    """The command of a run, with every option that was given."""
+    options = [("--data", data), ("--from-node", from_node), *(("--set", o) for o in overrides)]
+    given = [(name, value) for name, value in options if value is not None]
+    return ["run", "--profile", profile, *(word for option in given for word in option)]
+
+
+@app.command()
+def attach(
+    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]")] = None,
+    output: Output = OUTPUT,
+) -> None:
+    """Follows a run that was started with --detach, and ends with its exit code."""
+    with user_errors():
+        from pipeline.local import detached
+        from pipeline.results import INTERRUPTED
+
+        base = detached.find(Path(output), run_id)
+        try:
+            for piece in detached.follow(base):
+                typer.echo(piece, nl=False)
+        except KeyboardInterrupt:
+            complain(f"Run {base.name} goes on; follow it again with the same command.")
+            leave(INTERRUPTED)
+        code = detached.exit_code(base)
+    leave(code)
 
 
 @app.command(help=_REPORT)

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import datetime
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,14 @@ from pipeline.local.database import DATABASE, check, keep_copy
 from pipeline.local.failures import explain
 from pipeline.local.integrity import Ledger
 from pipeline.local.watch import Watch, interrupted_by
-from pipeline.local.workspace import absolute, lock, make_directory, new_run_id, temporary_folder
+from pipeline.local.workspace import (
+    RUN_ID,
+    absolute,
+    lock,
+    make_directory,
+    new_run_id,
+    temporary_folder,
+)
 from pipeline.results import Failure, ModelResult, NodeResult, RunResult, save_result
 from pipeline.terminal.display import (
     CACHED,
@@ -84,7 +92,7 @@ def run(
         for name in MODELS:
             whole_version(config.serving_dir, name)  # before hours of training
     with lock(Path(config.output_dir)):
-        run_id = new_run_id(profile_dir)
+        run_id = os.environ.pop(RUN_ID, "") or new_run_id(profile_dir)
         log = profile_dir / "logs" / f"{run_id}.log"
         with temporary_folder(), output_to(log) as screen, interrupted_by() as signals:
             try:

@@ -14,7 +14,7 @@ from typing import Any
 from core.progress import LOGGER as PROGRESS
 
 # TFX reports nodes only in these two log records (tfx/orchestration/local/local_dag_runner.py).
-_STARTED, _FINISHED = "Component %s is running.", "Component %s is finished."
+STARTED, FINISHED = "Component %s is running.", "Component %s is finished."
 
 
 class Watch(logging.Handler):
@@ -47,11 +47,11 @@ class Watch(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if hasattr(record, "progress"):
             self._display.progressed(record.progress)
-        elif record.msg == _STARTED:
+        elif record.msg == STARTED:
             self._end_if_interrupted()  # before the display shows a node that does nothing
             self._display.started(record.args[0])
             return
-        elif record.msg == _FINISHED:
+        elif record.msg == FINISHED:
             self._display.finished(record.args[0], self._state_of(record.args[0]))
         else:
             return  # TFX may be recording the outputs of a node

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import datetime
 import fcntl
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from core.config import InputError, require
 from core.files import PRIVATE_DIRECTORY_MODE, open_own, stranger
 from pipeline.config import RunConfig
 from pipeline.results import order_of
+
+RUN_ID = "INKWELL_RUN_ID"  # in the environment: the id of a detached run, taken when it was started
 
 
 def absolute(config: RunConfig) -> RunConfig:
@@ -128,6 +131,8 @@ def temporary_folder() -> Iterator[None]:
 def lock(output_dir: Path) -> Iterator[None]:
     """Locks the output directory; the system releases it however this process ends.
 
+    A file system that cannot lock, such as NFS without its lock service, is a warning.
+
     Raises:
         InputError: Another run holds the lock, or its file is not ours.
     """
@@ -147,6 +152,10 @@ def lock(output_dir: Path) -> Iterator[None]:
                 f"Another run (process {file.read().strip() or 'unknown'}) is using {output_dir}; "
                 "wait for it to end, or give this run a directory of its own with --output."
             ) from None
+        except OSError as error:
+            logging.getLogger(__name__).warning(
+                "%s cannot be locked (%s); start no second run there.", path, error.strerror
+            )
         file.truncate()
         file.write(str(os.getpid()))
         file.flush()
