@@ -93,7 +93,7 @@ def complain(words: object) -> None:
     """Prints a sentence to standard error."""
     from pipeline.terminal.screen import Screen, say
 
-    say(Screen(stderr=True), f"inkwell: {words}")
+    say(Screen(stderr=True, patient=True), f"inkwell: {words}")
 
 
 def tell(words: object) -> None:
@@ -103,11 +103,15 @@ def tell(words: object) -> None:
     say(console(), str(words))
 
 
-def console() -> Console:
-    """A console that never cuts piped output."""
+def console(patient: bool = False) -> Console:
+    """A console that never cuts piped output.
+
+    Args:
+        patient: Whether output that cannot be written is lost without a word.
+    """
     from pipeline.terminal.screen import Screen
 
-    return Screen() if sys.stdout.isatty() else Screen(width=200)
+    return Screen(patient=patient, width=None if sys.stdout.isatty() else 200)
 
 
 def leave(code: int) -> NoReturn:

@@ -8,7 +8,6 @@ interrupted.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -148,11 +147,12 @@ def run(
             _print_plan(config)
             return
         from components.idx_example_gen.data import read_data
+        from pipeline.local.space import check_space
         from pipeline.local.workspace import absolute
         from pipeline.terminal.screen import say
 
         found = read_data(absolute(config).data_dir, config.data)
-        screen = console()
+        screen = console(patient=True)  # nothing of a terminal ends a run
         for line in found.said:
             say(screen, line)
         counts = [len(found.splits[split].labels) for split in ("train", "test")]
@@ -161,6 +161,7 @@ def run(
             f"Profile {config.profile}, {counts[0]} + {counts[1]} images "
             f"in {config.data_dir}. Starting TFX takes some ten seconds.",
         )
+        say(screen, check_space(Path(absolute(config).output_dir), sum(counts)))
         if detach:
             from pipeline.local import detached
 
@@ -182,8 +183,7 @@ def run(
         except KeyboardInterrupt:
             complain("Interrupted while no node was running. Run the same command again to go on.")
             leave(INTERRUPTED)
-        with contextlib.suppress(OSError):  # a closed terminal takes nothing from a run
-            print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
+        print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
     leave(result.exit_code)
 
 

@@ -26,6 +26,9 @@ class Ledger:
             found = None
         self._known: dict[str, dict[str, str]] = found if isinstance(found, dict) else {}
 
+    def __contains__(self, uri: str) -> bool:
+        return uri in self._known
+
     def record(self, uris: Iterable[str]) -> None:
         """Keeps the digests that the artifacts have now.
 

@@ -108,7 +108,12 @@ def run(
                 logging.getLogger(__name__).exception("The run could not start")
                 words = f"The run could not start: {explain(error)[1]}; the log is {log}"
                 raise StartError(words) from error
-    save_result(result, dataclasses.asdict(config), profile_dir)
+    try:
+        save_result(result, dataclasses.asdict(config), profile_dir)
+    except OSError as error:  # the models are made and pushed all the same
+        logging.getLogger(__name__).warning(
+            "The record of run %s could not be written (%s).", run_id, error.strerror
+        )
     keep_copy(profile_dir / DATABASE)
     return result
 
@@ -125,8 +130,12 @@ def _run_logged(config, from_node, build, run_id, log, screen, signals) -> RunRe
 
         def ended(node_id: str) -> str:
             state = _state(metadata, run_id, node_id)
-            if state == DONE:
-                ledger.record(made.uri for made in metadata.outputs(run_id, node_id).values())
+            if state in (DONE, CACHED):
+                uris = [made.uri for made in metadata.outputs(run_id, node_id).values()]
+                # A run that was killed as the node ended has not recorded them.
+                new = [uri for uri in uris if state == DONE or uri not in ledger]
+                if new:
+                    ledger.record(new)
             return state
 
         watch = Watch(display, ended, signals)

@@ -59,7 +59,8 @@ def output_to(log_path: Path | None) -> Iterator[TextIO]:
         root.handlers = others
         root.setLevel(level)
         handler.close()
-        handler.stream.close()
+        with contextlib.suppress(OSError):  # the disk may be full
+            handler.stream.close()
         os.dup2(saved[0], 1)
         os.dup2(saved[1], 2)
         for descriptor in (*saved, log):
@@ -87,7 +88,9 @@ def _open_log(path: Path) -> int:
 
 
 def _stream(descriptor: int) -> TextIO:
-    return open(descriptor, "w", buffering=1, encoding="utf-8", closefd=False)
+    """One that outlives a full disk: a log must not end a run."""
+    file = open(descriptor, "wb", closefd=False)  # noqa: SIM115 - closed with the stream
+    return Patient(file, encoding="utf-8", line_buffering=True)
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:

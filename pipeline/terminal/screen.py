@@ -18,7 +18,21 @@ _TAB = 8  # columns
 
 
 class Screen(Console):
-    """A console whose reader may exit (``inkwell run | head``) without ending the run."""
+    """A console whose reader may exit (``inkwell run | head``) without ending the run.
+
+    A patient one also loses what cannot be written, as to a full disk or a closed terminal.
+    """
+
+    def __init__(self, *, patient: bool = False, **settings: Any):
+        super().__init__(**settings)
+        self._patient = patient
+
+    def print(self, *words: Any, **settings: Any) -> None:
+        try:
+            super().print(*words, **settings)
+        except OSError:
+            if not self._patient:
+                raise
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

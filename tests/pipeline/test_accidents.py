@@ -84,6 +84,37 @@ def _newest_texts(config: RunConfig) -> list[Path]:
     ]
 
 
+def test_what_a_killed_run_did_not_record_is_recorded_by_the_next(config):
+    run(config, build=toy_pipeline())
+    (profile_dir(config) / "artifacts.json").unlink()
+    assert states(run(config, build=toy_pipeline())) == CACHED
+    [text] = profile_dir(config).glob("pipeline/make/model/*/text")
+    flip(text)
+    assert states(run(config, build=toy_pipeline()))["make"] == "done"
+
+
+def test_a_run_whose_record_cannot_be_written_ends_as_it_ended(config, monkeypatch, capfd):
+    from pipeline.local import runner
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "save_result", full)
+        assert set(states(run(config, build=toy_pipeline())).values()) == {"done"}
+    assert states(run(config, build=toy_pipeline())) == CACHED
+
+
+@pytest.mark.parametrize("number", [37, 95])
+def test_a_file_system_that_cannot_lock_is_a_warning(config, monkeypatch, caplog, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(workspace.fcntl, "flock", flock)
+    assert set(states(run(config, build=toy_pipeline())).values()) == {"done"}
+    assert "cannot be locked" in caplog.text
+
+
 def test_moved_outputs_are_cached_and_their_pages_and_logs_are_found(config, tmp_path):
     run(config, build=toy_pipeline())
     there = tmp_path / "γ and blanks"

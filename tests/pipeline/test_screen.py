@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.terminal.screen import say
+from pipeline.terminal.screen import Screen, say
 
 PATH = "/home/ada/" + "runs/" * 20 + "report/index.html"
 
@@ -65,3 +65,16 @@ def test_a_style_stays_where_it_is_and_so_do_lines():
 def test_anywhere_else_a_sentence_is_one_line_and_taken_as_it_is():
     words = "gan [bold]: " + "a word " * 40 + "end"
     assert said(words, width=80) == [words]
+
+
+class Full(io.StringIO):
+    """A stream on a disk that is full."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_patient_screen_loses_what_cannot_be_written_and_another_says_so():
+    with pytest.raises(OSError, match="No space left"):
+        say(Screen(file=Full()), "words")
+    say(Screen(file=Full(), patient=True), "words")
