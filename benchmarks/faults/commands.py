@@ -130,6 +130,8 @@ def _as_inkwell(arguments: list[str], how: How) -> int:
     sys.argv = ["inkwell", *arguments]
     if how.inside:
         how.inside()
+    # As Python opens them: those of the parent led to something else.
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
     try:
         main()
     except SystemExit as left:

@@ -37,6 +37,7 @@ SETTINGS = (
     *("serving_check.latency_requests=3", "serving_check.generate_steps=1"),
     *("serving_check.images=2", "evaluator.gates.autoencoder.reconstruction_mse.threshold=1"),
 )
+_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # among the variables, but none
 _NEW_MOUNTS = 0x00020000  # CLONE_NEWNS of unshare(2)
 _STAGED = re.compile(r"\..+\.[0-9a-f]{16}")  # as core.files names what it has not renamed yet
 
@@ -177,8 +178,14 @@ def _newest(folder: Path) -> Path:
 
 
 def _weights(saved_model: Path) -> str:
-    """Digest of the files of variables, which hold nothing but them."""
-    digest = hashlib.sha256()
-    for path in sorted((saved_model / "variables").glob("variables.data-*")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """Digest of the values of all variables; their order in the files is not always the same."""
+    from tensorflow.python.training import py_checkpoint_reader
+
+    reader = py_checkpoint_reader.NewCheckpointReader(str(saved_model / "variables" / "variables"))
+    names = sorted(reader.get_variable_to_shape_map())
+    values = [reader.get_tensor(name) for name in names if name != _GRAPH]
+    found = sorted(
+        hashlib.sha256(repr((value.dtype, value.shape)).encode() + value.tobytes()).hexdigest()
+        for value in values
+    )
+    return hashlib.sha256(" ".join(found).encode()).hexdigest()
