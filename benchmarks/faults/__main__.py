@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--part", choices=["all", "quick"], default="all")
-    parser.add_argument("--kind", help="only those of one heading of the table")
+    parser.add_argument("--kind", action="append", help="only those of this kind; may be repeated")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="accidents at a time")
     parser.add_argument("--folder", help="keeps the unbroken run here, and takes it from here")
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if _INSIDE not in os.environ:
         _start_with_mounts(given)
     found = table.accidents(rows, options.seed, options.part == "quick")
-    found = [one for one in found if options.kind in (None, one.row.kind)]
+    found = [one for one in found if one.row.kind in (options.kind or [one.row.kind])]
     may_mount = os.environ[_INSIDE] == "yes"
     if options.folder:
         return _try_all(Path(options.folder).absolute(), found, may_mount, options.workers)
