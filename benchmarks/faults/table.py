@@ -14,6 +14,7 @@ FILE = Path(__file__).with_name("accidents.yaml")
 ENDS = {  # how the first command ends, and its exit codes
     "done": (0,),
     "refused": (2,),
+    "stopped": (2,),
     "failed": (1,),
     "interrupted": (130,),
     "killed": (-9,),
@@ -22,6 +23,7 @@ _EVERY_NODE = "every node"
 _WORDS = {
     "done": "goes on to the end",
     "refused": "ends with one sentence (exit code 2)",
+    "stopped": "ends at a node with one sentence (exit code 2)",
     "failed": "ends with one sentence (exit code 1)",
     "interrupted": "ends, recorded as interrupted (exit code 130)",
     "killed": "is gone",
