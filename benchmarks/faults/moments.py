@@ -122,7 +122,7 @@ def _wrap(name: str, around: Callable[..., Any]) -> None:
 
 
 def clock(place: Place, to: str, rng: random.Random) -> Callable[[], None]:
-    """The clock of the process differs by some days; a node is new, so that there is work."""
+    """The clock of the process goes back by some days; a node is new, so that there is work."""
     again(place, "report")
     shift = datetime.timedelta(days=float(to))
 

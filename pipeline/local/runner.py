@@ -199,12 +199,12 @@ def _prepare(
     if from_node is not None:
         _disable_cache_from(ir, from_node)
     metadata = RunMetadata(database, pipeline.pipeline_info.pipeline_name)
-    metadata.forget_superseded(Path(config.serving_dir))
     if damaged:
         metadata.abandon(damaged)
         ledger.forget(damaged)
         for uri, words in damaged.items():
             say(console, f"{profile_dir / uri} is damaged ({words}), so it is made again.")
+    metadata.forget_superseded(Path(config.serving_dir))  # reads none that is damaged
     return ir, metadata, ledger
 
 

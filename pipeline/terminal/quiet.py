@@ -31,8 +31,9 @@ def output_to(log_path: Path | None) -> Iterator[TextIO]:
         InputError: The log cannot be written, or is a link or another user's.
     """
     log = os.open(os.devnull, os.O_WRONLY) if log_path is None else _open_log(log_path)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # what it held may have no reader any more
+            stream.flush()
     saved = os.dup(1), os.dup(2)
     real = os.fdopen(os.dup(saved[0]), "wb")
     screen = Patient(real, encoding=sys.stdout.encoding, errors=SPELLED)
