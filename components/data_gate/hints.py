@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from core.images import WIDTH
 
 _PIXELS = 0.5  # a smaller shift of the mean gets no hint
-_LIKE = 0.05  # two means are the same if they differ by no more than this share
+_LIKE = 0.06  # two means are the same if they differ by no more than this share
 _LAST = WIDTH - 1  # column or row
 _RATIO = 1.1  # neither does a change by less than a tenth
 

@@ -47,7 +47,7 @@ EXPECTED = {
     double: "saturation in train: .*have the pixel values been made larger",
     drop_class: "train has no image of class 7; the labels should run from 0 to 9",
     halve: r"holds .* images, (49|50|51)\.\d% of the .* expected.*: is its file complete",
-    transpose: "width in t.*: .*are the images cropped, resized, rotated or noisy",
+    transpose: "are the images transposed, their rows and columns swapped",
 }
 
 
