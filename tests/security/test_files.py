@@ -114,8 +114,8 @@ def test_a_folder_that_everybody_may_change_is_refused_unless_files_stay_their_o
 @pytest.mark.parametrize(
     "command",
     [
-        ["serve", "--serving"],
         ["models", "--serving"],
+        ["serve", "--serving"],
         ["promote", "gan", "1", "--serving"],
         ["rollback", "gan", "--serving"],
     ],
