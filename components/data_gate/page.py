@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from components.data_gate.baseline import Statistics
 
 _IMAGES, _CLASSES = 12, 62  # shown: of each class, and at most
+_GAP, _GREY = 2, 96  # pixels between two images, and their brightness
 _BINS = 24
 _STYLE = (
+    ":root{color-scheme:light dark}"
     "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "td,th{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0}"
     "figure{display:inline-block;margin:0 1rem 1rem 0}figcaption{font-size:.85rem}"
@@ -58,10 +60,11 @@ def _samples(data: Data) -> str:
 
     train = data.splits["train"]
     classes = np.unique(train.labels)[:_CLASSES]
-    sheet = np.zeros((len(classes) * HEIGHT, _IMAGES * WIDTH), np.uint8)
+    down, across = HEIGHT + _GAP, WIDTH + _GAP
+    sheet = np.full((len(classes) * down, _IMAGES * across), _GREY, np.uint8)
     for row, label in enumerate(classes):
         for column, image in enumerate(train.images[train.labels == label][:_IMAGES]):
-            top, left = row * HEIGHT, column * WIDTH
+            top, left = row * down, column * across
             sheet[top : top + HEIGHT, left : left + WIDTH] = image
     file = io.BytesIO()
     Image.fromarray(sheet).save(file, "PNG")
