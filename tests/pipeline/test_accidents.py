@@ -21,21 +21,7 @@ from pipeline.local.failures import explain
 from pipeline.local.runner import run
 from pipeline.results import load_results, order_of
 from tests.conftest import ROOT
-from tests.pipeline.toy import toy_pipeline
-
-
-@pytest.fixture
-def config(tmp_path) -> RunConfig:
-    return RunConfig(
-        profile="smoke",
-        output_dir=str(tmp_path / "out"),
-        serving_dir=str(tmp_path / "serving"),
-    )
-
-
-def states(result) -> dict[str, str]:
-    return {node.id: node.state for node in result.nodes}
-
+from tests.pipeline.toy import states, toy_pipeline
 
 CACHED = {"make": "cached", "copy": "cached", "other": "cached"}
 
@@ -282,7 +268,7 @@ open_streams()
 from pipeline.config import RunConfig
 from pipeline.local.runner import run
 from pipeline.terminal.tables import print_summary
-from tests.pipeline.toy import toy_pipeline
+from tests.pipeline.toy import states, toy_pipeline
 result = run(RunConfig("smoke", output_dir=sys.argv[1], serving_dir=sys.argv[2]),
              build=toy_pipeline(*sys.argv[3:]))
 with contextlib.suppress(OSError):

@@ -14,27 +14,13 @@ import pytest
 pytest.importorskip("tfx")
 from core.config import InputError
 from core.models import MODELS
-from pipeline.config import RunConfig
 from pipeline.environment import set_environment
 from pipeline.local.runner import StartError, run
 from pipeline.local.workspace import temporary_folder
 from pipeline.results import load_results
 from serving.releases import Release, apply
 from serving.versions import newest_version
-from tests.pipeline.toy import pushing_pipeline, toy_pipeline
-
-
-@pytest.fixture
-def config(tmp_path) -> RunConfig:
-    return RunConfig(
-        profile="smoke",
-        output_dir=str(tmp_path / "out"),
-        serving_dir=str(tmp_path / "serving"),
-    )
-
-
-def states(result) -> dict[str, str]:
-    return {node.id: node.state for node in result.nodes}
+from tests.pipeline.toy import pushing_pipeline, states, toy_pipeline
 
 
 def test_nodes_are_done_then_cached(config):

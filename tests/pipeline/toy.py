@@ -25,6 +25,11 @@ from core.artifacts import METRICS_FILE, MODEL_FILES, SAVED_MODEL_DIR, record_fi
 from core.config import InputError
 
 
+def states(result) -> dict[str, str]:
+    """State of every node of a run, by its id."""
+    return {node.id: node.state for node in result.nodes}
+
+
 @component
 def Make(model: OutputArtifact[Model], text: Parameter[str]):
     print("library noise")
