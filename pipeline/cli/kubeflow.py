@@ -267,13 +267,11 @@ def submit(
         address = Address(endpoint, ui, namespace, ca_cert, insecure).endpoint()
         parameters = kfp.parse_parameters(param or [])
         page = Path(output) if output is not None else None
-        require(
-            page is None or wait or follow is not None,
-            "--output is for the report of a run that is followed; add --wait.",
-        )
         if page is not None:
             from pipeline.kubeflow.following import check_page
 
+            words = "--output is for the report of a run that is followed; add --wait."
+            require(wait or follow is not None, words)
             check_page(page)
         client = access.connect(address, needs_namespace=follow is None)
         run_id = follow
