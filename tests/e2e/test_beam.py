@@ -21,6 +21,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from pipeline.config import RunConfig, load_config
 from pipeline.local.runner import run
+from serving.model_server.starting import free_ports
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.extended
@@ -44,12 +45,6 @@ def nodes_on_beam(config: RunConfig, root: str, connection):
         metadata_connection_config=connection,
         beam_pipeline_args=list(config.beam_args),
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -126,7 +121,7 @@ def test_workers_of_their_own_give_the_same_data(small_mnist_dir, tmp_path):
         assert result.failure is None, result.failure
         return tmp_path / name / "smoke" / "pipeline"
 
-    jobs, workers = free_port(), free_port()
+    jobs, workers = free_ports(2)
     pool = functools.partial(service, "apache_beam.runners.worker.worker_pool_main")
     server = functools.partial(service, "apache_beam.runners.portability.local_job_service_main")
     with (
