@@ -9,6 +9,8 @@ from benchmarks.photographs import Result, choose_digits, measure, train_reader
 from benchmarks.splits import read_splits
 from tests.serving.conftest import ROOT
 
+pytestmark = pytest.mark.extended
+
 SEED = 12
 # Kinds of which up to three pictures in five may be refused, not one.
 OFTEN_REFUSED = {"dark ruled paper", "squared paper"}

@@ -17,7 +17,7 @@ import yaml
 from tests.conftest import ROOT
 from tests.e2e.workplace import environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.extended, pytest.mark.timeout(1800)]
 
 ROW = """    ModelKind(
         name="vae",

@@ -25,7 +25,10 @@ from tests.serving.toy_model import save_toy
 SITE = "opt/venv/lib/python3.11/site-packages"
 STAGES = parse((ROOT / "Dockerfile").read_text())
 REASON = sandbox.unavailable()
-pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no image can be built: {REASON}")
+pytestmark = [
+    pytest.mark.extended,
+    pytest.mark.skipif(REASON is not None, reason=f"no image can be built: {REASON}"),
+]
 
 
 @pytest.fixture(scope="module")

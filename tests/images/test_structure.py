@@ -276,4 +276,4 @@ def test_names_are_those_of_the_cluster_settings_and_manifests():
             settings = yaml.safe_load(text) or {}
             used |= {i.get("newName", i["name"]) for i in settings.get("images", [])}
     ours = {name.rsplit("/", 1)[-1] for name in used if "inkwell" in name}
-    assert ours == {"inkwell-server"} and ours <= ARTIFACTS.keys()
+    assert ours == {"inkwell-server", "inkwell-cpu"} and ours <= ARTIFACTS.keys()
