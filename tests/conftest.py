@@ -14,10 +14,9 @@ import pytest
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in a run
-# Several processes share the tests: threads that wait for each other only cost.
+# Several processes share the tests: threads of TensorFlow that wait for each other only cost.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_TRAIN, SMALL_TEST = 3000, 600
