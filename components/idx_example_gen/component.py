@@ -11,12 +11,11 @@ from tfx.components.example_gen import component
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2
 
-from components.idx_example_gen import encode, executor, s3
+from components.idx_example_gen import encode, executor, idx, s3
 from components.idx_example_gen.config import DataConfig
 
 # TensorFlow cannot list s3://, so TFX's driver finds no file there; the digest stands for them.
 _NOWHERE = "no-such-directory"
-_PREFIX = {"train": "train", "test": "t10k"}
 
 
 def make_example_gen(
@@ -47,7 +46,7 @@ def make_example_gen(
         input_config=example_gen_pb2.Input(
             splits=[
                 split(name=source, pattern=f"{prefix}-*-ubyte*")
-                for source, prefix in _PREFIX.items()
+                for source, prefix in idx.FILE_PREFIX.items()
             ]
         ),
         # The ratio by which the executor divides the training file.

@@ -31,7 +31,7 @@ from core.config import InputError
 from core.images import HEIGHT, WIDTH
 
 ROLES = ("images", "labels")
-_PREFIX = {"train": "train", "test": "t10k"}  # MNIST's own names
+FILE_PREFIX = {"train": "train", "test": "t10k"}  # MNIST's own names
 _STEM = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
 # By code: the type of the elements.
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -80,7 +80,7 @@ def find(paths: Sequence[str], splits: Sequence[str], data_dir: str) -> list[str
     if not whole:
         best = min(found, key=lambda one: len(one.missing(splits)))
         split, role = best.missing(splits)[0]
-        name = f"{_PREFIX[split]}-{_STEM[role]}"
+        name = f"{FILE_PREFIX[split]}-{_STEM[role]}"
         there = ", ".join(path for group in best.files.values() for path in group)
         raise InputError(
             f"{data_dir} holds neither {name} nor {name}.gz, only {there}; put the file there or "
