@@ -1,6 +1,6 @@
 """Beam executor of ExampleGen: images in, tf.Examples of splits train, eval and test out.
 
-Contract: what is wrong with the images is written beside the splits, for the data gate, and stops
+Contract: what is wrong with the images is written next to the splits, for the data gate, and stops
 nothing here. gzip TFRecords, one file per split, records in the order of the files, the same bytes
 in every run. The files are read and checked before the Beam graph is built, so a user's mistake
 reaches the command line as an ``InputError``. A Beam element is a block of images: with one element

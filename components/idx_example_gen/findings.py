@@ -1,4 +1,4 @@
-"""What is wrong with images and labels themselves: counts, places, and how to mend it.
+"""What is wrong with images and labels themselves: counts, places, and how to fix it.
 
 Contract: ``find`` looks at the pixels and labels of train and test and fails nothing; each
 ``Finding`` says how many and which, and whether it stops a run. A finding that is named in
@@ -15,7 +15,7 @@ from components.idx_example_gen import encode
 from components.idx_example_gen.data import Pair
 from components.idx_example_gen.scalars import measure_brightness
 
-FINDINGS_FILE = "images.json"  # beside the splits of the examples
+FINDINGS_FILE = "images.json"  # next to the splits of the examples
 _SHOWN = 10
 # Two images are nearly identical if the root mean square of their difference is at most this, in
 # grey levels. MNIST has no such pair, Fashion-MNIST 31.

@@ -141,7 +141,7 @@ def _csv(content: bytes, where: str) -> "pa.Table":
         table = csv.read_csv(pa.BufferReader(content), options, parsing)
     except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
-            f"{where} cannot be read as CSV ({_first_line(error)}); mend that row or save it again."
+            f"{where} cannot be read as CSV ({_first_line(error)}); fix that row or save it again."
         ) from None
     if not table.column_names[0]:  # the row numbers that pandas writes
         table = table.remove_column(0)

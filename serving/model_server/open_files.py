@@ -59,8 +59,8 @@ def check_room(files: int = _FILES_OF_LOAD) -> None:
                 tried.callback(os.close, _open())
         except OSError as error:
             raise unavailable(
-                f"The server cannot open {files} more file(s): {error.strerror}. It tries again; "
-                "raise its limit of open files (ulimit -n)."
+                f"The server cannot open {files} more file(s): {error.strerror}; raise its "
+                "limit of open files (ulimit -n)."
             ) from error
 
 
