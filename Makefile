@@ -14,7 +14,7 @@ export TF_USE_LEGACY_KERAS := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-extended mutants faults lint format hooks lock audit sbom pin clean
+.PHONY: help setup run test test-extended mutants faults docs lint format hooks lock audit sbom pin clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ mutants: setup ## Plant small faults in a copy, one at a time: none may go unnot
 
 faults: setup ## Do more than 200 accidents to real runs: none may be lost (three minutes: ARGS="--part quick")
 	@$(BIN)/python -m benchmarks.faults $(ARGS)
+
+docs: setup ## Build the site of the guides into site/
+	@$(BIN)/python -m benchmarks.reference
+	@$(BIN)/mkdocs build --strict --quiet
 
 lint: setup ## Check style, common mistakes, types and declared dependencies
 	@$(BIN)/ruff check $(wildcard $(CODE))

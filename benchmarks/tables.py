@@ -43,7 +43,7 @@ def write(path: str | Path | None, caption: str, lines: Sequence[Sequence[str]])
         Path(path).write_text(f"{caption}\n\n{markdown(lines)}", encoding="utf-8")
 
 
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """The lines as a table in Markdown."""
-    rule = ["---", *("---:" for _ in lines[0][1:])]
+def markdown(lines: Sequence[Sequence[str]], numbers: bool = True) -> str:
+    """The lines as a table in Markdown; all columns but the first are ``numbers``, or none is."""
+    rule = ["---", *("---:" if numbers else "---" for _ in lines[0][1:])]
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])) + "\n"
