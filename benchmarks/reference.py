@@ -57,23 +57,18 @@ def _settings() -> str:
 
 
 def _table(group: str, parts: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    names = [DEFAULT_PROFILE, *(name for name in values if name != DEFAULT_PROFILE)]
-    lines = [["setting", *names, "allowed", "meaning"]]
+    lines = [["setting", DEFAULT_PROFILE, "other profiles", "allowed", "meaning"]]
     for name, part in parts.items():
-        if name in ("profile", "gates"):  # the column's own name; gates have a page
+        if name in ("profile", "gates"):  # gates have a page of their own
             continue
-        of = [getattr(getattr(values[n], group), name) if group else None for n in names]
-        if not group:
-            of = [getattr(values[n], name) for n in names]
-        shown = [_value(value) for value in of]
-        lines.append(
-            [
-                f"`{name}`",
-                *(text if i == 0 or text != shown[0] else "" for i, text in enumerate(shown)),
-                _allowed(part),
-                _cell(part.get("description", "")),
-            ]
-        )
+        of = {
+            profile: _value(getattr(getattr(config, group) if group else config, name))
+            for profile, config in values.items()
+        }
+        usual = of.pop(DEFAULT_PROFILE)
+        others = [f"{profile}: {value}" for profile, value in of.items() if value != usual]
+        words = _cell(part.get("description", ""))
+        lines.append([f"`{name}`", usual, "; ".join(others), _allowed(part), words])
     return markdown(lines, numbers=False)
 
 
