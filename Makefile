@@ -6,7 +6,7 @@ ARGS ?=
 # each process takes up to 3 GB.
 WORKERS ?= 3
 BIN := .venv/bin
-CODE := pipeline components trainer_modules serving core benchmarks scripts tests
+CODE := inkwell pipeline components trainer_modules serving core benchmarks scripts tests
 
 # tensorflow_transform would switch Keras to its legacy version.
 export TF_USE_LEGACY_KERAS := 0

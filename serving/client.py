@@ -26,81 +26,12 @@ _T = TypeVar("_T")
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
 
 
-class Client:
-    """One model on one server; a context manager, safe to use from several threads."""
-
-    def __init__(
-        self,
-        model: str,
-        server: str | Server = "localhost:8501",
-        *,
-        protocol: str = "rest",
-        version: int | None = None,
-        label: str | None = None,
-        timeout_s: float = 30.0,
-        wait_s: float = 0.0,
-    ):
-        """Opens no connection yet.
-
-        Args:
-            model: Name it is served under.
-            server: Its address, ``host:port`` of the protocol (8501 for REST and 8500 for gRPC by
-                default), or a ``Server`` that has a token or encrypts.
-            protocol: rest or grpc.
-            version: Number of the version to call.
-            label: Label of the version to call, such as stable.
-            timeout_s: Deadline of each call, retries included.
-            wait_s: Seconds to retry while no server listens, before that deadline starts.
-
-        Raises:
-            ServingError: Both a version and a label, another protocol, no address, or no
-                certificate in the server's file.
-        """
-        if version is not None and label:
-            raise ServingError("Give a version or a label, not both.")
-        if protocol not in ("rest", "grpc"):
-            raise ServingError(f"The protocol is rest or grpc, not {protocol}.")
-        self.server = Server(server) if isinstance(server, str) else server
-        check_address(self.server.address, protocol)
-        self.model, self.label = model, label
-        self._timeout_s, self._wait_s = timeout_s, wait_s
-        self._transport: Rest | Grpc = (Rest if protocol == "rest" else Grpc)(
-            model, self.server, version, label
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._transport.close()
-
-    # Every model
+class Signatures:
+    """A typed method for every signature of every model, over ``predict``."""
 
     def predict(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Runs any signature; strings are bytes, in lists or object arrays.
-
-        Raises:
-            RequestError: With the server's code and message.
-        """
-        return self._retry(lambda left: self._transport.predict(signature, inputs, left))
-
-    def version(self) -> int:
-        """The version that answers."""
-        return self._retry(self._transport.version)
-
-    def states(self) -> dict[int, str]:
-        """State by version, such as AVAILABLE."""
-        return self._retry(self._transport.states)
-
-    def signatures(self) -> dict[str, list[str]]:
-        """Names of the inputs, sorted, by signature of the version that answers."""
-        found = self._retry(self._transport.signatures)
-        # TensorFlow adds one that is not for clients: __saved_model_init_op.
-        return {name: inputs for name, inputs in found.items() if not name.startswith("__")}
+        """Runs any signature: arrays by name of the input, to arrays by name of the output."""
+        raise NotImplementedError
 
     # Autoencoder, and denoise of the diffusion model
 
@@ -163,6 +94,81 @@ class Client:
     def discriminate(self, images) -> np.ndarray:
         """[B] in [0, 1]: above one half the discriminator considers the image real (GAN)."""
         return self.predict("discriminate", {"image": as_images(images)})["score"]
+
+
+class Client(Signatures):
+    """One model on one server; a context manager, safe to use from several threads."""
+
+    def __init__(
+        self,
+        model: str,
+        server: str | Server = "localhost:8501",
+        *,
+        protocol: str = "rest",
+        version: int | None = None,
+        label: str | None = None,
+        timeout_s: float = 30.0,
+        wait_s: float = 0.0,
+    ):
+        """Opens no connection yet.
+
+        Args:
+            model: Name it is served under.
+            server: Its address, ``host:port`` of the protocol (8501 for REST and 8500 for gRPC by
+                default), or a ``Server`` that has a token or encrypts.
+            protocol: rest or grpc.
+            version: Number of the version to call.
+            label: Label of the version to call, such as stable.
+            timeout_s: Deadline of each call, retries included.
+            wait_s: Seconds to retry while no server listens, before that deadline starts.
+
+        Raises:
+            ServingError: Both a version and a label, another protocol, no address, or no
+                certificate in the server's file.
+        """
+        if version is not None and label:
+            raise ServingError("Give a version or a label, not both.")
+        if protocol not in ("rest", "grpc"):
+            raise ServingError(f"The protocol is rest or grpc, not {protocol}.")
+        self.server = Server(server) if isinstance(server, str) else server
+        check_address(self.server.address, protocol)
+        self.model, self.label = model, label
+        self._timeout_s, self._wait_s = timeout_s, wait_s
+        self._transport: Rest | Grpc = (Rest if protocol == "rest" else Grpc)(
+            model, self.server, version, label
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._transport.close()
+
+    def predict(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Runs any signature; strings are bytes, in lists or object arrays.
+
+        Raises:
+            RequestError: With the server's code and message.
+        """
+        return self._retry(lambda left: self._transport.predict(signature, inputs, left))
+
+    def version(self) -> int:
+        """The version that answers."""
+        return self._retry(self._transport.version)
+
+    def states(self) -> dict[int, str]:
+        """State by version, such as AVAILABLE."""
+        return self._retry(self._transport.states)
+
+    def signatures(self) -> dict[str, list[str]]:
+        """Names of the inputs, sorted, by signature of the version that answers."""
+        found = self._retry(self._transport.signatures)
+        # TensorFlow adds one that is not for clients: __saved_model_init_op.
+        return {name: inputs for name, inputs in found.items() if not name.startswith("__")}
 
     def _retry(self, call: Callable[[float], _T]) -> _T:
         """Calls with the remaining seconds; retries while the server is unavailable."""

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("pipeline", "components", "trainer_modules", "serving", "core")
+PACKAGES = ("inkwell", "pipeline", "components", "trainer_modules", "serving", "core")
 
 
 def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
