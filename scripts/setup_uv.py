@@ -79,7 +79,12 @@ def index_variables() -> dict[str, str]:
 
 
 def plain_markers(lock: str) -> str:
-    """Drops the conditions of a lock that hold wherever set-up runs: Linux, x86_64, below 3.12."""
+    """Drops the conditions of a lock that hold wherever set-up runs.
+
+    Those are Linux, x86_64, CPython, and Python below 3.12.
+    """
+    lock = lock.replace(" and implementation_name == 'cpython'", "")
+    lock = lock.replace(" ; implementation_name == 'cpython'", "")
     lock = lock.replace(" and platform_machine == 'x86_64'", "")
     lock = lock.replace(" and sys_platform == 'linux'", "")
     lock = lock.replace(" ; python_full_version < '3.12' and ", " ; ")

@@ -137,6 +137,7 @@ LINUX = "platform_machine == 'x86_64' and sys_platform == 'linux'"
     ("marker", "plain"),
     [
         (f"python_full_version < '3.12' and {LINUX}", ""),
+        (f"python_full_version < '3.12' and implementation_name == 'cpython' and {LINUX}", ""),
         (f"python_full_version < '3.11' and {LINUX}", " ; python_full_version < '3.11'"),
         (
             "python_full_version < '3.12' and platform_machine == 'x86_64' and "
