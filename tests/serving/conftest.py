@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from serving.model_server.starting import free_ports
+from tests.browser import open_browser
+from tests.serving.playground_page import DESK, opened_page
 from tests.serving.toy_models import save_autoencoder, save_models
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,3 +108,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     save_autoencoder(serving / "autoencoder" / "2", shift=1.0)
     with serving_of(serving) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A browser context that also takes touches."""
+    with open_browser(tmp_path_factory.mktemp("profile"), has_touch=True) as context:
+        yield context
+
+
+@pytest.fixture
+def page(browser, served, request):
+    """The playground over ``served``; a parameter is the window's size."""
+    with opened_page(browser, served, getattr(request, "param", DESK)) as page:
+        yield page
