@@ -14,7 +14,7 @@ export TF_USE_LEGACY_KERAS := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-extended mutants faults docs lint format hooks lock audit sbom pin clean
+.PHONY: help setup run demo test test-extended mutants faults docs lint format hooks lock audit sbom pin clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ setup: ## Create .venv in this checkout (about a minute; a second call does noth
 
 run: setup ## Run the whole pipeline (options: make run ARGS="--profile full")
 	@$(BIN)/inkwell run $(ARGS)
+
+demo: setup ## Open the playground with small trained models, without training (no browser: ARGS=--no-open)
+	@$(BIN)/inkwell demo $(ARGS)
 
 test: lint ## Check the code, then run all tests, including end-to-end runs (fast tests only: ARGS="-m 'not slow'")
 	@$(BIN)/python -m pytest -n $(WORKERS) --durations=25 $(ARGS)

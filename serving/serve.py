@@ -74,8 +74,17 @@ class ServeOptions:
     allowed_hosts: tuple[str, ...] = ()  # names of this computer, besides localhost and the host's
 
 
-def serve(options: ServeOptions, say: Callable[[str], None] = print) -> int:
+def serve(
+    options: ServeOptions,
+    say: Callable[[str], None] = print,
+    opened: Callable[[str], None] | None = None,
+) -> int:
     """Serves until SIGINT or SIGTERM; returns 0 then, and 1 if the server ended by itself.
+
+    Args:
+        options: What is served, and where.
+        say: Takes the lines for the screen.
+        opened: Takes the playground's address, once it answers.
 
     Raises:
         ServingError: There is nothing to serve, or the address cannot be used.
@@ -85,7 +94,7 @@ def serve(options: ServeOptions, say: Callable[[str], None] = print) -> int:
     private = _private_directory()
     code = 0
     try:
-        code = _serve(options, shown_host, models, private, say)
+        code = _serve(options, shown_host, models, private, say, opened)
     finally:
         if code == 0:  # ended by the user, or refused; else its log is what explains the end
             shutil.rmtree(private, ignore_errors=True)
@@ -98,6 +107,7 @@ def _serve(
     models: Sequence[str],
     private: Path,
     say: Callable[[str], None],
+    on_open: Callable[[str], None] | None,
 ) -> int:
     log_path = private / LOG_FILE
     playground = _playground(options, models)
@@ -142,6 +152,8 @@ def _serve(
                     playground.start(ports[1])
                 for line in _where(options, shown_host, ports, page_port):
                     say(line)
+                if on_open:
+                    on_open(_page(options, shown_host, page_port))
                 say("Ctrl-C ends it.")
                 while not stop.wait(0.2) and process.poll() is None:
                     pass
@@ -323,6 +335,12 @@ def _copy(
                 print(safe(line.decode(errors="replace")), end="", file=sys.stderr, flush=True)
 
 
+def _page(options: ServeOptions, host: str, port: int | None) -> str:
+    """Address of the playground, from this computer."""
+    scheme = "https" if options.tls_cert else "http"
+    return f"{scheme}://{LOCAL if options.host == EVERY else host}:{port}"
+
+
 def _where(
     options: ServeOptions, host: str, ports: tuple[int, int], page_port: int | None
 ) -> list[str]:
@@ -330,10 +348,10 @@ def _where(
     scheme = "https" if options.tls_cert else "http"
     if options.host == EVERY:
         lines = [f"gRPC on port {ports[0]} and REST on port {ports[1]} of every address."]
-        page = f"Playground on port {page_port}; from here: {scheme}://{LOCAL}:{page_port}"
+        page = f"Playground on port {page_port}; from here: {_page(options, host, page_port)}"
     else:
         lines = [f"gRPC {host}:{ports[0]}, REST {scheme}://{host}:{ports[1]}"]
-        page = f"Playground {scheme}://{host}:{page_port}"
+        page = f"Playground {_page(options, host, page_port)}"
     if options.tensorflow_serving:
         lines.append(
             "Whoever reaches this computer, and any page in a browser on it, may use the models; "

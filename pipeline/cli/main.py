@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import data as data_commands
-from pipeline.cli import evaluate, kubeflow, serving
+from pipeline.cli import demo, evaluate, kubeflow, serving
 from pipeline.cli.common import (
     OUTPUT,
     Command,
@@ -342,6 +342,7 @@ data_commands.add_to(app)
 kubeflow.add_to(app)
 evaluate.add_to(app)
 serving.add_to(app)
+demo.add_to(app)
 for _registered in app.registered_commands:
     _registered.cls = Command
 
