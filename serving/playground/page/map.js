@@ -3,9 +3,10 @@
 
 import { CLASSES, PIXELS, SIDE } from "./images.js";
 import { byId, element } from "./page.js";
+import { nearestLabels } from "./reading.js";
 
 const MARGIN = 0.07, THUMB = 36, ROUNDS = 200;
-let places = null, thumbs = [], labels = [], mine = null;
+let places = null, thumbs = [], mine = null;
 
 const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 const meanOf = (rows) => rows[0].map((_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
@@ -26,7 +27,7 @@ function mainDirection(rows) {
 }
 
 // Codes to positions on the map in [0, 1], which may lie outside for other codes.
-export function projection(codes, classes) {
+function projection(codes, classes) {
   const centre = meanOf(codes);
   const moved = (code) => code.map((value, i) => value - centre[i]);
   let means = Array.from({ length: CLASSES }, (_, label) =>
@@ -71,10 +72,9 @@ function draw() {
 }
 
 export function openMap(real, codes) {
-  labels = real.map((digit) => digit.label);
   thumbs = real.map((digit) => digit.image);
-  const of = projection(codes, labels);
-  places = { of, codes, all: codes.map(of) };
+  const of = projection(codes, real.map((digit) => digit.label));
+  places = { of, all: codes.map(of) };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   draw();
 }
@@ -85,10 +85,8 @@ export function setMapCode(code) {
   draw();
   let words = "Map of digits; nothing is drawn";
   if (code) {
-    const far = places.codes.map((other, i) => [Math.hypot(...other.map((value, k) => value - code[k])), labels[i]]);
-    const near = far.sort((a, b) => a[0] - b[0]).slice(0, 5).map(([, label]) => label);
+    const near = nearestLabels(code);
     words = `Map of digits; the five nearest to your drawing are ${near.join(", ")}`;
-    byId("map-caption").textContent = `Nearest to yours, in all dimensions: ${near.join(", ")}. The map is their flat shadow, so what lies together in it may lie apart.`;
   }
   byId("map").setAttribute("aria-label", words);
 }

@@ -5,7 +5,8 @@ import { openGauge, showStrangeness } from "./gauge.js";
 import { blank, fromNested, hasInk, show, toNested } from "./images.js";
 import { byId } from "./page.js";
 
-let clusters = null;
+const NEAREST = 5;
+let clusters = null, known = []; // [{label, code}] of the real digits
 
 // The K-Means clusters that were pushed with the autoencoder; null if there are none.
 export async function loadClusters() {
@@ -25,6 +26,7 @@ export async function openReading(real) {
     predict("autoencoder", "anomaly_score", { image }), predict("autoencoder", "encode", { image }),
   ]);
   openGauge(scores);
+  known = codes.map((code, i) => ({ code, label: real[i].label }));
   return codes;
 }
 
@@ -45,13 +47,24 @@ export async function readDrawing(digit) {
   ]);
   show(byId("reconstruction"), fromNested(redrawn));
   const isStrange = showStrangeness(score);
-  byId("looks").textContent = isStrange ? "It looks like nothing the network knows." : nearest(code);
+  byId("looks").textContent = isStrange ? "It looks like nothing the network knows." : likeness(code);
   return code;
 }
 
-function nearest(code) {
+const distance = (a, b) => Math.hypot(...a.map((value, i) => value - b[i]));
+
+// Labels of the five real digits with the nearest codes, the nearest first.
+export const nearestLabels = (code) => known.map((other) => [distance(other.code, code), other.label])
+  .sort((a, b) => a[0] - b[0]).slice(0, NEAREST).map(([, label]) => label);
+
+function likeness(code) {
+  if (known.length) {
+    const labels = nearestLabels(code), counts = labels.map((label) => labels.filter((other) => other === label).length);
+    const most = Math.max(...counts);
+    return `Of the ${NEAREST} real digits nearest to it, ${most === NEAREST ? "all" : most} ${most === 1 ? "is" : "are"} “${labels[counts.indexOf(most)]}”.`;
+  }
   if (!clusters) return "";
-  const distances = clusters.centres.map((centre) => Math.hypot(...centre.map((value, i) => value - code[i])));
+  const distances = clusters.centres.map((centre) => distance(centre, code));
   const { label, share } = clusters.members[distances.indexOf(Math.min(...distances))];
-  return `Most like a group of digits of which ${Math.round(100 * share)} in 100 are “${label}”.`;
+  return `Most like a group of images of which ${Math.round(100 * share)} in 100 are “${label}”.`;
 }
