@@ -305,14 +305,14 @@ def test_the_playground_asks_for_the_token(secured, tmp_path):
         page.goto(secured.page)
         for given, words in ((ANOTHER, "does not take this token"), (TOKEN, "")):
             page.wait_for_selector("#access:not([hidden])")
-            assert "No model answers" in page.inner_text("#served")
+            assert page.is_hidden("main")
             page.fill("#token", given)
             page.click("#access button")
             if words:
                 page.wait_for_selector(f"#error:has-text('{words}')")
         page.wait_for_selector("body[data-ready]")
-        assert "gan 1" in page.inner_text("#served") and page.is_hidden("#access")
-        page.wait_for_selector("#walk canvas")
+        assert "gan 1" in page.text_content("#served") and page.is_hidden("#access")
+        page.wait_for_selector("#wall canvas")
         page.close()
 
 

@@ -57,7 +57,7 @@ async function open() {
   const digitsFit = !clusters || clusters.members.every(({ label }) => /^\d$/.test(label));
   if (digitsFit) real = await realDigits();
   hideMissing(digitsFit);
-  byId("served").textContent = [...models].sort().map(([name, version]) => `${name} ${version}`).join(", ") || "none";
+  byId("served").textContent = [...models].sort().map(([name, version]) => `${name} ${version}`).join(", ");
   byId("example").hidden = !real.length && !models.has("gan") && !models.has("diffusion");
   const codes = models.has("autoencoder") ? await openReading(real) : [];
   openNoise();
@@ -90,13 +90,8 @@ byId("access").addEventListener("submit", (event) => {
   location.reload();
 });
 told(async () => {
-  try {
-    await connect();
-  } catch (error) {
-    hideMissing(true);
-    byId("served").textContent = "none";
-    throw error;
-  }
+  await connect();
+  document.querySelector("main").hidden = false;
   await open();
   document.body.dataset.ready = "yes";
 });
