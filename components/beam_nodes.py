@@ -18,6 +18,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from core.config import InputError
+from core.origin import DATA_PROPERTY
 
 Artifacts = Mapping[str, Sequence[types.Artifact]]
 
@@ -35,9 +36,14 @@ def on_workers(do: Callable[..., None]) -> Callable[..., None]:
 
 
 class StatisticsGenExecutor(StatisticsGen):
-    """TFX's own, on workers."""
+    """TFX's own, on workers; the statistics also say which data they are of."""
 
-    Do = on_workers(StatisticsGen.Do)
+    @on_workers
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties) -> None:
+        super().Do(input_dict, output_dict, exec_properties)
+        [examples], [statistics] = input_dict["examples"], output_dict["statistics"]
+        if data := examples.get_string_custom_property(DATA_PROPERTY):
+            statistics.set_string_custom_property(DATA_PROPERTY, data)
 
 
 class TransformExecutor(Transform):

@@ -1,14 +1,29 @@
-"""The origin of an artifact, for records that outlive the local copy.
+"""The origin of an artifact and of the code that made it, for records that outlive the local copy.
 
 On a cluster a node reads copies of artifacts; the entrypoint of its pod notes each one's URL here.
 """
 
+import functools
+import importlib.metadata
+import platform
+import subprocess
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 ORIGIN_PROPERTY = "origin"
+# Custom property of examples and of their statistics: as JSON, the digest of the files that were
+# read, and the settings of the reader.
+DATA_PROPERTY = "data"
 _PARTS = 3  # node, key and id of an artifact
+_ROOT = Path(__file__).resolve().parents[1]
+_GIT_SECONDS = 10.0
+# Those whose releases change trained weights or measured metrics; requirements.lock of the commit
+# has all others.
+_PACKAGES = (
+    *("tfx", "tensorflow", "tensorflow-transform", "tensorflow-data-validation", "keras"),
+    *("apache-beam", "numpy", "scipy", "scikit-learn", "opentsne", "pillow"),
+)
 
 
 def origin(artifact: Any) -> str:
@@ -31,3 +46,36 @@ def public_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
         **metrics,
         **{key: {**v, "path": public(v.get("path", ""), parts=2)} for key, v in compared.items()},
     }
+
+
+@functools.cache  # a run of hours is of the commit at its start
+def code_origin() -> dict[str, Any]:
+    """Where this code comes from: ``commit`` and ``packages``, their versions by name.
+
+    The commit is that of the checkout, with ``-dirty`` if tracked files differ from it; None if
+    there is no checkout, as in an image.
+    """
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # the image of the model server has few of them
+    return {"commit": _commit(_ROOT), "packages": found}
+
+
+def _commit(folder: Path) -> str | None:
+    if not (folder / ".git").exists():  # a checkout that merely surrounds the code is another
+        return None
+    git = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        told = subprocess.run(
+            [*git, "--exclude=*"],  # no tag, but the commit
+            capture_output=True,
+            text=True,
+            timeout=_GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None

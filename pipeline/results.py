@@ -9,7 +9,9 @@ import json
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from core.config import InputError, from_dict
@@ -133,8 +135,13 @@ def order_of(run_id: str) -> tuple[str, int]:
     return (found[1], int(found[2] or 1)) if found else ("", 0)
 
 
-def save_result(result: RunResult, config: dict[str, Any], profile_dir: Path) -> Path:
-    """Writes the result and the resolved configuration; returns the path.
+def save_result(
+    result: RunResult,
+    config: dict[str, Any],
+    profile_dir: Path,
+    origin: Mapping[str, Any] = MappingProxyType({}),
+) -> Path:
+    """Writes the result, the resolved configuration and ``code_origin``; returns the path.
 
     Paths below ``profile_dir`` are written from there, so that it can be moved.
     """
@@ -145,6 +152,7 @@ def save_result(result: RunResult, config: dict[str, Any], profile_dir: Path) ->
         if (place := getattr(result, name))
     }
     record = {"result": dataclasses.asdict(result) | places, "config": config}
+    record["origin"] = dict(origin)
     write_whole(path, json.dumps(record, indent=1))
     return path
 

@@ -27,6 +27,7 @@ from tfx.utils import proto_utils
 from components.beam_nodes import on_workers
 from components.idx_example_gen import data, encode, findings, scalars
 from components.idx_example_gen.config import DataConfig
+from core.origin import DATA_PROPERTY
 
 SPLITS = ("train", "eval", "test")
 FILE_NAME = "data_tfrecord-00000-of-00001.gz"
@@ -71,6 +72,10 @@ class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
         if found.names is not None:
             artifact.set_string_custom_property(LABEL_NAMES_PROPERTY, json.dumps(found.names))
+        # Without `allow`, which is of the data gate alone.
+        how = {k: settings[k] for k in ("format", "transpose")} | {"max_images": config.max_images}
+        read = json.dumps({"digest": content, **how})
+        artifact.set_string_custom_property(DATA_PROPERTY, read)
         for split in SPLITS:
             fileio.makedirs(artifact_utils.get_split_uri([artifact], split))
         rows = [dataclasses.asdict(finding) for finding in findings.find(found.splits)]

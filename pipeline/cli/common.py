@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -35,6 +36,11 @@ DataFormat = Annotated[
 ]
 Output = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
 OUTPUT = "outputs"
+Serving = Annotated[
+    Path, typer.Option("--serving", metavar="DIR", help="Directory of the pushed versions.")
+]
+SERVING = Path("serving_models")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 class _PlainHelp:

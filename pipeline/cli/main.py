@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import data as data_commands
-from pipeline.cli import demo, evaluate, kubeflow, serving
+from pipeline.cli import demo, evaluate, kubeflow, runs, serving
 from pipeline.cli.common import (
     OUTPUT,
+    SERVING,
     Command,
     DataFormat,
     Group,
     Output,
     Overrides,
     Profile,
+    Serving,
     complain,
     console,
     leave,
@@ -37,7 +39,6 @@ from pipeline.cli.common import (
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
-    from pipeline.results import RunResult
 
 app = typer.Typer(
     cls=Group,
@@ -257,26 +258,9 @@ def report(
 
 
 @app.command()
-def runs(output: Output = OUTPUT) -> None:
-    """Lists the runs, the newest last."""
-    with user_errors():
-        from pipeline.local.workspace import spelled_out
-        from pipeline.terminal.screen import say
-        from pipeline.terminal.tables import runs_table
-
-        if results := _results(output):
-            console().print(runs_table(results))
-        else:
-            where = spelled_out(output)
-            say(console(), f"There are no runs in {where} yet; start one with: inkwell run")
-
-
-@app.command()
 def doctor(
     output: Output = OUTPUT,
-    serving_dir: Annotated[
-        str, typer.Option("--serving", metavar="DIR", help="Directory of the served models.")
-    ] = str(serving._SERVING),
+    serving_dir: Serving = SERVING,
     repair: Annotated[
         bool, typer.Option("--repair", help="Move damaged files aside, bring back sound copies.")
     ] = False,
@@ -289,7 +273,7 @@ def doctor(
 
         check_exists(output, "", "the one of the runs with --output")
         sound = True
-        for is_sound, words in examine(Path(output), Path(serving_dir), repair):
+        for is_sound, words in examine(Path(output), serving_dir, repair):
             sound = sound and is_sound
             say(console(), words)
     if not sound:
@@ -323,21 +307,14 @@ def _newest_report(output: str) -> str:
     from core.config import require
     from pipeline.local.workspace import spelled_out
 
-    found = [result.report for result in _results(output)]
+    found = [result.report for result in runs.load(output)]
     found = [path for path in found if path and Path(path).is_file()]
     where = spelled_out(output)
     require(bool(found), f"There is no report in {where}; make one with: inkwell run")
     return found[-1]
 
 
-def _results(output: str) -> list[RunResult]:
-    from pipeline.local.workspace import check_exists
-    from pipeline.results import load_results
-
-    check_exists(output, OUTPUT, "the one of the runs with --output")
-    return load_results(Path(output))
-
-
+runs.add_to(app)
 data_commands.add_to(app)
 kubeflow.add_to(app)
 evaluate.add_to(app)

@@ -20,12 +20,17 @@ from pipeline.cli.client import (
     Wait,
     server_of,
 )
-from pipeline.cli.common import console, file_errors, leave, tell, user_errors
+from pipeline.cli.common import (
+    SERVING,
+    Serving,
+    console,
+    file_errors,
+    leave,
+    tell,
+    user_errors,
+)
 from serving.model_server.flags import BOUNDS
 
-_Serving = Annotated[
-    Path, typer.Option("--serving", metavar="DIR", help="Directory of the pushed versions.")
-]
 _TokenFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File with a token that every client must send.")
 ]
@@ -41,7 +46,6 @@ _AllowedHost = Annotated[
         "localhost and addresses.",
     ),
 ]
-_SERVING = Path("serving_models")
 _MOST_MIB = 2047  # a gRPC message is smaller than 2 GiB
 _SERVE = """Serves the pushed models until Ctrl-C.
 
@@ -106,7 +110,7 @@ def serve(
     models: Annotated[
         str, typer.Option(metavar="all|NAMES", help="Comma-separated names, or all.")
     ] = "all",
-    serving: _Serving = _SERVING,
+    serving: Serving = SERVING,
     host: Annotated[
         str, typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0 for all.")
     ] = "127.0.0.1",
@@ -183,12 +187,12 @@ def serve(
 def _check_exists(serving: Path) -> None:
     from pipeline.local.workspace import check_exists, check_ours
 
-    check_exists(serving, _SERVING, "the one of the pushed versions with --serving")
+    check_exists(serving, SERVING, "the one of the pushed versions with --serving")
     check_ours(serving, "--serving")
 
 
 def models(
-    serving: _Serving = _SERVING,
+    serving: Serving = SERVING,
     server: Server = SERVER,
     token_file: TokenFile = None,
     tls_ca: TlsCa = None,
@@ -230,7 +234,7 @@ def promote(
     model: Model,
     version: Annotated[str, typer.Argument(metavar="VERSION|newest", help="Version number.")],
     label: Annotated[str, typer.Option(metavar="stable|canary", help="Label to set.")] = "stable",
-    serving: _Serving = _SERVING,
+    serving: Serving = SERVING,
     server: Server = SERVER,
     token_file: TokenFile = None,
     tls_ca: TlsCa = None,
@@ -252,7 +256,7 @@ def promote(
 
 def rollback(
     model: Model,
-    serving: _Serving = _SERVING,
+    serving: Serving = SERVING,
     server: Server = SERVER,
     token_file: TokenFile = None,
     tls_ca: TlsCa = None,

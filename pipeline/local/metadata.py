@@ -5,7 +5,8 @@ Artifacts are linked by URI, never by id; a URI is a path below the directory of
 that this can be moved.
 """
 
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,38 @@ from serving.releases import served_version
 from serving.versions import extra_file
 
 _PAGE = "index.html"
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """Which execution of which node read and wrote which artifacts; executions are numbers."""
+
+    nodes: Mapping[int, str]  # id of the node of each execution, oldest first
+    finished: Collection[int]  # executions that ended well, those taken from the cache included
+    runs: Mapping[str, Collection[int]]  # executions of each run
+    inputs: Mapping[int, Collection[str]]  # URIs by execution
+    outputs: Mapping[int, Collection[str]]
+    pushes: Mapping[str, str]  # directory of the pushed version, by URI of the push
+
+    def makers(self, uris: Collection[str]) -> set[int]:
+        """Executions that wrote an artifact, or took it from the cache."""
+        return {number for number, written in self.outputs.items() if set(written) & set(uris)}
+
+    def upstream(self, executions: Iterable[int]) -> set[int]:
+        """The executions, and all that made what they read, directly or not."""
+        makers: dict[str, list[int]] = {}
+        for number, written in self.outputs.items():
+            for uri in written:
+                makers.setdefault(uri, []).append(number)
+        reached, waiting = set(), list(executions)
+        while waiting:
+            number = waiting.pop()
+            if number not in reached:
+                reached.add(number)
+                # What was taken from the cache is needed with the execution that wrote it.
+                for uri in (*self.inputs.get(number, ()), *self.outputs.get(number, ())):
+                    waiting.extend(makers.get(uri, ()))
+        return reached
 
 
 class RunMetadata:
@@ -56,6 +89,33 @@ class RunMetadata:
     def directory(self, artifact: Any) -> Path:
         """Where an artifact lies."""
         return self._folder / artifact.uri
+
+    def graph(self) -> Graph:
+        """Everything that the store knows of executions and artifacts."""
+        nodes, runs = {}, {}
+        for context in self._store.get_contexts_by_type("node"):
+            for execution in self._store.get_executions_by_context(context.id):
+                nodes[execution.id] = context.name.removeprefix(f"{self._pipeline}.")
+        for context in self._store.get_contexts_by_type("pipeline_run"):
+            found = self._store.get_executions_by_context(context.id)
+            runs[context.name] = {execution.id for execution in found}
+        ended = (pb.Execution.COMPLETE, pb.Execution.CACHED)
+        executions = self._store.get_executions()
+        artifacts = {artifact.id: artifact for artifact in self._store.get_artifacts()}
+        read: dict[int, list[str]] = {}
+        written: dict[int, list[str]] = {}
+        for event in self._store.get_events_by_execution_ids(sorted(nodes)):
+            found = read if event.type == pb.Event.INPUT else written
+            found.setdefault(event.execution_id, []).append(artifacts[event.artifact_id].uri)
+        pushes = {a.uri: _text(a, "pushed_destination") for a in artifacts.values()}
+        return Graph(
+            nodes=dict(sorted(nodes.items())),
+            finished={e.id for e in executions if e.last_known_state in ended},
+            runs=runs,
+            inputs=read,
+            outputs=written,
+            pushes={uri: destination for uri, destination in pushes.items() if destination},
+        )
 
     def models(self, run_id: str) -> list[ModelResult]:
         """What became of every served model."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from core.config import InputError
 from core.files import DIRECTORY_MODE
 from core.models import MODELS
+from core.origin import code_origin
 from pipeline.config import RunConfig
 from pipeline.environment import set_environment
 from pipeline.local.database import DATABASE, check, keep_copy
@@ -91,6 +92,7 @@ def run(
         make_directory(Path(config.serving_dir), "--set serving_dir=...", DIRECTORY_MODE)
         for name in MODELS:
             whole_version(config.serving_dir, name)  # before hours of training
+    code = code_origin()
     with lock(Path(config.output_dir)):
         run_id = os.environ.pop(RUN_ID, "") or new_run_id(profile_dir)
         log = profile_dir / "logs" / f"{run_id}.log"
@@ -109,7 +111,7 @@ def run(
                 words = f"The run could not start: {explain(error)[1]}; the log is {log}"
                 raise StartError(words) from error
     try:
-        save_result(result, dataclasses.asdict(config), profile_dir)
+        save_result(result, dataclasses.asdict(config), profile_dir, code)
     except OSError as error:  # the models are made and pushed all the same
         logging.getLogger(__name__).warning(
             "The record of run %s could not be written (%s).", run_id, error.strerror

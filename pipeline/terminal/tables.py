@@ -1,4 +1,4 @@
-"""Sentences and tables at the end of a run, and of ``inkwell runs`` and ``inkwell models``.
+"""Sentences and tables at the end of a run, and of ``inkwell models``.
 
 Contract: functions from plain results to Rich tables and sentences; nothing here reads TFX.
 """
@@ -34,7 +34,7 @@ from pipeline.results import (
     NodeResult,
     RunResult,
 )
-from pipeline.terminal.display import CACHED, DONE, STYLES, duration
+from pipeline.terminal.display import STYLES, duration
 from pipeline.terminal.screen import PlainTable, say
 from serving.releases import Release
 from serving.versions import LINEAGE_FILE, extra_file, list_versions
@@ -239,26 +239,6 @@ def _program() -> str:
     # A shell searches a name without a slash only on PATH.
     paths = [path for path in (started, os.path.relpath(started)) if os.sep in path]
     return min(paths, key=len, default="inkwell")
-
-
-def runs_table(results: Sequence[RunResult]) -> FittingTable:
-    """One line per run, the newest last."""
-    rows = []
-    for result in results:
-        states = [node.state for node in result.nodes]
-        rows.append(
-            (
-                result.run_id,
-                result.profile,
-                duration(result.seconds),
-                result.verdict,
-                str(states.count(DONE)),
-                str(states.count(CACHED)),
-                [f"{model.name} {model.version}" for model in result.models if model.pushed],
-            )
-        )
-    titles = ("run", "profile", "time", "end", "nodes run", "cached", "pushed")
-    return FittingTable(titles, rows, spare=("cached", "nodes run"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,14 @@ from pathlib import Path
 
 from tfx.types import standard_artifacts
 
-from components.beam_nodes import on_workers, require_files
+from components.beam_nodes import (
+    StatisticsGen,
+    StatisticsGenExecutor,
+    on_workers,
+    require_files,
+)
 from core.config import InputError
+from core.origin import DATA_PROPERTY
 
 
 def statistics(folder: Path, *filled: str) -> dict:
@@ -46,6 +52,19 @@ def test_workers_get_absolute_paths_and_the_metadata_keeps_its_own(tmp_path, mon
         None, {}, outputs, {}
     )
     assert (seen, artifact.uri) == ([str(tmp_path / "out")], "out")
+
+
+def test_statistics_say_of_which_data_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(StatisticsGen, "Do", lambda self, *given: None)
+    outputs = statistics(tmp_path, "train", "eval")
+    examples = standard_artifacts.Examples()
+    executor = object.__new__(StatisticsGenExecutor)
+    executor.Do({"examples": [examples]}, outputs, {})
+    [found] = outputs["statistics"]
+    assert not found.has_custom_property(DATA_PROPERTY)
+    examples.set_string_custom_property(DATA_PROPERTY, "a digest")
+    executor.Do({"examples": [examples]}, outputs, {})
+    assert found.get_string_custom_property(DATA_PROPERTY) == "a digest"
 
 
 def test_a_node_whose_workers_wrote_elsewhere_fails(tmp_path):

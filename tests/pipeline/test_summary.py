@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from core.wording import FORM_ONLY
+from pipeline.cli.run_tables import runs_table
 from pipeline.results import (
     Failure,
     GateResult,
@@ -22,7 +23,6 @@ from pipeline.terminal.tables import (
     models_table,
     next_steps,
     print_summary,
-    runs_table,
     served_versions,
 )
 from serving.releases import Release

@@ -160,7 +160,9 @@ def test_max_images_takes_the_first_of_each_file(root: Path, examples: Path, sma
     assert records(limited, "train") == records(examples, "train")[: counts["train"]]
 
 
-def test_label_names_are_a_property_of_the_examples(root: Path, small_mnist_dir: Path, tmp_path):
+def test_label_names_and_digest_are_properties_of_examples(
+    root: Path, small_mnist_dir: Path, tmp_path
+):
     from ml_metadata.metadata_store import metadata_store
     from tfx.orchestration import metadata
 
@@ -174,6 +176,9 @@ def test_label_names_are_a_property_of_the_examples(root: Path, small_mnist_dir:
     )
     newest_artifact = max(store.get_artifacts_by_type("Examples"), key=lambda artifact: artifact.id)
     assert json.loads(newest_artifact.custom_properties["label_names"].string_value) == names
+    read = json.loads(newest_artifact.custom_properties["data"].string_value)
+    settings = {"format": "auto", "transpose": False, "max_images": None}
+    assert read == {"digest": data.digest(str(data_dir)), **settings}
 
 
 def test_bad_file_reaches_the_caller_as_its_one_sentence(root: Path, small_mnist_dir, tmp_path):

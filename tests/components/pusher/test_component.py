@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tfx.types import channel, component_spec, standard_artifacts
 from components.pusher.component import Executor, Pusher, extra_files
 from core.artifacts import record_files, unchanged
 from core.config import InputError
+from core.origin import code_origin
 from core.wording import FORM_ONLY
 from serving.releases import Release, apply
 from serving.versions import damage, judged_by_quality, list_versions
@@ -106,6 +108,9 @@ def test_blessed_model_is_pushed_with_metrics_lineage_and_warmup(tmp_path: Path)
     assert lineage["evaluation_uri"] == "/".join((tmp_path / "evaluation").parts[-3:])
     assert lineage["run_id"] == "run-7"
     assert lineage["pushed_at"].endswith("+00:00")
+    assert (lineage["data"], lineage["settings"]) == (None, {"gan": {"gradient_penalty": 0.625}})
+    assert lineage["commit"] == code_origin()["commit"]
+    assert lineage["packages"]["keras"] == version_of("keras")
     best = {"name": "frechet_distance", "value": 4.5678, "better": "lower"}
     assert (lineage["primary"], lineage["quality_gates"]) == (best, True)
     written = json.loads((tmp_path / "pushed_model" / "pushed.json").read_text())
@@ -163,6 +168,9 @@ def test_base_model_and_statistics_are_on_the_card_and_in_the_lineage(tmp_path: 
     fill(artifacts)
     (tmp_path / "base_model").mkdir()
     (tmp_path / "base_model" / "history.json").write_text('{"steps": 98765}')
+    (tmp_path / "base_model" / "config.json").write_text('{"epochs": 11}')
+    data = json.dumps({"digest": "d" * 64, "max_images": None})
+    artifacts["statistics"].set_string_custom_property("data", data)
     lists = pb.DatasetFeatureStatisticsList()
     lists.datasets.add(num_examples=54321)
     (tmp_path / "statistics" / "Split-train").mkdir(parents=True)
@@ -173,6 +181,11 @@ def test_base_model_and_statistics_are_on_the_card_and_in_the_lineage(tmp_path: 
     card = files["model_card.md"].decode()
     assert "98,765" in card and "4,321" in card and "train 54,321 images" in card
     lineage = json.loads(files["lineage.json"])
+    assert lineage["data"] == {"digest": "d" * 64, "max_images": None}
+    assert lineage["settings"] == {
+        "autoencoder": {"epochs": 11},
+        "finetune_autoencoder": {"gradient_penalty": 0.625},
+    }
     assert lineage["base_model_uri"] == "/".join((tmp_path / "base_model").parts[-3:])
     assert lineage["statistics_uri"] == "/".join((tmp_path / "statistics").parts[-3:])
 
