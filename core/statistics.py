@@ -50,18 +50,25 @@ class SplitStatistics:
 
 def read_statistics(statistics_dir: str, splits: Sequence[str] = SPLITS) -> list[SplitStatistics]:
     """Reads the statistics of numeric columns and categories of every existing split."""
+    found = []
+    for split, lists in load_statistics(statistics_dir, splits).items():
+        dataset = lists.datasets[0]
+        columns = [_column(f) for f in dataset.features if f.HasField("num_stats")]
+        columns += [_category(f) for f in dataset.features if _is_category(f)]
+        found.append(SplitStatistics(split, int(dataset.num_examples), columns))
+    return found
+
+
+def load_statistics(statistics_dir: str, splits: Sequence[str] = SPLITS) -> dict[str, Any]:
+    """The DatasetFeatureStatisticsList of every existing split, by split."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
-    found = []
-    for split in splits:
-        path = Path(statistics_dir) / f"Split-{split}" / "FeatureStats.pb"
-        if path.is_file():
-            lists = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
-            dataset = lists.datasets[0]
-            columns = [_column(f) for f in dataset.features if f.HasField("num_stats")]
-            columns += [_category(f) for f in dataset.features if _is_category(f)]
-            found.append(SplitStatistics(split, int(dataset.num_examples), columns))
-    return found
+    paths = {split: Path(statistics_dir) / f"Split-{split}" / "FeatureStats.pb" for split in splits}
+    return {
+        split: statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+        for split, path in paths.items()
+        if path.is_file()
+    }
 
 
 def _name(feature: Any) -> str:

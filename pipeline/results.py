@@ -19,7 +19,7 @@ from core.files import write_whole
 
 _LOG = logging.getLogger(__name__)
 _RUN_ID = re.compile(r"(\d{8}-\d{6})(?:-(\d+))?")
-_PLACES = ("report", "log")  # of a result: paths below the directory of its profile
+_PLACES = ("report", "log", "check")  # of a result: paths below the directory of its profile
 
 OK, CRASHED, USER_ERROR, NOT_APPROVED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -87,6 +87,7 @@ class RunResult:
     report: str | None  # path of the page
     log: str
     failure: Failure | None = None
+    check: str | None = None  # path of the page about the data, where the data gate ended the run
 
     @property
     def exit_code(self) -> int:

@@ -80,23 +80,21 @@ def DataGate(
     ``max_images`` is ``DataConfig.max_images``, 0 for all; ``allow`` is ``DataConfig.allow``, with
     commas between.
     """
-    from components.data_gate import gate
-    from components.idx_example_gen.findings import FINDINGS_FILE as IMAGES_FILE
-    from components.idx_example_gen.findings import Finding
-    from core.config import from_dict
+    from components.data_gate import gate, histograms
+    from components.idx_example_gen import findings as image_findings
 
     allowed = allow.split(",") if allow else []
-    with fileio.open(f"{examples.uri}/{IMAGES_FILE}", "r") as file:
-        found = [from_dict(Finding, row) for row in json.load(file)]
-    known = _read_statistics(baseline)
+    found = image_findings.read(examples.uri)
+    known, now = _read_statistics(baseline), _read_statistics(statistics)
     checks = gate.inspect(
-        _read_statistics(statistics),
+        now,
         io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri)),
         known or None,
         _read_anomalies(example_anomalies),
         max_images or None,
         allowed,
     )
+    drift = histograms.compare(now, known, checks)
     checks = [dataclasses.replace(c, passed=c.passed or c.kind in allowed) for c in checks]
     checks += gate.check_images(found, allowed)
     for finding in found:
@@ -109,6 +107,7 @@ def DataGate(
                 "baseline": bool(known),
                 "passed": all(check.passed for check in checks),
                 "checks": [dataclasses.asdict(check) for check in checks],
+                "histograms": [dataclasses.asdict(histogram) for histogram in drift],
             },
             indent=1,
         ),

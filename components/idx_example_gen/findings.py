@@ -7,6 +7,7 @@ Contract: ``find`` looks at the pixels and labels of train and test and fails no
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from components.idx_example_gen import encode
 from components.idx_example_gen.data import Pair
 from components.idx_example_gen.scalars import measure_brightness
+from core.config import from_dict
 
 FINDINGS_FILE = "images.json"  # next to the splits of the examples
 _SHOWN = 10
@@ -64,6 +66,14 @@ def find(splits: Mapping[str, Pair]) -> list[Finding]:
     found += _copies(splits)
     found += _shuffled(splits)
     return sorted(found, key=lambda finding: not finding.stops)
+
+
+def read(examples_uri: str) -> list[Finding]:
+    """The findings that example-gen has written next to the splits."""
+    from tfx.dsl.io import fileio
+
+    with fileio.open(f"{examples_uri}/{FINDINGS_FILE}", "r") as file:
+        return [from_dict(Finding, row) for row in json.load(file)]
 
 
 def stopping(found: Sequence[Finding], allow: Sequence[str]) -> list[Finding]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from components.data_gate import histograms
 from components.model_card.results import not_measured
 from components.model_card.words import words_of
 from components.pages import page_environment
@@ -24,6 +25,7 @@ from components.report.charts import bar_chart, gate_strip, line_chart
 from components.report.data import EmbeddingMap, ModelReport, ReportData
 from components.report.topics import by_topic
 from core.artifacts import Stage, key_pictures
+from core.config import from_dict
 from core.models import MODELS
 from core.statistics import SplitStatistics
 from core.wording import FORM_ONLY, MISSING, bound, interval, number, sentence
@@ -48,7 +50,7 @@ def render_report(data: ReportData) -> str:
     return _template().render(
         data=data,
         config=flatten(data.config),
-        style=Markup(_text("report.css")),
+        style=Markup(_text("report.css") + histograms.STYLE),
         script=Markup(script),
         script_digest=digest,
     )
@@ -191,6 +193,12 @@ def column_rows(splits: Sequence[SplitStatistics]) -> list[tuple[str, list[str]]
     return [(name, [cell(found.get(name)) for found in columns]) for name in names]
 
 
+def drift_plots(findings: Mapping[str, Any]) -> list[Markup]:
+    """Every column of the data over its baseline; empty where there was none to compare with."""
+    rows = findings.get("histograms") or []
+    return [Markup(histograms.draw(from_dict(histograms.Histogram, row))) for row in rows]
+
+
 def map_json(found: EmbeddingMap) -> Markup:
     """The points of a map as JSON that is safe in a script element."""
     content = {"points": [[round(v, 3) for v in p] for p in found.points], "labels": found.labels}
@@ -232,8 +240,19 @@ def _template() -> jinja2.Template:
     environment = page_environment(_HERE)
     environment.filters.update(number=number, sentence=sentence, interval=interval)
     helpers = (verdict, outcome, key_figures, key_pictures, comparisons, strip, not_measured)
-    helpers += (by_topic, curve_charts, label_chart, column_rows, map_json, flatten, number_pairs)
+    helpers += (
+        by_topic,
+        curve_charts,
+        label_chart,
+        column_rows,
+        drift_plots,
+        map_json,
+        flatten,
+        number_pairs,
+    )
     helpers += (bound, words_of)
     named = {helper.__name__: helper for helper in helpers}
-    environment.globals.update({**named, "MISSING": MISSING, "MODELS": MODELS})
+    environment.globals.update(
+        {**named, "MISSING": MISSING, "MODELS": MODELS, "KEY": Markup(histograms.KEY)}
+    )
     return environment.get_template("report.html.jinja")

@@ -73,7 +73,7 @@ def check(
         noted = len(verdict.rows) - stopping
         say(
             screen,
-            f"{verdict.checks} checks: {stopping or 'none'} would stop a run, {noted} noted."
+            f"{len(verdict.checks)} checks: {stopping or 'none'} would stop a run, {noted} noted."
             f"{drift}",
         )
         if output is not None:

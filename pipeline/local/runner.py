@@ -25,6 +25,7 @@ from core.models import MODELS
 from core.origin import code_origin
 from pipeline.config import RunConfig
 from pipeline.environment import set_environment
+from pipeline.local.check_page import write_check
 from pipeline.local.database import DATABASE, check, keep_copy
 from pipeline.local.failures import explain
 from pipeline.local.integrity import Ledger
@@ -163,6 +164,7 @@ def _run_logged(config, from_node, build, run_id, log, screen, signals) -> RunRe
         report=metadata.report(run_id),
         log=str(log),
         failure=failure,
+        check=write_check(config, metadata, run_id, log.parents[1]) if failure else None,
     )
 
 

@@ -47,7 +47,7 @@ _MOST_GATES = 2  # failed gates of a model in the closing sentence
 
 
 def print_summary(result: RunResult, console: Console, steps: str = "") -> None:
-    """The closing table, gates, the result of every model, ``steps``, and the report's path."""
+    """The closing table, gates, the result of every model, ``steps``, and the page's path."""
     console.print(node_table(result.nodes, result.seconds))
     console.print()
     for model in result.models:
@@ -62,6 +62,8 @@ def print_summary(result: RunResult, console: Console, steps: str = "") -> None:
     say(console, end_sentence(result))
     if steps:
         say(console, steps)
+    if result.check:
+        say(console, f"The data beside the baseline: {result.check}")
     if result.report:
         say(console, result.report)
 

@@ -159,6 +159,9 @@ def test_inverted_images_stop_at_the_data_gate_with_the_anomalies_in_words(mnist
     assert place.states()["data-gate"] == "failed"
     assert place.states()["judge"] == "not run"
     assert "mean_intensity" in result.stdout or "inverted" in result.stdout
+    words, _, path = result.stdout.splitlines()[-1].partition(": ")
+    assert words == "The data beside the baseline"
+    assert Path(path).read_text().count("<polyline") == 18
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(mnist_dir, tmp_path):

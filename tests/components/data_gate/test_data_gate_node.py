@@ -74,6 +74,8 @@ def test_clean_data_passes_and_every_check_is_on_record(clean_root: Path):
     }  # fmt: skip
     assert all(check["passed"] and check["sentence"] == "" for check in found["checks"])
     assert all(np.isfinite([check["value"], check["limit"]]).all() for check in found["checks"])
+    drift = {(c["name"], c["split"]): c["value"] for c in found["checks"] if c["kind"] == "drift"}
+    assert {(h["column"], h["split"]): h["drift"] for h in found["histograms"]} == drift
 
 
 def test_transform_after_the_gate_has_normalised_every_split(clean_root: Path, mnist_dir: Path):

@@ -1,14 +1,18 @@
 """A report with everything in it, drawn from a fixed random generator."""
 
+import dataclasses
 import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from components.data_gate.histograms import Histogram
 from components.report.data import EmbeddingMap, Link, ModelReport, Push, ReportData
 from core.artifacts import Picture, Stage
 from core.statistics import ColumnStatistics, SplitStatistics
+
+BELL = (0.02, 0.08, 0.3, 0.35, 0.2, 0.05)  # shares of a histogram
 
 
 def png(width: int, height: int, seed: int = 0) -> bytes:
@@ -219,6 +223,10 @@ def report_data() -> ReportData:
             "checks": [
                 check("stroke_width", True, 0.01, 0.1, ""),
                 check("label", False, 0.31, 0.1, "Label 9 is rarer in test than in train."),
+            ],
+            "histograms": [
+                dataclasses.asdict(Histogram("width", split, 4, 20, now, BELL, drift, 0.1))
+                for split, now, drift in (("train", BELL, 0.0), ("test", BELL[::-1], 0.31))
             ],
         },
         links=[Link("judge", "Model", "/outputs/quick/pipeline/judge/model/9")],

@@ -146,6 +146,16 @@ def test_findings_of_the_data_gate_are_counted_and_quoted(report_data):
     assert "✗ failed test drift label 0.31 0.1" in words
 
 
+def test_columns_are_drawn_over_their_baseline_where_there_is_one(report_data):
+    words = page_of(report_data).words
+    assert "width, train: 4 to 20; drift 0, limit 0.1 width, test" in words
+    assert "width, test: 4 to 20; drift 0.31, limit 0.1: drifted" in words
+    assert render_report(report_data).count('<polyline class="was"') == 2
+    findings = {**report_data.findings, "histograms": []}
+    without = dataclasses.replace(report_data, findings=findings)
+    assert "Drift from the baseline" not in page_of(without).words
+
+
 def test_lineage_of_what_was_pushed_is_listed(report_data):
     words = page_of(report_data).words
     lineage = words[words.index("Lineage", words.index("It is not served")) :]
