@@ -82,7 +82,10 @@ _ROWS = (
                 *("autoencoder.config.AutoencoderFinetuneConfig", "autoencoder.train.finetune_fn"),
             ),
         ),
-        measurements=("reconstruction", "denoising", "clusters", "tsne", "anomaly", "one_class"),
+        measurements=(
+            *("reconstruction", "denoising", "clusters", "tsne", "anomaly", "one_class"),
+            "new_data",
+        ),
         primary="mse_over_pca",
         score="anomaly_score",
         words="components.model_card.words.autoencoder.WORDS",

@@ -19,6 +19,7 @@ WARMUP_FILE = "tf_serving_warmup_requests"  # requests that a server runs before
 LINEAGE_FILE = "lineage.json"  # origin of the version
 FILES_KEY = "files"  # of lineage.json: digests of the SavedModel's files, by path
 CLUSTERS_FILE = "clusters.json"  # K-Means centres of an autoencoder
+DATA_RECORD_FILE = "data_record.json"  # how an autoencoder sees the data that it was made with
 CARD_MARKDOWN, CARD_HTML = "model_card.md", "model_card.html"
 
 

@@ -61,6 +61,7 @@ class Measured:
     plots: Sequence[Plot] = ()
     tables: Sequence[Table] = ()
     documents: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # as in Evaluation
+    notes: Sequence[str] = ()  # warnings, in sentences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Part:
     topic: str  # section of the report: a key of components.report.topics.TITLES
     metrics: Sequence[Metric]
     measure: Callable[[LoadedModel, References, str, bool], Measured]
+    # The same of the champion itself, for the report: no metric, and no gate depends on it.
+    of_champion: Callable[[LoadedModel, References, str, bool], Measured] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +112,9 @@ def run_parts(
         gated = {gate.metric for gate in asked}
         needed = [part for part in parts if any(m.name in gated for m in part.metrics)]
         rivals = [_measure_standard(needed, standard, references) for standard in standards]
+    if standards:
+        more, unmeasured = _measure_champion(parts, standards[0], references)
+        found, notes = found + more, notes | unmeasured
     mine = {row.metric: row for each in found for row in each.rows}
     topics = {metric.name: part.topic for part in parts for metric in part.metrics}
     champion = rivals[0] if rivals else {}
@@ -132,7 +138,10 @@ def run_parts(
         best=_version(standards, 1),
         primary=MODELS[model.name].primary,
         quality_gates=config.quality_gates,
-        notes=[f"{part}: {why}." for part, why in notes.items()],
+        notes=[
+            *(f"{part}: {why}." for part, why in notes.items()),
+            *(note for each in found for note in each.notes),
+        ],
     )
 
 
@@ -198,6 +207,17 @@ def _measure_standard(
         for row in each.rows
         if row.value is not None or part.name in notes
     }
+
+
+def _measure_champion(
+    parts: Sequence[Part], champion: Standard, references: References
+) -> tuple[list[Measured], dict[str, str]]:
+    """What the report shows of the champion itself; as ``_measure``."""
+    shown = [dataclasses.replace(p, measure=p.of_champion) for p in parts if p.of_champion]
+    try:
+        return _measure(shown, champion.model, references, draw=False)
+    except InputError as error:
+        raise champion_error(error) from error
 
 
 def champion_error(error: InputError) -> InputError:

@@ -101,7 +101,7 @@ class Evaluation:
     best: Champion | None = None  # the best version so far, if that is not the champion
     primary: str = ""  # name of the metric that decides which version is better
     quality_gates: bool = True  # whether the gates judge quality
-    notes: Sequence[str] = ()  # measurements that failed, and why
+    notes: Sequence[str] = ()  # measurements that failed and why, and warnings
     documents: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON by file name
 
     @property

@@ -48,6 +48,7 @@ from serving.versions import (
     CARD_HTML,
     CARD_MARKDOWN,
     CLUSTERS_FILE,
+    DATA_RECORD_FILE,
     LINEAGE_FILE,
     WARMUP_FILE,
 )
@@ -167,7 +168,8 @@ def approval(artifacts: dict[str, Any]) -> Approval:
 def extra_files(
     model_name: str, artifacts: dict[str, Any], run_id: str | None, data_dir: str = ""
 ) -> dict[str, bytes]:
-    """Files for ``assets.extra``: metrics, lineage, model card; warm-up requests, clusters if any.
+    """Files for ``assets.extra``: metrics, lineage, model card; warm-up requests, clusters and the
+    record of the data if any.
 
     Args:
         model_name: Name it is served under.
@@ -190,7 +192,9 @@ def extra_files(
         METRICS_FILE: json.dumps(public_metrics(metrics), indent=1).encode() + b"\n",
         LINEAGE_FILE: json.dumps(lineage, indent=2).encode() + b"\n",
     }
-    for artifact, name in (("infra_blessing", WARMUP_FILE), ("evaluation", CLUSTERS_FILE)):
+    more = {WARMUP_FILE: "infra_blessing"}
+    more |= dict.fromkeys((CLUSTERS_FILE, DATA_RECORD_FILE), "evaluation")
+    for name, artifact in more.items():
         path = Path(artifacts[artifact].uri, name)
         if path.is_file():
             files[name] = path.read_bytes()

@@ -27,6 +27,7 @@ TITLES = {
     "anomalies": "Anomaly detection",
     "discriminator": "Discriminator",
     "judge": "Judge",
+    "drift": "New data through the served model",
     "other": "Other measurements",
 }
 

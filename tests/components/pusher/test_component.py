@@ -48,6 +48,7 @@ def fill(artifacts: dict[str, object], blessed: int = 1, infra_blessed: int = 1)
         "evaluation": {
             "metrics.json": json.dumps(METRICS),
             "clusters.json": "centres",
+            "data_record.json": "quantiles",
         },
     }
     for name, contents in files.items():
@@ -102,6 +103,7 @@ def test_blessed_model_is_pushed_with_metrics_lineage_and_warmup(tmp_path: Path)
     assert json.loads((extra / "metrics.json").read_text())["model"] == "gan"
     assert (extra / "tf_serving_warmup_requests").read_text() == "records"
     assert (extra / "clusters.json").read_text() == "centres"
+    assert (extra / "data_record.json").read_text() == "quantiles"
     lineage = json.loads((extra / "lineage.json").read_text())
     assert lineage["model"] == "gan"
     assert lineage["model_uri"] == "/".join((tmp_path / "model").parts[-3:])

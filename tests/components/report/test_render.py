@@ -156,6 +156,17 @@ def test_columns_are_drawn_over_their_baseline_where_there_is_one(report_data):
     assert "Drift from the baseline" not in page_of(without).words
 
 
+def test_the_data_section_leads_to_the_served_model_on_these_data(report_data):
+    link = 'href="#autoencoder-drift">Autoencoder in serving</a> was given these data'
+    assert link not in render_report(report_data)
+    first, *others = report_data.models
+    table = {"title": "Shares", "topic": "drift", "columns": ["cluster", "now"], "rows": []}
+    evaluation = {**first.evaluation, "tables": [table]}
+    models = [dataclasses.replace(first, evaluation=evaluation), *others]
+    page = render_report(dataclasses.replace(report_data, models=models))
+    assert link in page and 'id="autoencoder-drift"' in page
+
+
 def test_lineage_of_what_was_pushed_is_listed(report_data):
     words = page_of(report_data).words
     lineage = words[words.index("Lineage", words.index("It is not served")) :]
