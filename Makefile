@@ -6,7 +6,7 @@ ARGS ?=
 # each process takes up to 3 GB.
 WORKERS ?= 3
 BIN := .venv/bin
-CODE := inkwell pipeline components trainer_modules serving core benchmarks scripts tests
+CODE := inkwell notebooks pipeline components trainer_modules serving core benchmarks scripts tests
 
 # tensorflow_transform would switch Keras to its legacy version.
 export TF_USE_LEGACY_KERAS := 0
@@ -14,7 +14,7 @@ export TF_USE_LEGACY_KERAS := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-extended mutants faults docs lint format hooks lock audit sbom pin clean
+.PHONY: help setup run demo test test-extended mutants faults notebooks docs lint format hooks lock audit sbom pin clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ mutants: setup ## Plant small faults in a copy, one at a time: none may go unnot
 
 faults: setup ## Do more than 200 accidents to real runs: none may be lost (three minutes: ARGS="--part quick")
 	@$(BIN)/python -m benchmarks.faults $(ARGS)
+
+notebooks: setup ## Run the notebooks and write them, with their output, as notebooks/*.ipynb
+	@for file in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --execute --run-path . $$file || exit 1; done
 
 docs: setup ## Build the site of the guides into site/
 	@$(BIN)/python -m benchmarks.reference

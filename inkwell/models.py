@@ -11,6 +11,8 @@ load only what you or your team trained.
 import base64
 import html
 import io
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import numpy as np
 from serving.client import Signatures
 from serving.errors import ServingError
 from serving.images import grid
+from serving.packed import DEMO_MODELS, PACK, packs, unpack
 from serving.releases import check_served, served_version
 from serving.versions import damage, list_versions
 
@@ -31,6 +34,7 @@ class Model(Signatures):
 
     def __init__(self, path: Path):
         """Loads the SavedModel in ``path``, a directory ``<model>/<version>``."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it has no GPU, and other news
         import tensorflow as tf
 
         self.path, self.name, self.version = path, path.parent.name, int(path.name)
@@ -91,7 +95,10 @@ class Model(Signatures):
 
 
 def load(
-    model: str, version: int | None = None, serving_dir: str | Path = "serving_models"
+    model: str,
+    version: int | None = None,
+    serving_dir: str | Path = "serving_models",
+    demo: bool = False,
 ) -> Model:
     """Loads a pushed version of ``model``: autoencoder, diffusion or gan.
 
@@ -99,10 +106,13 @@ def load(
         model: Its name.
         version: Number; None takes the one that clients get.
         serving_dir: Where runs push to.
+        demo: Whether to take the small model that is shipped with the project instead.
 
     Raises:
         ServingError: There is no such model or version, or its files are damaged.
     """
+    if demo:
+        return _demo(model)
     folder = Path(serving_dir)
     check_served(folder, model)
     versions = {found.number: found.path for found in list_versions(folder / model)}
@@ -113,3 +123,12 @@ def load(
     if problem := damage(path):
         raise ServingError(f"Version {path.name} of {model} is damaged: {problem}.")
     return Model(path)
+
+
+def _demo(model: str) -> Model:
+    found = {pack.name.removesuffix(PACK): pack for pack in packs(DEMO_MODELS)}
+    if model not in found:
+        there = ", ".join(found) or "none"
+        raise ServingError(f"There is no demo model {model} in {DEMO_MODELS}; it has {there}.")
+    with tempfile.TemporaryDirectory(prefix="inkwell-") as folder:
+        return Model(unpack(found[model], Path(folder)))  # it reads all files at once

@@ -193,6 +193,15 @@ def as_yaml_has_it(config: RunConfig) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+def run_arguments(
+    profile: str, data: str | None, overrides: Sequence[str], from_node: str | None
+) -> list[str]:
+    """The arguments of ``inkwell`` for a run, with every option that was given."""
+    options = [("--data", data), ("--from-node", from_node), *(("--set", o) for o in overrides)]
+    given = [(name, value) for name, value in options if value is not None]
+    return ["run", "--profile", profile, *(word for option in given for word in option)]
+
+
 def _read_profile(profile: str) -> dict[str, Any]:
     path = profiles.PROFILES / f"{profile}.yaml"
     if profile not in profile_names():

@@ -20,8 +20,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from core.files import digests
 from serving.errors import ServingError
 from serving.releases import served_models, served_version
@@ -29,6 +27,7 @@ from serving.signing import MANIFEST_FILE, SIGNATURE_FILE
 from serving.versions import FILES_KEY, LINEAGE_FILE, damage, extra_file, model_files, read_lineage
 
 PACK = ".tar.xz"
+DEMO_MODELS = Path(__file__).resolve().parents[1] / "demo" / "models"  # shipped
 _PACKED_FROM = "packed_from"  # of lineage.json: digests of the version before rounding
 _FINGERPRINT = "fingerprint.pb"  # of the weights as they were; no server needs it
 _VARIABLES = "variables/variables"
@@ -131,6 +130,8 @@ def _round_weights(prefix: Path) -> None:
 
 
 def _rounded(tensor: Any) -> Any:
+    import numpy as np
+
     if not isinstance(tensor, np.ndarray) or tensor.dtype != np.float32:
         return tensor
     with np.errstate(over="ignore"):
@@ -158,6 +159,7 @@ def _changes(before: Path, after: Path) -> dict[str, float]:
 
 def _examples(specs: dict[str, Any]) -> dict[str, Any] | None:
     """Inputs of a signature; None if it takes files."""
+    import numpy as np
     import tensorflow as tf
 
     if any(spec.dtype == tf.string for spec in specs.values()):

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import file_errors, leave, tell, user_errors
+from serving.packed import DEMO_MODELS
 
-_FOLDER = Path(__file__).resolve().parents[2] / "demo" / "models"
 _PORTS = (8500, 8501, 8502)  # as of inkwell serve
 _DEMO = """Opens the playground with small trained models, without training, until Ctrl-C.
 
@@ -29,7 +29,7 @@ def demo(
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
     models: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the packed models.", show_default=False)
-    ] = _FOLDER,
+    ] = DEMO_MODELS,
 ) -> None:
     with user_errors(), file_errors():
         from serving.demo import demo as demo_until_told

@@ -132,7 +132,7 @@ def run(
     ] = False,
 ) -> None:
     with user_errors():
-        from pipeline.config import check_gates, load_config
+        from pipeline.config import check_gates, load_config, run_arguments
         from pipeline.plan import check_node
 
         overrides = list(set_ or [])
@@ -166,7 +166,7 @@ def run(
         if detach:
             from pipeline.local import detached
 
-            run_id = detached.start(config, _given(profile, data, overrides, from_node))
+            run_id = detached.start(config, run_arguments(profile, data, overrides, from_node))
             folder = shlex.quote(config.output_dir)
             say(screen, f"Run {run_id} goes on without this terminal. Follow it with:")
             say(screen, f"inkwell attach {run_id} --output {folder}")
@@ -186,15 +186,6 @@ def run(
             leave(INTERRUPTED)
         print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
     leave(result.exit_code)
-
-
-def _given(
-    profile: str, data: str | None, overrides: list[str], from_node: str | None
-) -> list[str]:
-    """The command of a run, with every option that was given."""
-    options = [("--data", data), ("--from-node", from_node), *(("--set", o) for o in overrides)]
-    given = [(name, value) for name, value in options if value is not None]
-    return ["run", "--profile", profile, *(word for option in given for word in option)]
 
 
 @app.command()
