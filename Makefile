@@ -43,7 +43,8 @@ faults: setup ## Do more than 200 accidents to real runs: none may be lost (thre
 	@$(BIN)/python -m benchmarks.faults $(ARGS)
 
 notebooks: setup ## Run the notebooks and write them, with their output, as notebooks/*.ipynb
-	@for file in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --execute --run-path . $$file || exit 1; done
+	@$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
+	@$(BIN)/jupyter-execute --inplace notebooks/*.ipynb
 
 docs: setup ## Build the site of the guides into site/
 	@$(BIN)/python -m benchmarks.reference
