@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from components.idx_example_gen import spool
 from core.config import InputError
 from core.images import HEIGHT, PIXELS, WIDTH
 
 Say = Callable[[str], None]
+Convert = Callable[[np.ndarray], np.ndarray]
 
 _BRIGHTEST = 255
 LONGEST_NAME = 100  # characters of a class's name
@@ -85,8 +87,11 @@ def to_images(array: np.ndarray, where: str, say: Say) -> np.ndarray:
         array = _one_channel(array, where, say)
     elif words := _SHAPES[tuple(array.shape[1:])]:
         say(f"{where}: {words} read as {HEIGHT}x{WIDTH} images.")
-    array = _bytes(array, where, say)
-    return np.ascontiguousarray(array.reshape(-1, HEIGHT, WIDTH))
+    convert = _to_bytes(array, where, say)
+    if convert is None and array.flags.c_contiguous:
+        return array.reshape(-1, HEIGHT, WIDTH)
+    changed = spool.converted(array, where, convert or np.asarray)
+    return changed.reshape(-1, HEIGHT, WIDTH)
 
 
 def to_labels(array: np.ndarray, where: str, say: Say) -> np.ndarray:
@@ -95,6 +100,7 @@ def to_labels(array: np.ndarray, where: str, say: Say) -> np.ndarray:
     Raises:
         InputError: The array is not one label per image, or a label is no whole number.
     """
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.size == 0:
         raise InputError(f"{where} holds no labels: its header announces 0; write some to it.")
     if array.ndim == 3:
@@ -151,34 +157,37 @@ def _is_one_hot(array: np.ndarray) -> bool:
 
 def _one_channel(array: np.ndarray, where: str, say: Say) -> np.ndarray:
     """The channel of images [N, H, W, 3 or 4] whose colours are all grey and opaque."""
-    first = array[..., 0]
-    if not (array[..., :3] == first[..., None]).all():
-        raise InputError(f"{where} holds images in colour; make them grey.")
-    if array.shape[-1] == 4 and not (array[..., 3] == array[..., 3].max()).all():
-        raise InputError(f"{where} holds images that are partly transparent; draw them on black.")
+    opaque = array[:1, :1, :1, 3:]
+    for block in spool.blocks(array):
+        if not (block[..., :3] == block[..., :1]).all():
+            raise InputError(f"{where} holds images in colour; make them grey.")
+        if not (block[..., 3:] == opaque).all():
+            raise InputError(
+                f"{where} holds images that are partly transparent; draw them on black."
+            )
     say(f"{where}: {array.shape[-1]} channels of grey read as one.")
-    return first
+    return array[..., 0]
 
 
-def _bytes(array: np.ndarray, where: str, say: Say) -> np.ndarray:
-    """Pixels as uint8, 0 to 255."""
+def _to_bytes(array: np.ndarray, where: str, say: Say) -> Convert | None:
+    """What makes pixels of the rows of ``array``, uint8 from 0 to 255; None if they are that."""
     if array.dtype == np.uint8:
-        return array
-    kind = str(array.dtype)
+        return None
+    kind = str(array.dtype.newbyteorder("="))
     if array.dtype.kind == "b":
         say(f"{where}: truth values read as 0 and {_BRIGHTEST}.")
-        return array.astype(np.uint8) * np.uint8(_BRIGHTEST)
+        return lambda block: block.astype(np.uint8) * np.uint8(_BRIGHTEST)
     if array.dtype.kind not in "iuf":
         raise InputError(f"{where} holds elements of type {kind}; save the images as uint8.")
-    low, high = float(array.min()), float(array.max())
+    found = [_Range.of(block) for block in spool.blocks(array)]
+    low, high = min(one.low for one in found), max(one.high for one in found)
     if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
+        if not all(one.is_finite for one in found):
             raise InputError(f"{where} holds pixels that are no numbers (NaN or infinite).")
-        is_whole = np.array_equal(array, np.rint(array))
         if low >= 0 and high <= 1 and high > 0.5:
             say(f"{where}: pixels of type {kind} from 0 to 1 read as 0 to {_BRIGHTEST}.")
-            return np.rint(array * np.float32(_BRIGHTEST)).astype(np.uint8)
-        if not is_whole:
+            return lambda block: np.rint(block * np.float32(_BRIGHTEST)).astype(np.uint8)
+        if not all(one.is_whole for one in found):
             raise InputError(
                 f"{where} holds pixels of type {kind} from {low:g} to {high:g}; scale them to 0 to "
                 f"{_BRIGHTEST} and save them as uint8: "
@@ -190,4 +199,21 @@ def _bytes(array: np.ndarray, where: str, say: Say) -> np.ndarray:
             f"{_BRIGHTEST} and save them as uint8."
         )
     say(f"{where}: pixels of type {kind}, {low:g} to {high:g}, read as uint8.")
-    return array.astype(np.uint8)
+    return lambda block: block.astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Range:
+    """What the numbers of a block are."""
+
+    low: float
+    high: float
+    is_finite: bool
+    is_whole: bool
+
+    @classmethod
+    def of(cls, block: np.ndarray) -> "_Range":
+        is_float = block.dtype.kind == "f"
+        is_finite = not is_float or bool(np.isfinite(block).all())
+        is_whole = not is_float or np.array_equal(block, np.rint(block))
+        return cls(float(block.min()), float(block.max()), is_finite, is_whole)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.idx_example_gen import scalars
+from components.idx_example_gen import scalars, spool
 from core.statistics import LABEL_NAME
 
 
@@ -62,7 +62,8 @@ def choose_eval(
     copies of an image always go to the same split.
     """
     buckets = train_buckets + eval_buckets
-    digests = (hashlib.sha256(image.tobytes()).digest() for image in images)
+    each = (image for block in spool.blocks(images) for image in block)
+    digests = (hashlib.sha256(image.tobytes()).digest() for image in each)
     return np.array([int.from_bytes(d[:8], "big") % buckets >= train_buckets for d in digests])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.idx_example_gen import names, storage
+from components.idx_example_gen import names, spool, storage
 from components.idx_example_gen.arrays import Raw, Say, to_labels
 from core.config import InputError
 from core.images import HEIGHT, WIDTH
@@ -41,9 +41,10 @@ def read(files: storage.Files, say: Say) -> dict[str, Raw]:
     result = {}
     converted: dict[str, int] = {}
     for split, paths in parts.items():
-        images = np.stack([decode(files.read(p), files.where(p), converted) for p in paths])
-        classes = np.array([posixpath.basename(posixpath.dirname(path)) for path in paths])
         where = files.where(f"{split}/" if split in paths[0] else "")
+        found = (decode(files.read(p), files.where(p), converted).tobytes() for p in paths)
+        images = spool.Spool(where).add_all(found).array().reshape(-1, HEIGHT, WIDTH)
+        classes = np.array([posixpath.basename(posixpath.dirname(path)) for path in paths])
         result[split] = Raw(images, to_labels(classes, where, say), where, where)
     for mode, count in converted.items():
         say(f"{count:,} images of Pillow's mode {mode} read as grey.")

@@ -1,7 +1,8 @@
 """Reads and writes IDX files, the format of MNIST: gzip or plain, detected by their content.
 
 Contract: any fault of a file is an ``InputError`` of one sentence that names the file and the fix.
-No more memory is taken than the file itself bears out, whatever its header announces.
+No more memory is taken than the file itself bears out, whatever its header announces, and no more
+than a block of a large file.
 Format: http://yann.lecun.com/exdb/mnist (two zero bytes, element type, number of dimensions, the
 dimensions as big-endian int32, the elements, big-endian too).
 """
@@ -19,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from components.idx_example_gen import names, storage
+from components.idx_example_gen import names, spool, storage
 from components.idx_example_gen.arrays import (
     Raw,
     Say,
@@ -106,8 +107,8 @@ def read(files: storage.Files, say: Say) -> dict[str, Raw]:
     return result
 
 
-def parse(content: bytes, where: str, kind: str) -> np.ndarray:
-    """The array in an IDX file, as it lies there.
+def parse(content: BinaryIO, where: str, kind: str) -> np.ndarray:
+    """The array in an IDX file, as it lies there; a map of a file where it is large.
 
     Args:
         content: The file, plain or gzip.
@@ -117,36 +118,39 @@ def parse(content: bytes, where: str, kind: str) -> np.ndarray:
     Raises:
         InputError: The file is empty, damaged, cut short, too long, or not such an array.
     """
-    is_packed = content.startswith(_GZIP_MAGIC)
-    with _payload(content) as file:
-        try:
-            element, shape = _read_header(file, where, kind)
-            expected = math.prod(shape) * element.itemsize
-            limit = len(content) * (_MOST_UNPACKED if is_packed else 1)
-            # A header alone must not take memory.
-            if expected > limit:
-                raise _cut_short(where, shape[0], kind, expected, f"at most {limit}")
-            storage.check_memory(expected, where)
-            # One byte more than announced detects a file that is too long; reading a gzip stream
-            # to its end checks its CRC.
-            payload = file.read(expected + 1)
-        except EOFError:
-            raise InputError(
-                f"{where} is cut short: its gzip stream has no end; copy or download it again."
-            ) from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(
-                f"{where} is a damaged gzip file ({error}); copy or download it again."
-            ) from None
+    size = content.seek(0, io.SEEK_END)
+    content.seek(0)
+    is_packed = content.read(2) == _GZIP_MAGIC
+    content.seek(0)
+    file = gzip.GzipFile(fileobj=content, mode="rb") if is_packed else content
+    try:
+        element, shape = _read_header(file, where, kind)
+        expected = math.prod(shape) * element.itemsize
+        limit = size * (_MOST_UNPACKED if is_packed else 1)
+        # A header alone must not take memory.
+        if expected > limit:
+            raise _cut_short(where, shape[0], kind, expected, f"at most {limit}")
+        spool.check_room(expected, where)
+        payload = spool.Spool(where).add_all(spool.pieces(file, expected)).array()
+        # One byte more than announced detects a file that is too long; reading a gzip stream to
+        # its end checks its CRC.
+        is_longer = bool(file.read(1))
+    except EOFError:
+        raise InputError(
+            f"{where} is cut short: its gzip stream has no end; copy or download it again."
+        ) from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            f"{where} is a damaged gzip file ({error}); copy or download it again."
+        ) from None
     if len(payload) < expected:
         raise _cut_short(where, shape[0], kind, expected, f"only {len(payload)}")
-    if len(payload) > expected:
+    if is_longer:
         raise InputError(
             f"{where} holds more than the {shape[0]} {kind} ({expected} bytes) that its header "
             "announces; correct the header or copy the file again."
         )
-    array = np.frombuffer(payload, element).reshape(shape)
-    return array.astype(element.newbyteorder("="), copy=False)
+    return payload.view(element).reshape(shape)
 
 
 def write_idx(path: str, array: np.ndarray) -> None:
@@ -196,9 +200,10 @@ def _read_one(files: storage.Files, copies: Sequence[str], kind: str) -> tuple[n
             to its gzip one, holds something else.
     """
     wheres = [files.where(path) for path in copies]
-    first, *others = (parse(files.read(p), w, kind) for p, w in zip(copies, wheres, strict=True))
+    first, *others = (parse(files.open(p), w, kind) for p, w in zip(copies, wheres, strict=True))
     for other, where in zip(others, wheres[1:], strict=True):
-        if not np.array_equal(first, other):
+        pairs = zip(spool.blocks(first), spool.blocks(other), strict=False)
+        if first.shape != other.shape or not all(np.array_equal(a, b) for a, b in pairs):
             raise InputError(
                 f"{wheres[0]} and {where} hold different {kind}; remove the one that is wrong."
             )
@@ -240,9 +245,3 @@ def _cut_short(where: str, count: int, kind: str, expected: int, follow: str) ->
         f"{where} is cut short: its header announces {count} {kind} ({expected} bytes) but "
         f"{follow} bytes follow; copy or download it again."
     )
-
-
-def _payload(content: bytes) -> BinaryIO | gzip.GzipFile:
-    """The bytes of a file to read from, decompressed where they are gzip."""
-    raw = io.BytesIO(content)
-    return gzip.GzipFile(fileobj=raw, mode="rb") if content.startswith(_GZIP_MAGIC) else raw

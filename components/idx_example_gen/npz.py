@@ -14,11 +14,11 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, BinaryIO
 
 import numpy as np
 
-from components.idx_example_gen import names, storage
+from components.idx_example_gen import names, spool, storage
 from components.idx_example_gen.arrays import Raw, Say, check_image_shape, to_images, to_labels
 from core.config import InputError
 
@@ -54,7 +54,7 @@ def read(files: storage.Files, say: Say) -> dict[str, Raw]:
     found: dict[tuple[str, str], _Array] = {}
     seen = []
     for path in files.paths:
-        content, where = files.read(path), files.where(path)
+        content, where = files.open(path), files.where(path)
         for name, load in _arrays(content, where):
             kind = names.kind_of(name) or names.kind_of(posixpath.basename(path))
             split = names.split_of(name) or names.split_of(path) or "train"
@@ -91,12 +91,16 @@ def read(files: storage.Files, say: Say) -> dict[str, Raw]:
     return result
 
 
-def _arrays(content: bytes, where: str) -> list[_Array]:
+def _arrays(content: BinaryIO, where: str) -> list[_Array]:
     """Name of each array in a file, and a function that loads it."""
-    if content.startswith(np.lib.format.MAGIC_PREFIX):
-        return [("", functools.partial(_load, io.BytesIO(content), len(content), where))]
+    size = content.seek(0, io.SEEK_END)
+    content.seek(0)
+    is_bare = content.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
+    content.seek(0)
+    if is_bare:
+        return [("", functools.partial(_load, content, size, where))]
     try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
+        archive = zipfile.ZipFile(content)
     except (zipfile.BadZipFile, NotImplementedError):  # of a version that is unknown
         raise InputError(
             f"{where} is not a file of numpy.savez, or cut short; copy or download it again."
@@ -132,13 +136,14 @@ def _load(file: IO[bytes], size: int, where: str) -> np.ndarray:
             raise ValueError(f"its header announces {expected} bytes, the file has {size}")
         if len(shape) > 2:
             check_image_shape(shape, where)
-        storage.check_memory(expected, where)
-        payload = file.read(expected + 1)
-        if len(payload) != expected:
-            raise ValueError(f"its header announces {expected} bytes but {len(payload)} follow")
+        spool.check_room(expected, where)
+        payload = spool.Spool(where).add_all(spool.pieces(file, expected)).array()
+        follow = len(payload) + len(file.read(1))  # to its end, which checks the CRC
+        if follow != expected:
+            raise ValueError(f"its header announces {expected} bytes but {follow} follow")
         if element.kind == "U" and _last_code_point(payload, element) > _LAST_CODE_POINT:
             raise ValueError("its texts are not Unicode")
-        return np.frombuffer(payload, element).reshape(shape, order="F" if is_fortran else "C")
+        return payload.view(element).reshape(shape, order="F" if is_fortran else "C")
     except _DAMAGED as error:
         raise _damaged(error, where) from None
 
@@ -150,6 +155,6 @@ def _damaged(error: Exception, where: str) -> InputError:
     return InputError(f"{where} is damaged ({why}); copy or download it again.")
 
 
-def _last_code_point(payload: bytes, element: np.dtype) -> int:
-    codes = np.frombuffer(payload, f"{element.byteorder}u4".replace("|", ""))
+def _last_code_point(payload: np.ndarray, element: np.dtype) -> int:
+    codes = payload.view(f"{element.byteorder}u4".replace("|", ""))
     return int(codes.max(initial=0))

@@ -58,6 +58,15 @@ def read(path: str) -> bytes:
         return bytes(obstore.get(_store(bucket), name).bytes())
 
 
+def pieces(path: str, size: int) -> Iterator[bytes]:
+    """The object in pieces of about ``size`` bytes."""
+    bucket, name = _parts(path)
+    obstore = _obstore()
+    with _told():
+        for piece in obstore.get(_store(bucket), name).stream(min_chunk_size=size):
+            yield bytes(piece)
+
+
 def _parts(path: str) -> tuple[str, str]:
     """Bucket and name of an object."""
     bucket, _, name = path.removeprefix(SCHEME).partition("/")

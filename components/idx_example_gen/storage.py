@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
-from components.idx_example_gen import s3
+from components.idx_example_gen import s3, spool
 from core.config import InputError
 
 T = TypeVar("T")
@@ -33,12 +33,24 @@ class Files:
         return join(self.data_dir, path)
 
     def read(self, path: str) -> bytes:
-        """The whole file; raises ``InputError`` if it cannot be read or held in memory."""
+        """The whole of a small file; raises ``InputError`` if it cannot be read."""
         where = self.where(path)
-        check_memory(size(where), where)
+        spool.check_memory(size(where), where)
         content = read_bytes(where)
         self.digests[where] = hashlib.sha256(content).hexdigest()
         return content
+
+    def open(self, path: str) -> BinaryIO:
+        """A copy of the file, in memory or where that is too small for it; it can seek.
+
+        Raises:
+            InputError: The file cannot be read, or there is no room for it.
+        """
+        where = self.where(path)
+        spool.check_room(size(where), where)
+        copy = spool.Spool(where)
+        self.digests[where] = _through(where, copy.add)
+        return copy.file()
 
 
 def join(data_dir: str, name: str) -> str:
@@ -80,16 +92,6 @@ def size(path: str) -> int:
     return _told(path, lambda: os.stat(path).st_size)
 
 
-def check_memory(count: int, where: str) -> None:
-    """Raises ``InputError`` if ``count`` bytes are more than the memory of this machine."""
-    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if count > have:
-        raise InputError(
-            f"{where} takes {count / 1e9:.1f} GB of memory, of {have / 1e9:.1f} GB in this "
-            "machine; use fewer images."
-        )
-
-
 def open_file(path: str) -> BinaryIO:
     """Opens ``path`` for reading bytes; raises ``InputError`` if that is not allowed."""
     if _is_s3(path):
@@ -102,6 +104,11 @@ def open_file(path: str) -> BinaryIO:
         raise InputError(f"{path} cannot be read ({error.strerror}); make it readable.") from None
 
 
+def file_digest(path: str) -> str:
+    """SHA-256 of a file; raises ``InputError`` if it cannot be read."""
+    return _through(path, lambda piece: None)
+
+
 def read_bytes(path: str) -> bytes:
     """Reads the whole file; raises ``InputError`` if that is not possible."""
 
@@ -110,6 +117,27 @@ def read_bytes(path: str) -> bytes:
             return file.read()
 
     return _told(path, read)
+
+
+def _through(path: str, take: Callable[[bytes], None]) -> str:
+    """Gives a file to ``take`` in pieces; its SHA-256."""
+    total = hashlib.sha256()
+
+    def read() -> None:
+        for piece in _pieces(path):
+            total.update(piece)
+            take(piece)
+
+    _told(path, read)
+    return total.hexdigest()
+
+
+def _pieces(path: str) -> Iterator[bytes]:
+    if _is_s3(path):
+        yield from s3.pieces(path, spool.BLOCK)
+        return
+    with open_file(path) as file:
+        yield from spool.pieces(file)
 
 
 def _walk(

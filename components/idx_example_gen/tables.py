@@ -5,26 +5,27 @@ column of that name, or the first of 785 where there are no names. A file's name
 folder, tells its split.
 """
 
+import dataclasses
 import gzip
 import io
 import posixpath
 import zlib
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from components.idx_example_gen import folders, names, storage
+from components.idx_example_gen import folders, names, spool, storage
 from components.idx_example_gen.arrays import Raw, Say, to_images, to_labels
 from core.config import InputError
-from core.images import PIXELS
+from core.images import HEIGHT, PIXELS, WIDTH
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv")
-_ROWS_AT_ONCE, _BYTES_AT_ONCE = 1000, 1 << 24
+_ROWS_AT_ONCE, _BUFFER = 1000, 1 << 20  # rows, bytes of a column
 _LABELS = ("label", "labels", "class", "target", "y", "digit", "category", "fine_label")
 _IMAGES = ("image", "img", "images", "pixels", "x")
 
@@ -56,10 +57,14 @@ def read(files: storage.Files, say: Say) -> dict[str, Raw]:
     result = {}
     converted: dict[str, int] = {}
     for split, paths in parts.items():
-        found = [_read_one(files.read(p), files.where(p), say, converted) for p in paths]
+        found = [_read_one(files.open(p), files.where(p), say, converted) for p in paths]
         where = found[0].where
         labels = None if found[0].labels is None else _joined(found)
-        result[split] = Raw(np.concatenate([one.images for one in found]), labels, where, where)
+        images = found[0].images
+        if len(found) > 1:
+            all_of = (b.tobytes() for one in found for b in spool.blocks(one.images))
+            images = spool.Spool(where).add_all(all_of).array().reshape(-1, HEIGHT, WIDTH)
+        result[split] = Raw(images, labels, where, where)
     for mode, count in converted.items():
         say(f"{count:,} images of Pillow's mode {mode} read as grey.")
     return result
@@ -72,51 +77,100 @@ def _joined(found: Sequence[Raw]) -> np.ndarray:
     return np.concatenate(labels)
 
 
-def _read_one(content: bytes, where: str, say: Say, converted: dict[str, int]) -> Raw:
-    table = _parquet(content, where) if names.ending(where) in _PARQUET else _csv(content, where)
-    if not table.num_rows:
+def _read_one(content: BinaryIO, where: str, say: Say, converted: dict[str, int]) -> Raw:
+    tables = _parquet(content, where) if names.ending(where) in _PARQUET else _csv(content, where)
+    columns, count = None, 0
+    images, labels = _Rows(where), []
+    for table in tables:
+        columns = columns or _choose_columns(table.column_names, where, say)
+        if not table.num_rows:
+            continue
+        if columns.image is not None:
+            column = table.column(columns.image)
+            images.add(_image_column(column, where, count, converted))
+        else:
+            images.add(_pixel_columns(table.select(columns.pixels), where))
+        if columns.label is not None:
+            values = table.column(columns.label)
+            if values.null_count:
+                raise InputError(f"{where} has rows without a label; remove them.")
+            labels.append(values.to_numpy())
+        count += table.num_rows
+    if columns is None or not count:
         raise InputError(f"{where} holds no rows; write some to it.")
-    _check_names(table, where)
-    columns = {name.strip().lower(): name for name in table.column_names}
+    silent = columns.image is None  # a column for each pixel is always of numbers
+    found = to_images(images.array(), where, (lambda line: None) if silent else say)
+    if columns.label is None:
+        return Raw(found, None, where)
+    return Raw(found, to_labels(np.concatenate(labels), where, say), where)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+    """Which columns of a table are what."""
+
+    label: str | None
+    image: str | None
+    pixels: list[str]  # one column for each, where there is no ``image``
+
+
+def _choose_columns(all_of: list[str], where: str, say: Say) -> _Columns:
+    _check_names(all_of, where)
+    columns = {name.strip().lower(): name for name in all_of}
     label = next((columns[name] for name in _LABELS if name in columns), None)
     image = next((columns[name] for name in _IMAGES if name in columns), None)
-    rest = [name for name in table.column_names if name != label]
+    rest = [name for name in all_of if name != label]
     if label is None and len(rest) == PIXELS + 1:
         label, *rest = rest
         say(f"{where}: no column is named label, so the first is read as the label.")
     if image is None and len(rest) != PIXELS:
-        shown = ", ".join(table.column_names[:5]) + (", ..." if table.num_columns > 5 else "")
+        shown = ", ".join(all_of[:5]) + (", ..." if len(all_of) > 5 else "")
         raise InputError(
-            f"{where} has {table.num_columns} columns ({shown}); a table of images has a column "
+            f"{where} has {len(all_of)} columns ({shown}); a table of images has a column "
             f"label and either a column image or {PIXELS} columns of pixels."
         )
-    if image is not None:
-        images = _image_column(table.column(image), where, say, converted)
-    else:
-        images = to_images(_pixel_columns(table.select(rest), where), where, lambda line: None)
-    if label is None:
-        return Raw(images, None, where)
-    values = table.column(label)
-    if values.null_count:
-        raise InputError(f"{where} has {values.null_count} rows without a label; remove them.")
-    return Raw(images, to_labels(values.to_numpy(), where, say), where)
+    return _Columns(label, image, rest)
 
 
-def _parquet(content: bytes, where: str) -> "pa.Table":
+class _Rows:
+    """Blocks of images [N, ...] of one type and shape, joined."""
+
+    def __init__(self, where: str):
+        self._where, self._spool = where, spool.Spool(where)
+        self._kind: tuple[np.dtype, tuple[int, ...]] | None = None
+
+    def add(self, block: np.ndarray) -> None:
+        if block.dtype.hasobject:
+            to_images(block, self._where, lambda line: None)  # says what is wrong
+        kind = (block.dtype, block.shape[1:])
+        if self._kind not in (None, kind):
+            raise _different(self._where)
+        self._kind = kind
+        self._spool.add(block.tobytes())
+
+    def array(self) -> np.ndarray:
+        """All of them; there must be some."""
+        element, shape = self._kind or (np.dtype(np.uint8), ())
+        return self._spool.array().view(element).reshape(-1, *shape)
+
+
+def _different(where: str) -> InputError:
+    return InputError(f"{where} has images of different sizes; make them all alike.")
+
+
+def _parquet(content: BinaryIO, where: str) -> Iterator["pa.Table"]:
+    """The rows in blocks."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
-        storage.check_memory(file.metadata.num_rows * PIXELS, where)
-        batches, size = [], 0
-        for batch in file.iter_batches(_ROWS_AT_ONCE):  # a few bytes can stand for many rows
-            size += batch.nbytes
-            storage.check_memory(size, where)
-            batches.append(batch)
-        table = pa.Table.from_batches(batches, file.schema_arrow)
-        table.validate(full=True)  # its texts may be no UTF-8
-        return table
+        file = pq.ParquetFile(content, buffer_size=_BUFFER)
+        # A few bytes can stand for many rows.
+        for batch in file.iter_batches(_ROWS_AT_ONCE):
+            spool.check_memory(batch.nbytes, where)
+            table = pa.Table.from_batches([batch])
+            table.validate(full=True)  # its texts may be no UTF-8
+            yield table
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{where} is not a parquet file, or damaged ({_first_line(error)}); copy or download "
@@ -124,44 +178,46 @@ def _parquet(content: bytes, where: str) -> "pa.Table":
         ) from None
 
 
-def _csv(content: bytes, where: str) -> "pa.Table":
-    """The table of a CSV file, with or without a line of names."""
+def _csv(content: BinaryIO, where: str) -> Iterator["pa.Table"]:
+    """The rows of a CSV file, with or without a line of names; of a large one in blocks."""
     import pyarrow as pa
     from pyarrow import csv
 
     try:
         if where.lower().endswith(".gz"):
-            content = _unpacked(content, where)
-        line = content.split(b"\n", 1)[0].decode("utf-8-sig").strip()
+            stream = gzip.GzipFile(fileobj=content)
+            content = spool.Spool(where).add_all(spool.pieces(stream)).file()
+        line = content.read(spool.BLOCK).split(b"\n", 1)[0].decode("utf-8-sig").strip()
+        size = content.seek(0, io.SEEK_END)
+        content.seek(0)
         delimiter = max(",;\t", key=line.count)
         fields = [field.strip().strip('"') for field in line.split(delimiter)]
         is_named = not all(_is_number(field) for field in fields)
-        options = csv.ReadOptions(autogenerate_column_names=not is_named, block_size=1 << 24)
+        is_small = size <= spool.IN_MEMORY
+        # Of a large file, some thirty blocks are read ahead.
+        block = spool.BLOCK if is_small else spool.BLOCK // 16
+        options = csv.ReadOptions(autogenerate_column_names=not is_named, block_size=block)
         parsing = csv.ParseOptions(delimiter=delimiter)
-        table = csv.read_csv(pa.BufferReader(content), options, parsing)
+        if is_small:  # the types of all rows are known then
+            yield _without_numbers(csv.read_csv(content, options, parsing))
+            return
+        for batch in csv.open_csv(content, options, parsing):
+            yield _without_numbers(pa.Table.from_batches([batch]))
     except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
             f"{where} cannot be read as CSV ({_first_line(error)}); fix that row or save it again."
         ) from None
-    if not table.column_names[0]:  # the row numbers that pandas writes
-        table = table.remove_column(0)
-    return table
 
 
-def _check_names(table: "pa.Table", where: str) -> None:
-    name, count = Counter(table.column_names).most_common(1)[0]
+def _without_numbers(table: "pa.Table") -> "pa.Table":
+    """The table without the row numbers that pandas writes."""
+    return table if table.column_names[0] else table.remove_column(0)
+
+
+def _check_names(all_of: list[str], where: str) -> None:
+    name, count = Counter(all_of).most_common(1)[0]
     if count > 1:
         raise InputError(f"{where} has {count} columns named {name}; give each a name of its own.")
-
-
-def _unpacked(content: bytes, where: str) -> bytes:
-    parts, size = [], 0
-    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-        while part := file.read(_BYTES_AT_ONCE):
-            size += len(part)
-            storage.check_memory(size, where)
-            parts.append(part)
-    return b"".join(parts)
 
 
 def _is_number(text: str) -> bool:
@@ -173,7 +229,7 @@ def _is_number(text: str) -> bool:
 
 
 def _pixel_columns(table: "pa.Table", where: str) -> np.ndarray:
-    """The columns side by side, [N, 784]."""
+    """The columns side by side: [N, 784], or images where they are whole numbers."""
     import pyarrow as pa
 
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -183,14 +239,19 @@ def _pixel_columns(table: "pa.Table", where: str) -> np.ndarray:
             raise InputError(
                 f"Column {name} of {where} is not all numbers; each is the brightness of a pixel."
             )
-    storage.check_memory(table.num_rows * PIXELS * 8, where)
-    return np.stack([column.to_numpy() for column in table.columns], axis=1)
+    spool.check_memory(table.num_rows * PIXELS * 8, where)
+    block = np.stack([column.to_numpy() for column in table.columns], axis=1)
+    # Floats are scaled by the range of all of them.
+    return block if block.dtype.kind == "f" else to_images(block, where, lambda line: None)
 
 
 def _image_column(
-    column: "pa.ChunkedArray", where: str, say: Say, converted: dict[str, int]
+    column: "pa.ChunkedArray", where: str, before: int, converted: dict[str, int]
 ) -> np.ndarray:
-    """Images of a column of PNG files, bare or as the Hub has them, or of lists of pixels."""
+    """Images of a column of PNG files, bare or as the Hub has them, or of lists of pixels.
+
+    ``before`` is the number of rows before these.
+    """
     import pyarrow as pa
 
     if pa.types.is_struct(column.type):
@@ -202,19 +263,33 @@ def _image_column(
             )
         column = pa.chunked_array([chunk.field("bytes") for chunk in column.chunks])
     if column.null_count:
-        raise InputError(f"{where} has {column.null_count} rows without an image; remove them.")
+        raise InputError(f"{where} has rows without an image; remove them.")
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return np.stack(
             [
                 folders.decode(value.as_py(), f"row {row} of {where}", converted)
-                for row, value in enumerate(column)
+                for row, value in enumerate(column, before)
             ]
         )
-    try:
-        array = np.array(column.to_pylist())
-    except ValueError:
-        raise InputError(f"{where} has images of different sizes; make them all alike.") from None
-    return to_images(array, where, say)
+    return _lists(column.combine_chunks(), where)
+
+
+def _lists(array: "pa.Array", where: str) -> np.ndarray:
+    """Lists of pixels, or of rows of pixels, as one array."""
+    import pyarrow as pa
+
+    shape = [len(array)]
+    while (
+        pa.types.is_list(array.type)
+        or pa.types.is_large_list(array.type)
+        or pa.types.is_fixed_size_list(array.type)
+    ):
+        lengths = array.value_lengths().unique().to_pylist()
+        if len(lengths) != 1 or lengths[0] is None:
+            raise _different(where)
+        shape.append(lengths[0])
+        array = array.flatten()
+    return array.to_numpy(zero_copy_only=False).reshape(shape)
 
 
 def _first_line(error: Exception) -> str:

@@ -20,7 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from components.evaluator.parts import plots
-from components.idx_example_gen import label_names, storage
+from components.idx_example_gen import label_names, spool, storage
 from components.idx_example_gen.arrays import LONGEST_NAME
 from components.idx_example_gen.data import read_data
 from core.config import InputError
@@ -95,7 +95,7 @@ def test_a_header_that_was_made_to_harm_is_a_damaged_file(tmp_path, header):
 
 def test_a_negative_size_does_not_read_all_that_an_archive_unpacks_to(tmp_path, monkeypatch):
     taken = []
-    monkeypatch.setattr(storage, "check_memory", lambda count, where: taken.append(count))
+    monkeypatch.setattr(spool, "check_memory", lambda count, where: taken.append(count))
     header = "{'descr': '|u1', 'fortran_order': False, 'shape': (-3000, 28, 28), }"
     said = refused(tmp_path, "d.npz", npz(npy(header) + bytes(50_000_000), saved(LABELS)))
     assert "announces -2352000 bytes, the file has" in said and max(taken) < 1_000_000

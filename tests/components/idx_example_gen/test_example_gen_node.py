@@ -1,5 +1,6 @@
 """The node as TFX runs it: splits, the same bytes twice, cache and errors."""
 
+import io
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ def make(data_dir: Path, max_images: int | None = None):
 
 
 def read_labels(path: Path) -> np.ndarray:
-    return idx.parse(path.read_bytes(), str(path), "labels")
+    return idx.parse(io.BytesIO(path.read_bytes()), str(path), "labels")
 
 
 def records(examples: Path, split: str) -> list[bytes]:
