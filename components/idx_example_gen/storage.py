@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import posixpath
+import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
@@ -17,6 +18,8 @@ from core.config import InputError
 T = TypeVar("T")
 
 _DEEPEST = 4  # folders below the data directory that are looked into
+_RECENT = 2  # seconds, the coarsest resolution of a file system's times
+_KNOWN: dict[str, tuple[tuple[int, ...], str]] = {}  # by path: signature and SHA-256
 _FOREIGN = "__MACOSX"  # what macOS adds to an archive
 
 
@@ -36,9 +39,9 @@ class Files:
         """The whole of a small file; raises ``InputError`` if it cannot be read."""
         where = self.where(path)
         spool.check_memory(size(where), where)
-        content = read_bytes(where)
-        self.digests[where] = hashlib.sha256(content).hexdigest()
-        return content
+        parts: list[bytes] = []
+        self.digests[where] = _through(where, parts.append)
+        return b"".join(parts)
 
     def open(self, path: str) -> BinaryIO:
         """A copy of the file, in memory or where that is too small for it; it can seek.
@@ -105,7 +108,13 @@ def open_file(path: str) -> BinaryIO:
 
 
 def file_digest(path: str) -> str:
-    """SHA-256 of a file; raises ``InputError`` if it cannot be read."""
+    """SHA-256 of a file; raises ``InputError`` if it cannot be read.
+
+    A file on a disk that this process has read already is not read again, unless it has changed.
+    """
+    known = _KNOWN.get(path)
+    if known and known[0] == _signature(path):
+        return known[1]
     return _through(path, lambda piece: None)
 
 
@@ -121,7 +130,7 @@ def read_bytes(path: str) -> bytes:
 
 def _through(path: str, take: Callable[[bytes], None]) -> str:
     """Gives a file to ``take`` in pieces; its SHA-256."""
-    total = hashlib.sha256()
+    total, signature = hashlib.sha256(), _signature(path)
 
     def read() -> None:
         for piece in _pieces(path):
@@ -129,7 +138,27 @@ def _through(path: str, take: Callable[[bytes], None]) -> str:
             take(piece)
 
     _told(path, read)
-    return total.hexdigest()
+    digest = total.hexdigest()
+    if signature and signature == _signature(path):
+        _KNOWN[path] = (signature, digest)
+    return digest
+
+
+def _signature(path: str) -> tuple[int, ...] | None:
+    """What changes whenever a file changes; None where that is not known.
+
+    The time of its last change (ctime) cannot be set back by its owner, but it has a resolution: a
+    file that was changed a moment ago could change again unseen.
+    """
+    if _is_remote(path):
+        return None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    if found.st_ctime > time.time() - _RECENT:
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _pieces(path: str) -> Iterator[bytes]:

@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import os
 import shutil
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.idx_example_gen import data, encode
+from components.idx_example_gen import data, encode, storage
 from components.idx_example_gen.config import DataConfig
 from core.config import InputError
 
@@ -415,3 +417,21 @@ def test_a_mapping_of_emnist_names_the_classes(tmp_path: Path, mnist: Arrays, fi
     mapping.write_text("a b")
     with pytest.raises(InputError, match=r"no mapping of EMNIST.*write labels\.txt"):
         data.read_data(str(tmp_path))
+
+
+def test_a_file_is_read_once_for_its_digest_and_again_when_it_changed(tmp_path, mnist, monkeypatch):
+    put_csv(tmp_path, mnist)
+    later = time.time() + 10
+    monkeypatch.setattr(time, "time", lambda: later)  # the files are not new
+    opened = []
+    first_open = storage.open_file
+    monkeypatch.setattr(storage, "open_file", lambda path: opened.append(path) or first_open(path))
+    data.read_data(str(tmp_path))
+    before, once = data.digest(str(tmp_path)), len(opened)
+    assert data.digest(str(tmp_path)) == before and len(opened) == once == 2
+    path = tmp_path / "mnist_train.csv"
+    stamp = path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content[:-2] + (b"1\n" if content[-2:] == b"0\n" else b"0\n"))
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # its owner can do no more
+    assert data.digest(str(tmp_path)) != before and len(opened) == once + 1
