@@ -26,13 +26,13 @@ def write_check(
     config: RunConfig, metadata: "RunMetadata", run_id: str, profile_dir: Path
 ) -> str | None:
     """Writes the page and returns its path; None if the run did not come as far as the gate."""
-    from components.data_gate.check import check_run
-    from components.data_gate.page import page
-
     statistics = metadata.output(run_id, "statistics-gen", "statistics")
     examples = metadata.output(run_id, "example-gen", "examples")
     if statistics is None or examples is None or metadata.state(run_id, _GATE) != "FAILED":
         return None
+    from components.data_gate.check import check_run
+    from components.data_gate.page import page
+
     places = [str(metadata.directory(artifact)) for artifact in (statistics, examples)]
     path = profile_dir / "checks" / f"{run_id}.html"
     try:

@@ -53,6 +53,19 @@ def test_moved_images_leave_the_baseline_in_their_column_alone(measured):
     assert "drifted" in drawn["center_x"] and "drifted" not in drawn["center_y"]
 
 
+def test_classes_that_are_gone_are_bins_of_their_own(measured, small_mnist_dir):
+    known, _, _ = measured
+    train = data.read_data(str(small_mnist_dir)).splits["train"]
+    low = train.labels < 5
+    less = baselines.compute_statistics(
+        train.images[low], train.labels[low], read_schema(str(small_mnist_dir))
+    )
+    found = histograms.compare({"train": less}, {"train": known["train"]})[-1]
+    assert found.column == "label" and len(found.now) == 10
+    assert min(found.now[:5]) > 0.1 and max(found.now[5:]) == 0
+    assert min(found.known) > 0 and max(found.known) < 0.15
+
+
 def test_a_column_without_a_baseline_and_an_empty_split_are_left_out(measured):
     known, now, _ = measured
     less = type(known["train"]).FromString(known["train"].SerializeToString())
