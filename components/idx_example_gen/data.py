@@ -21,16 +21,15 @@ from components.idx_example_gen import (
     idx,
     label_names,
     npz,
+    spans,
     spool,
     storage,
     tables,
 )
 from components.idx_example_gen.arrays import Raw, Say
-from components.idx_example_gen.config import DataConfig
+from components.idx_example_gen.config import DataConfig, Format
 from components.idx_example_gen.names import SPLITS
 from core.config import InputError, require
-
-MOST_CLASSES = 256
 
 # By format, in the order in which a directory with several is read.
 _FIND = {
@@ -89,6 +88,7 @@ class Data:
     names: tuple[str, ...] | None  # of the classes, in the order of the labels
     files: Mapping[str, str]  # SHA-256 of the bytes that were read, by path
     said: tuple[str, ...]  # lines: what was taken, and what was converted
+    spans: tuple[str, ...] = ()  # names of those that were read, where the data have spans
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,21 +138,24 @@ def read_data(data_dir: str, config: DataConfig | None = None) -> Data:
             counts differ, there is only one class, or labels have no name.
     """
     config = config or DataConfig()
-    source = find_data(data_dir, config.format)
-    said = [source.said]
-    raws = _READ[source.format](source.files, said.append)
-    raws = {split: raws[split] for split in SPLITS if split in raws}
-    require("train" in raws, f"{data_dir} holds no train images; name them so.")
-    if raws.get("test") is not None and raws["test"].labels is None:
-        said.append(f"{raws.pop('test').where} has no labels and is left out.")
-    for raw in raws.values():
-        _check_counts(raw)
-    classes, names = _number_classes(data_dir, raws, said.append)
+    chosen, said = _chosen(data_dir, config)
+    parts, files = [], {}
+    for folder in chosen or [data_dir]:
+        source = find_data(folder, config.format)
+        said.append(source.said)
+        parts.append(_read_source(source, said.append))
+        files |= source.files.digests
+    raws = {
+        split: spans.join([part[split] for part in parts if split in part])
+        for split in SPLITS
+        if any(split in part for part in parts)
+    }
+    classes, names = label_names.number_classes(data_dir, raws, said.append)
     pairs = {split: Pair(raw.images, classes[split]) for split, raw in raws.items()}
     if config.transpose:
         said.append("Every image is transposed (data.transpose).")
         pairs = {s: Pair(_transposed(pair.images), pair.labels) for s, pair in pairs.items()}
-    elif any("emnist" in path.lower() for path in source.files.paths):
+    elif any("emnist" in posixpath.basename(path).lower() for path in files):
         said.append(
             "EMNIST's files hold images on their side; --set data.transpose=true turns them."
         )
@@ -162,11 +165,60 @@ def read_data(data_dir: str, config: DataConfig | None = None) -> Data:
     if config.max_images is not None:
         pairs = cut(pairs, config.max_images)
         said += [_cut_line(split, pair) for split, pair in pairs.items() if pair.rows is not None]
-    return Data(pairs, names, dict(source.files.digests), tuple(said))
+    read = tuple(posixpath.basename(folder) for folder in chosen)
+    return Data(pairs, names, files, tuple(said), read)
 
 
-def read_images(data_dir: str, split: str, format: str = "auto") -> np.ndarray:
+def _chosen(data_dir: str, config: DataConfig) -> tuple[list[str], list[str]]:
+    """Directories of the spans that shall be read, none where there are none, and a line on it."""
+    names = spans.find(data_dir)
+    if not names:
+        return [], []
+    if beside := _readable(storage.list_files(data_dir, depth=0), data_dir):
+        raise InputError(
+            f"{data_dir} holds spans and, besides them, {', '.join(beside[:_PATHS_SHOWN])}; move "
+            "these into a span."
+        )
+    named = [name for name in names if label_names.file_of(storage.join(data_dir, name))]
+    if named and label_names.file_of(data_dir) is None:
+        raise InputError(
+            f"The names of the classes lie in {named[0]}; move that file to {data_dir}, as they "
+            "hold for every span."
+        )
+    kept = names[-config.spans :] if config.spans else names
+    line = f"Of {len(names)} spans in {data_dir}: {', '.join(kept)}."
+    return [storage.join(data_dir, name) for name in kept], [line]
+
+
+def _readable(paths: Sequence[str], data_dir: str) -> list[str]:
+    """Those of ``paths`` that hold images or labels in some format."""
+    for find in _FIND.values():
+        try:
+            found = find(paths, SPLITS, data_dir)
+        except InputError:  # one of several is missing
+            found = list(paths)
+        if found:
+            return found
+    return []
+
+
+def _read_source(source: Source, say: Say) -> dict[str, Raw]:
+    """The splits of one directory, checked as far as each can be by itself."""
+    data_dir = source.files.data_dir
+    raws = _READ[source.format](source.files, say)
+    raws = {split: raws[split] for split in SPLITS if split in raws}
+    require("train" in raws, f"{data_dir} holds no train images; name them so.")
+    if raws.get("test") is not None and raws["test"].labels is None:
+        say(f"{raws.pop('test').where} has no labels and is left out.")
+    for raw in raws.values():
+        _check_counts(raw)
+    return raws
+
+
+def read_images(data_dir: str, split: str, format: Format = "auto") -> np.ndarray:
     """The images [N, 28, 28] of one split, with no need of the other; raises as ``read_data``."""
+    if spans.find(data_dir):
+        return read_data(data_dir, DataConfig(format=format)).splits[split].images
     source = find_data(data_dir, format, (split,))
     raws = _READ[source.format](source.files, lambda line: None)
     require(split in raws, f"{data_dir} holds no {split} images; name them so.")
@@ -186,7 +238,8 @@ def class_names(data_dir: str) -> tuple[str, ...] | None:
     names = label_names.read(data_dir)
     if names is None:
         with contextlib.suppress(InputError):
-            if find_data(data_dir).format not in ("idx", "npz"):
+            found = _folders(data_dir)
+            if found != [data_dir] or find_data(data_dir).format not in ("idx", "npz"):
                 return read_data(data_dir).names
     return names
 
@@ -194,26 +247,41 @@ def class_names(data_dir: str) -> tuple[str, ...] | None:
 def digest(data_dir: str, *more_files: str, read: Mapping[str, str] = MappingProxyType({})) -> str:
     """SHA-256 over the files of images, the label names and ``more_files`` of a data directory.
 
-    The files of every format count, as it is not known here which a run will be told to read.
+    The files of every format count, and those of every span, as it is not known here which a run
+    will be told to read.
     Files in ``read``, which is as ``Data.files``, count as they were read and not as they are.
 
     Raises:
         InputError: As ``find_data``, or a file cannot be read.
     """
-    found, mistake, there = _find_all(data_dir, SPLITS)
-    if not found:
-        raise mistake or _nothing(data_dir, there)
     total = hashlib.sha256()
-    # MNIST's four files count by their bare names, so that moving them into a folder is no change.
-    paths = [(posixpath.basename(path), path) for path in found.pop("idx", [])]
-    paths += [(path, path) for files in found.values() for path in files]
+    for folder in _folders(data_dir):
+        span = "" if folder == data_dir else f"{posixpath.basename(folder)}/"
+        for name, path in _named_files(folder):
+            one = read.get(path) or storage.file_digest(path)
+            total.update(f"{span}{name} {one}\n".encode())
     optional = (label_names.file_of(data_dir) or label_names.LABEL_NAMES_FILE, *more_files)
-    paths += [(n, n) for n in optional if storage.exists(storage.join(data_dir, n))]
-    for name, path in paths:
-        where = storage.join(data_dir, path)
-        one = read.get(where) or storage.file_digest(where)
-        total.update(f"{name} {one}\n".encode())
+    for name in optional:
+        path = storage.join(data_dir, name)
+        if storage.exists(path):
+            total.update(f"{name} {read.get(path) or storage.file_digest(path)}\n".encode())
     return total.hexdigest()
+
+
+def _folders(data_dir: str) -> list[str]:
+    """The directories that hold the images: the spans, or the data directory itself."""
+    return [storage.join(data_dir, name) for name in spans.find(data_dir)] or [data_dir]
+
+
+def _named_files(folder: str) -> list[tuple[str, str]]:
+    """The files of images and labels of one directory: the name that counts, and the path."""
+    found, mistake, there = _find_all(folder, SPLITS)
+    if not found:
+        raise mistake or _nothing(folder, there)
+    # MNIST's four files count by their bare names, so that moving them into a folder is no change.
+    names = [(posixpath.basename(path), path) for path in found.pop("idx", [])]
+    names += [(path, path) for files in found.values() for path in files]
+    return [(name, storage.join(folder, path)) for name, path in names]
 
 
 def check_unchanged(planned: str, found: str, data_dir: str) -> None:
@@ -277,52 +345,6 @@ def _check_counts(raw: Raw) -> None:
             f"{raw.where} holds {len(raw.images)} images but {raw.labels_where} holds "
             f"{len(raw.labels)} labels; the two must agree, so replace the one that is wrong."
         )
-
-
-def _number_classes(
-    data_dir: str, raws: Mapping[str, Raw], say: Say
-) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
-    """Labels from 0 as uint8 by split, and the names of the classes if they have any."""
-    given = label_names.read(data_dir)
-    labels = {split: np.asarray(raw.labels) for split, raw in raws.items()}
-    names = given
-    if any(one.dtype.kind == "U" for one in labels.values()):
-        texts = np.unique(np.concatenate([one.astype(np.str_) for one in labels.values()]))
-        for text in texts.tolist():
-            label_names.check_name(text, data_dir)
-        names = given if given and set(given) == set(texts) else tuple(map(str, texts))
-        place = {name: i for i, name in enumerate(names)}
-        labels = {
-            split: np.array([place[name] for name in one.astype(np.str_).tolist()])
-            for split, one in labels.items()
-        }
-        say(f"Classes by name, in this order: {', '.join(names[:10])}.")
-    elif given:
-        say(f"Classes by name, of {label_names.file_of(data_dir)}: {', '.join(given[:10])}.")
-    lowest = [int(one.min()) for one in labels.values()]
-    highest = max(int(one.max()) for one in labels.values())
-    # Of EMNIST's letters or of MATLAB; where labels.txt names class 0, it is only missing.
-    if set(lowest) == {1} and not (given and len(given) > highest):
-        labels = {split: one - 1 for split, one in labels.items()}
-        say(f"The labels run from 1 to {highest}; 1 is subtracted from each.")
-        highest -= 1
-    where = raws["train"].labels_where or raws["train"].where
-    if min(lowest) < 0 or highest >= MOST_CLASSES:
-        wrong = min(lowest) if min(lowest) < 0 else highest
-        raise InputError(
-            f"{where} holds label {wrong}; labels run from 0 to {MOST_CLASSES - 1} at most."
-        )
-    if len(np.unique(labels["train"])) < 2:
-        raise InputError(
-            f"Every label in {where} is {labels['train'][0]}; at least two classes are needed: "
-            "write the true labels of the images."
-        )
-    if names is not None and highest >= len(names):
-        raise InputError(
-            f"{where} holds label {highest} but {label_names.file_of(data_dir)} in {data_dir} "
-            f"names only {len(names)} classes; give one name per line, in the order of the labels."
-        )
-    return {split: one.astype(np.uint8) for split, one in labels.items()}, names
 
 
 def _hold_out(pair: Pair) -> dict[str, Pair]:

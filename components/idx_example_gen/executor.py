@@ -73,8 +73,8 @@ class IdxExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         if found.names is not None:
             artifact.set_string_custom_property(LABEL_NAMES_PROPERTY, json.dumps(found.names))
         # Without `allow`, which is of the data gate alone.
-        how = {k: settings[k] for k in ("format", "transpose")} | {"max_images": config.max_images}
-        read = json.dumps({"digest": content, **how})
+        how = {name: getattr(config, name) for name in ("max_images", "format", "transpose")}
+        read = json.dumps({"digest": content, **how, "spans": found.spans})
         artifact.set_string_custom_property(DATA_PROPERTY, read)
         for split in SPLITS:
             fileio.makedirs(artifact_utils.get_split_uri([artifact], split))
@@ -156,9 +156,15 @@ def _settings(custom_config_json: str) -> dict[str, Any]:
 
 def _data_config(settings: dict[str, Any]) -> DataConfig:
     """The settings of ``make_example_gen``; a Struct has made every number a float."""
-    count = settings["max_images"]
+
+    def count(name: str) -> int | None:
+        return None if settings[name] is None else int(settings[name])
+
     return DataConfig(
-        None if count is None else int(count), settings["format"], settings["transpose"]
+        max_images=count("max_images"),
+        spans=count("spans"),
+        format=settings["format"],
+        transpose=settings["transpose"],
     )
 
 

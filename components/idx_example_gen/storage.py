@@ -86,6 +86,16 @@ def list_files(data_dir: str, depth: int = _DEEPEST) -> list[str]:
     return sorted(_walk(data_dir, "", depth))
 
 
+def folders(data_dir: str) -> list[str]:
+    """Names of the folders in ``data_dir``, sorted; hidden ones left out.
+
+    Raises:
+        InputError: The directory cannot be listed.
+    """
+    names = [name for name, is_folder in _entries(data_dir) if is_folder]
+    return sorted(name for name in names if not name.startswith("."))
+
+
 def size(path: str) -> int:
     """Bytes of a file; raises ``InputError`` if it cannot be asked."""
     if _is_s3(path):

@@ -178,7 +178,7 @@ def test_label_names_and_digest_are_properties_of_examples(
     newest_artifact = max(store.get_artifacts_by_type("Examples"), key=lambda artifact: artifact.id)
     assert json.loads(newest_artifact.custom_properties["label_names"].string_value) == names
     read = json.loads(newest_artifact.custom_properties["data"].string_value)
-    settings = {"format": "auto", "transpose": False, "max_images": None}
+    settings = {"format": "auto", "transpose": False, "max_images": None, "spans": []}
     assert read == {"digest": data.digest(str(data_dir)), **settings}
 
 
