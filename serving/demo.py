@@ -1,8 +1,8 @@
 """``inkwell demo``: the shipped models in the playground, in a browser.
 
 Contract: unpacks the packs into a private temporary directory that goes at the end, and serves them
-with ``serve`` on 127.0.0.1: on the usual ports, or on free ones where those are taken. One line
-names the address.
+with ``serve`` on 127.0.0.1: on the usual ports, or on free ones where those are taken. Two lines
+say what starts, and where.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from serving.errors import ServingError
 from serving.model_server.starting import LOCAL, is_free
-from serving.packed import packs, unpack
+from serving.packed import PACK, packs, unpack
 from serving.serve import ServeOptions, serve
 
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
@@ -32,7 +32,7 @@ def demo(
         folder: Holds the packs.
         ports: Of gRPC, REST and the playground; a free one in place of each that is taken.
         open_page: Whether to open the page in a browser, if this computer shows one.
-        say: Takes the line with the address.
+        say: Takes the two lines for the screen.
 
     Raises:
         ServingError: There are no packs, one is damaged, or there is no room for them.
@@ -52,6 +52,8 @@ def demo(
             # Some browsers return only when they are closed.
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
+    names = ", ".join(file.name.removesuffix(PACK) for file in found)
+    say(f"Starting {names}; this takes some ten seconds.")
     with tempfile.TemporaryDirectory(prefix="inkwell-demo-") as serving_dir:
         for file in found:
             unpack(file, Path(serving_dir))

@@ -34,5 +34,8 @@ def demo(
     with user_errors(), file_errors():
         from serving.demo import demo as demo_until_told
 
-        code = demo_until_told(models, _PORTS, not no_open, tell)
+        try:
+            code = demo_until_told(models, _PORTS, not no_open, tell)
+        except KeyboardInterrupt:  # before the server starts; later it is how a demo ends
+            code = 0
     leave(code)

@@ -52,7 +52,7 @@ def toy_packs(tmp_path_factory) -> Path:
 
 @contextlib.contextmanager
 def demo(folder: Path, *options: str, **environment: str) -> Iterator[tuple]:
-    """``inkwell demo`` once it has said where; the process and the line."""
+    """``inkwell demo`` once it has said where; the process and its two lines."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.cli.main", "demo", "--models", str(folder), *options],
         cwd=ROOT,
@@ -62,7 +62,7 @@ def demo(folder: Path, *options: str, **environment: str) -> Iterator[tuple]:
         start_new_session=True,  # as a terminal gives Ctrl-C to the whole group
     )
     try:
-        yield process, process.stdout.readline()
+        yield process, process.stdout.readline() + process.stdout.readline()
     finally:
         if process.poll() is None:
             process.terminate()
@@ -150,7 +150,7 @@ def test_broken_pack_is_one_sentence(toy_packs, tmp_path, how):
         with lzma.open(file, "wb") as stream, tarfile.open(fileobj=stream, mode="w") as archive:
             archive.add(unpacked.parent, "gan")
     done = inkwell("demo", "--no-open", "--models", folder)
-    assert done.returncode == 2 and not done.stdout
+    assert done.returncode == 2 and "Playground" not in done.stdout
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert f"{file} is damaged" in done.stderr and "git checkout" in done.stderr
 
@@ -168,9 +168,10 @@ def test_demo_serves_on_this_computer_alone_and_leaves_nothing(toy_packs, tmp_pa
             taken.listen()
         with demo(toy_packs, "--no-open", TMPDIR=str(tmp_path)) as (process, line):
             address = re.search(
-                r"Playground: (http://127\.0\.0\.1:(\d+)) \(Ctrl-C ends it\)$", line
+                r"\nPlayground: (http://127\.0\.0\.1:(\d+)) \(Ctrl-C ends it\)$", line
             )
             assert address and address[2] != "8502", line
+            assert line.startswith("Starting autoencoder, diffusion, gan; ")
             assert "What it is made of" in httpx.get(address[1]).text
             config = httpx.get(f"{address[1]}/config.json").json()
             assert config["models"] == ["autoencoder", "diffusion", "gan"]
@@ -186,7 +187,7 @@ def test_demo_serves_on_this_computer_alone_and_leaves_nothing(toy_packs, tmp_pa
             assert len(listening) >= 3 and addresses == {"127.0.0.1"}
             os.killpg(process.pid, signal.SIGINT)
             assert process.wait(30) == 0
-            assert process.stdout.read() == ""  # one line was all
+            assert process.stdout.read() == ""  # two lines were all
     assert psutil.wait_procs(started, timeout=10)[1] == []
     assert list(tmp_path.glob("inkwell-*")) == []  # TensorFlow leaves files of its own
 
@@ -201,7 +202,7 @@ def test_browser_is_opened_unless_told_otherwise(toy_packs, tmp_path, option):
         while not seen.exists() and time.monotonic() < until:
             time.sleep(0.1)
     if option:
-        assert not seen.exists()
+        assert "Playground" in line and not seen.exists()
     else:
         assert seen.read_text().strip() in line
 

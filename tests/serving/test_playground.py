@@ -113,9 +113,14 @@ def test_text_has_contrast_in_both_schemes(page, scheme):
 def test_page_is_alive_at_first_sight_and_the_first_stroke_begins_anew(page):
     wait(page, "document.getElementById('gauge-word').textContent != '–'")
     assert pixels(page, "input").max() > 0.5
+    example = pixels(page, "input")
     draw(page)
-    page.click("#undo")  # the example is back, and is a drawing like any other
-    assert pixels(page, "input").max() > 0.5
+    drawn = pixels(page, "input")
+    page.click("#undo")
+    np.testing.assert_array_equal(pixels(page, "input"), example)
+    page.click("#clear")
+    draw(page)
+    np.testing.assert_array_equal(pixels(page, "input"), drawn)
 
 
 @needs_chromium

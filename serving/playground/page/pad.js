@@ -8,14 +8,15 @@ const UNDOS = 30, KEY_STEP = 16;
 const canvas = byId("pad"), ink = canvas.getContext("2d", { willReadFrequently: true });
 const { width, height } = canvas;
 const pen = { x: width / 2, y: height / 2, down: false, pointer: null };
-const before = []; // the pad before each change
+const before = []; // {pixels, digit, isExample} before each change
+let digit = blank(); // as the networks see it
 let isExample = false; // the first stroke replaces an example
 let changed = () => {};
 
 // ---- The state ----
 
 function remember() {
-  before.push(ink.getImageData(0, 0, width, height));
+  before.push({ pixels: ink.getImageData(0, 0, width, height), digit, isExample });
   if (before.length > UNDOS) before.shift();
   byId("undo").disabled = false;
 }
@@ -24,9 +25,9 @@ function undo() {
   const kept = before.pop();
   byId("undo").disabled = !before.length;
   if (!kept) return;
-  ink.putImageData(kept, 0, 0);
-  isExample = false;
-  read();
+  ink.putImageData(kept.pixels, 0, 0);
+  isExample = kept.isExample;
+  changed(kept.digit);
 }
 
 function wipe() {
@@ -190,6 +191,7 @@ async function putPicture(file, complain) {
 // Calls onChange with the digit as the networks see it, complain with a sentence.
 export function openPad(onChange, complain) {
   changed = (image) => {
+    digit = image;
     show(byId("input"), image);
     byId("download").disabled = !hasInk(image);
     onChange(image);
