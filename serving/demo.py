@@ -44,7 +44,6 @@ def demo(
             "inkwell serve --playground, or pack them: python -m serving.packed serving_models "
             f"{folder}"
         )
-    grpc_port, rest_port, page_port = (port if is_free(LOCAL, port) else 0 for port in ports)
 
     def opened(address: str) -> None:
         say(f"Playground: {address} (Ctrl-C ends it)")
@@ -57,6 +56,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="inkwell-demo-") as serving_dir:
         for file in found:
             unpack(file, Path(serving_dir))
+        grpc_port, rest_port, page_port = (port if is_free(LOCAL, port) else 0 for port in ports)
         options = ServeOptions(
             Path(serving_dir), (), port=grpc_port, rest_port=rest_port, playground_port=page_port
         )

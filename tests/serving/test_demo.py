@@ -1,6 +1,7 @@
 """``inkwell demo``, the packs that it serves, and the packs that are shipped."""
 
 import contextlib
+import fcntl
 import json
 import lzma
 import os
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +54,17 @@ def toy_packs(tmp_path_factory) -> Path:
 
 @contextlib.contextmanager
 def demo(folder: Path, *options: str, **environment: str) -> Iterator[tuple]:
-    """``inkwell demo`` once it has said where; the process and its two lines."""
+    """``inkwell demo`` once it has said where; the process and its two lines.
+
+    One at a time on this computer: between its look at the usual ports and the server's use of them
+    another process may take them.
+    """
+    with open(Path(tempfile.gettempdir(), "inkwell-demo-tests.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield from _demo(folder, *options, **environment)
+
+
+def _demo(folder: Path, *options: str, **environment: str) -> Iterator[tuple]:
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.cli.main", "demo", "--models", str(folder), *options],
         cwd=ROOT,
