@@ -14,18 +14,12 @@ from components.evaluator.config import EvaluatorConfig
 from components.evaluator.measurement import Measured, Part, Row
 from components.evaluator.metrics import reconstruction
 from components.evaluator.metrics.agreement import Agreement, agreement_replicates
-from components.evaluator.metrics.clustering import (
-    GRAPH_NEIGHBOURS,
-    Clusters,
-    Runs,
-    graph_embedding,
-    kmeans_runs,
-    nearest_to_centres,
-)
+from components.evaluator.metrics.clustering import Runs, kmeans_runs, nearest_to_centres
 from components.evaluator.parts import plots
 from components.evaluator.references import EvalData, References
 from components.evaluator.results import Plot, Table
 from components.evaluator.saved_model import LoadedModel
+from core.clusters import GRAPH_NEIGHBOURS, Clusters, embed_graph, neighbour_graph
 from serving.versions import CLUSTERS_FILE
 
 _MEMBERS = 10  # images shown per cluster
@@ -108,8 +102,8 @@ def _runs(references: References, points: np.ndarray) -> Runs:
 
 
 def _graph_runs(references: References, points: np.ndarray) -> Runs:
-    placed = graph_embedding(points, references.clusters, references.config.seed)
-    return _runs(references, placed)
+    graph, seed = neighbour_graph(points), references.config.seed
+    return _runs(references, embed_graph(graph, references.clusters, seed))
 
 
 def _replicates(references: References, runs: Runs) -> dict[str, np.ndarray]:

@@ -16,13 +16,9 @@ from components.evaluator.metrics.agreement import (
     rand_index,
 )
 from components.evaluator.metrics.bootstrap import resamples
-from components.evaluator.metrics.clustering import (
-    graph_embedding,
-    kmeans,
-    kmeans_runs,
-    nearest_to_centres,
-)
+from components.evaluator.metrics.clustering import kmeans_runs, nearest_to_centres
 from components.evaluator.parts.tsne import map_document, sprite
+from core.clusters import embed_graph, kmeans, neighbour_graph
 
 
 def _blobs(count=40, classes=4, dimensions=6, seed=0):
@@ -133,10 +129,10 @@ def test_neighbour_graph_tells_rings_apart_where_plain_kmeans_cannot():
     radius = np.where(labels == 0, 1.0, 4.0) + 0.05 * rng.standard_normal(600)
     rings = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     assert agreement(kmeans(rings, 2, seed=0).labels, labels).accuracy < 0.7
-    placed = graph_embedding(rings, 2, seed=0)
+    placed = embed_graph(neighbour_graph(rings), 2, seed=0)
     assert np.linalg.norm(placed, axis=1) == pytest.approx(np.ones(600))
     assert agreement(kmeans(placed, 2, seed=0).labels, labels).accuracy == 1.0
-    assert np.array_equal(placed, graph_embedding(rings, 2, seed=0))
+    assert np.array_equal(placed, embed_graph(neighbour_graph(rings), 2, seed=0))
 
 
 def test_map_keeps_blobs_apart_is_repeatable_and_reports_progress():
