@@ -38,12 +38,13 @@ def neighbour_graph(points: np.ndarray):
 
     Two points are joined if one is among the ten nearest of the other.
     """
+    from scipy.sparse import csr_matrix
     from sklearn.neighbors import kneighbors_graph
     from threadpoolctl import threadpool_limits
 
     x = _rows(points)
     with threadpool_limits(1):
-        graph = kneighbors_graph(x, min(GRAPH_NEIGHBOURS, len(x) - 1))
+        graph = csr_matrix(kneighbors_graph(x, min(GRAPH_NEIGHBOURS, len(x) - 1)))
     return graph.maximum(graph.T).astype(np.float64)
 
 

@@ -20,7 +20,7 @@ EPOCHS = 3
 _COMMON = {"epochs": EPOCHS, "batch_size": 64}
 SETTINGS = {
     "judge": {"channels": 4, **_COMMON},
-    "autoencoder": {"channels": 4, **_COMMON},
+    "autoencoder": {"channels": 4, "contrastive_epochs": 0, **_COMMON},
     "diffusion": {"channels": 4, "global_width": 8, "sample_steps": 1, "patience": 2, **_COMMON},
     "gan": {"channels": 4, "latent_size": 8, "sample_every": 5, **_COMMON},
 }

@@ -96,7 +96,8 @@ def test_contrastive_loss_matches_its_definition():
 
 def test_the_contrastive_loss_draws_codes_of_warped_copies_together(digits):
     def share_found(weight):
-        config = AutoencoderConfig(**{**SMALL, "epochs": 20, "contrastive_weight": weight})
+        settings = {**SMALL, "epochs": 20, "contrastive_weight": weight, "cluster_weight": 0.0}
+        config = AutoencoderConfig(**settings)
         encoder = train.train(config, digits, digits).networks["encoder"]
         warped = warp(digits.images, keras.random.SeedGenerator(1))
         z, other = (to_numpy(encoder(x)) for x in (digits.images, warped))
@@ -175,16 +176,28 @@ def test_signatures_agree_with_each_other(trained, digits):
     np.testing.assert_allclose(one[0], drawn[0], atol=1e-5)
 
 
-def test_the_loss_is_the_cross_entropy_plus_the_weighted_contrastive_loss(digits):
+def test_the_loss_is_the_cross_entropy_plus_the_loss_of_the_codes(digits):
     encoder, decoder = (f(AutoencoderConfig(channels=4)) for f in (build_encoder, build_decoder))
-    trainer = AutoencoderTrainer(encoder, decoder, 0.5, 0.8, seed=0, contrastive_weight=0.3)
+    trainer = AutoencoderTrainer(encoder, decoder, 0.5, 0.8, seed=0)
     rng = np.random.default_rng(0)
-    logits, contrast = rng.normal(size=(4, 28, 28, 1)), rng.uniform(size=4)
+    logits, code_loss = rng.normal(size=(4, 28, 28, 1)), rng.uniform(size=4)
     x = digits.images[:4].astype("float64")
     entropy = (np.logaddexp(0, logits) - x * logits).mean()
-    given = [part.astype("float32") for part in (logits, contrast)]
+    given = [part.astype("float32") for part in (logits, code_loss)]
     found = float(trainer.compute_loss(y=digits.images[:4], y_pred=given))
-    assert found == pytest.approx(entropy + 0.3 * contrast.mean(), rel=1e-5)
+    assert found == pytest.approx(entropy + code_loss.mean(), rel=1e-5)
+
+
+def test_the_contrastive_loss_is_weighted_and_in_training_only(digits):
+    def code_loss(weight, training=True):
+        keras.utils.set_random_seed(0)
+        networks = [f(AutoencoderConfig(channels=4)) for f in (build_encoder, build_decoder)]
+        trainer = AutoencoderTrainer(*networks, 0.5, 0.8, seed=0, contrastive_weight=weight)
+        return to_numpy(trainer(digits.images[:8], training=training)[1])
+
+    assert (code_loss(0.3) > 0).all()
+    np.testing.assert_allclose(code_loss(0.3), 0.3 * code_loss(1.0), rtol=1e-5)
+    assert not code_loss(0.3, training=False).any()
 
 
 def test_png_signatures_take_and_return_pictures(trained, digits):

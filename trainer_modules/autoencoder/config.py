@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from core.config import STRICT, Count, Share
@@ -28,9 +28,16 @@ class AutoencoderConfig(SingleLossConfig):
     noisy_share: Share = 0.5  # of each batch that is shown with noise; the target is always clean
     noise_high: NonNegativeFloat = 0.8  # largest standard deviation of the noise, pixels in [0, 1]
     # Weight of the contrastive loss; the reconstruction's is 1. It is what makes the codes of one
-    # class cluster: K-Means accuracy on held-out digits after two passes was 0.62 at 0, 0.87 at
+    # class neighbours: K-Means accuracy on held-out digits after two passes was 0.62 at 0, 0.87 at
     # 0.01 and 0.93 at 0.03. After all passes the reconstruction error is what it is without.
     contrastive_weight: NonNegativeFloat = 0.02
+    # Epochs with the contrastive loss; the clustering loss takes its place in all that follow. The
+    # neighbour graph of the codes has good clusters by then; docs/lab-book.md has the trials.
+    contrastive_epochs: NonNegativeInt = 2
+    cluster_weight: NonNegativeFloat = 0.05  # of the clustering loss; 0: contrastive to the end
+    clusters: Annotated[int, Field(ge=2, le=100)] = (
+        10  # that the codes gather in; not read of labels
+    )
 
 
 @dataclass(frozen=True, config=STRICT)

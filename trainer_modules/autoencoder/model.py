@@ -3,15 +3,23 @@
 The decoder ends in logits: binary cross-entropy is then stable, and pixels are their sigmoid. With
 reconstruction alone, the latent code mostly describes how a digit is written: its slant, width and
 position. A contrastive loss between an image and a warped copy makes the direction of the code
-describe what warping keeps, which is mostly the class. No label is read.
+describe what warping keeps, which is mostly the class. Later a clustering loss takes its place
+(``clusters.py``). No label is read.
 """
 
 import math
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from core.images import IMAGE_SHAPE
+from trainer_modules.autoencoder.clusters import (
+    cluster_loss,
+    sharpened,
+    soft_clusters,
+    squared_distances,
+)
 from trainer_modules.autoencoder.config import AutoencoderConfig
 from trainer_modules.common.distribution import share_of_mean
 from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
@@ -102,8 +110,10 @@ class AutoencoderTrainer(keras.Model):
     """Fits decoder(encoder(noisy x)) to the clean x, and the codes of x and of its warped copy.
 
     The loss is the binary cross-entropy of the pixels plus ``contrastive_weight`` times the
-    contrastive loss. A share of each batch gets Gaussian noise with a standard deviation from [0,
-    noise_high], clipped to [0, 1] as stored images are; evaluation uses clean images only.
+    contrastive loss, in whose place ``cluster_weight`` times the clustering loss stands once
+    ``gather`` was called. A share of each batch gets Gaussian noise with a standard deviation from
+    [0, noise_high], clipped to [0, 1] as stored images are; evaluation uses clean images and the
+    cross-entropy only, so that held-out losses of all epochs can be compared.
     """
 
     def __init__(
@@ -114,6 +124,8 @@ class AutoencoderTrainer(keras.Model):
         noise_high: float,
         seed: int,
         contrastive_weight: float = 0.0,
+        cluster_weight: float = 0.0,
+        clusters: int = 0,
     ):
         super().__init__(name="autoencoder_trainer")
         self.encoder = encoder
@@ -121,17 +133,47 @@ class AutoencoderTrainer(keras.Model):
         self.noisy_share = noisy_share
         self.noise_high = noise_high
         self.contrastive_weight = contrastive_weight
+        self.cluster_weight = cluster_weight
         self.seed_generator = keras.random.SeedGenerator(seed)
+        if cluster_weight:
+            size = encoder.output_shape[-1]
+            self.centres = self.add_weight((clusters, size), "zeros", trainable=False)
+            self.sizes = self.add_weight((clusters,), "ones", trainable=False)  # mean shares
+            # Mean squared distance of a code to its own centre; 0 before there are centres.
+            self.spread = self.add_weight((), "zeros", trainable=False)
 
     def call(self, images, training=False):
-        """Images [B, 28, 28, 1] in [0, 1] -> logits of the same shape, contrastive losses [B]."""
+        """Images [B, 28, 28, 1] in [0, 1] -> logits of the same shape, weighted code losses [B]."""
         x = self._add_noise(images) if training else images
         code = self.encoder(x, training=training)
         logits = self.decoder(code, training=training)
-        if not self.contrastive_weight:
+        if not training or not (self.contrastive_weight or self.cluster_weight):
             return logits, ops.zeros_like(code[:, 0])
         other = self.encoder(warp(images, self.seed_generator), training=training)
-        return logits, contrastive_loss(code, other)
+
+        def contrast():
+            return self.contrastive_weight * contrastive_loss(code, other)
+
+        def gathering():
+            clean = ops.stop_gradient(self.encoder(images, training=training))
+            targets = sharpened(self._soft_clusters(clean), self.sizes)
+            squares = squared_distances(other, self.centres)
+            return self.cluster_weight * cluster_loss(squares, targets)
+
+        if not self.cluster_weight:
+            return logits, contrast()
+        return logits, ops.cond(self.spread > 0, gathering, contrast)
+
+    def gather(self, code, labels) -> None:
+        """Replaces the centres by the means of clusters: NumPy codes [N, D], labels [N] < K."""
+        centres = np.stack([code[labels == k].mean(axis=0) for k in range(self.centres.shape[0])])
+        self.centres.assign(centres)
+        self.spread.assign(np.mean(np.sum((code - centres[labels]) ** 2, axis=1)))
+        shares = np.exp(ops.convert_to_numpy(self._soft_clusters(ops.convert_to_tensor(code))))
+        self.sizes.assign(shares.mean(axis=0))
+
+    def _soft_clusters(self, code):
+        return soft_clusters(squared_distances(code, self.centres), self.spread)
 
     def _add_noise(self, images):
         one_each = (ops.shape(images)[0], 1, 1, 1)
@@ -141,6 +183,5 @@ class AutoencoderTrainer(keras.Model):
         return ops.where(noisy, ops.clip(images + sigma * noise, 0.0, 1.0), images)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        logits, contrast = y_pred
-        loss = ops.mean(pixel_cross_entropy(logits, y) + self.contrastive_weight * contrast)
-        return share_of_mean(loss)
+        logits, code_loss = y_pred
+        return share_of_mean(ops.mean(pixel_cross_entropy(logits, y) + code_loss))

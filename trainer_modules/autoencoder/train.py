@@ -3,11 +3,14 @@
 TFX calls ``run_fn``, then ``finetune_fn`` with the first model as base. Labels are never read.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import keras
 
+from core.config import require
 from core.digits import Digits
+from trainer_modules.autoencoder.clusters import Centres
 from trainer_modules.autoencoder.config import AutoencoderConfig, AutoencoderFinetuneConfig
 from trainer_modules.autoencoder.model import AutoencoderTrainer, build_decoder, build_encoder
 from trainer_modules.autoencoder.signatures import signatures
@@ -30,9 +33,27 @@ def train(
     encoder, decoder = (
         recast(build(config), config.precision) for build in (build_encoder, build_decoder)
     )
+    trainer = AutoencoderTrainer(
+        encoder,
+        decoder,
+        config.noisy_share,
+        config.noise_high,
+        config.seed,
+        config.contrastive_weight,
+        config.cluster_weight,
+        config.clusters,
+    )
     history = History("autoencoder", "train", config.seed)
-    weight = config.contrastive_weight
-    return _fit(encoder, decoder, config, weight, history, train, held_out, hooks)
+    if config.cluster_weight and config.epochs > config.contrastive_epochs:
+        images = len(train.images)
+        require(
+            images > config.clusters,
+            f"The train split holds {images} images, too few for {config.clusters} clusters; "
+            "lower clusters or give more images.",
+        )
+        centres = Centres(train.images, config.contrastive_epochs, config.seed, history)
+        hooks = dataclasses.replace(hooks, callbacks=[*hooks.callbacks, centres])
+    return _fit(trainer, config, history, train, held_out, hooks)
 
 
 def finetune(
@@ -42,7 +63,7 @@ def finetune(
     held_out: Digits,
     hooks: Hooks = SILENT,
 ) -> Trained:
-    """Trains the decoder's last layers further; the encoder is frozen: no contrastive loss.
+    """Trains the decoder's last layers further; the encoder is frozen: no loss of codes.
 
     Args:
         base: Loads ``encoder`` and ``decoder`` of the first training, which are trained in place.
@@ -51,15 +72,15 @@ def finetune(
     encoder, decoder = (recast(base(name), config.precision) for name in ("encoder", "decoder"))
     encoder.trainable = False
     freeze_all_but(decoder, config.layers)
-    history = History("autoencoder", "finetune", config.seed)
-    return _fit(encoder, decoder, config, 0.0, history, train, held_out, hooks)
-
-
-def _fit(encoder, decoder, config, contrastive_weight, history, train, held_out, hooks) -> Trained:
-    """Trains the trainable layers of both networks in place."""
     trainer = AutoencoderTrainer(
-        encoder, decoder, config.noisy_share, config.noise_high, config.seed, contrastive_weight
+        encoder, decoder, config.noisy_share, config.noise_high, config.seed
     )
+    history = History("autoencoder", "finetune", config.seed)
+    return _fit(trainer, config, history, train, held_out, hooks)
+
+
+def _fit(trainer, config, history, train, held_out, hooks) -> Trained:
+    """Trains the trainable layers of both networks in place."""
     trainer.compile(adam(config.learning_rate, total_steps(config, len(train.images))))
     fit(trainer, config, history, train, held_out, hooks, targets="images")
 
@@ -70,7 +91,7 @@ def _fit(encoder, decoder, config, contrastive_weight, history, train, held_out,
         networks = {"encoder": encoder, "decoder": decoder}
         return Export(networks, signatures(encoder, decoder), pictures)
 
-    return Trained({"encoder": encoder, "decoder": decoder}, history, export)
+    return Trained({"encoder": trainer.encoder, "decoder": trainer.decoder}, history, export)
 
 
 def run_fn(fn_args) -> None:
