@@ -32,6 +32,7 @@ CHANGED_GATES = "changed_gates"
 SUPERSEDED = "superseded"
 METRICS_FILE = "metrics.json"  # of an evaluation
 HISTORY_FILE = "history.json"  # of a training
+WARM_START = "warm_start"  # in it, and in lineage.json: the version that a training began from
 CONFIG_FILE = "config.json"  # its settings
 SAMPLES_DIR = "samples"  # its images
 MAP_FILE = "tsne.json"  # points of an evaluation's map

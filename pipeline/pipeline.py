@@ -26,10 +26,13 @@ from components.report.component import Report
 from components.serving_check.component import ServingCheck
 from components.trainer.component import Trainer
 from components.transform.component import make_transform
+from core.artifacts import WARM_START
+from core.config import require
 from core.models import JUDGE, MODELS, Stage
 from pipeline.config import RunConfig, changed_gates
 from pipeline.fingerprint import stamp_code
 from pipeline.plan import PIPELINE_NAME
+from pipeline.warm_start import begin as warm_start
 
 
 def create_pipeline(
@@ -100,10 +103,14 @@ def create_pipeline(
     transform.add_upstream_node(data_gate)
     digits = transform.outputs["transformed_examples"]
 
-    def train(stage: Stage, base_model: Any | None = None) -> Any:
+    def train(
+        stage: Stage, base_model: Any | None = None, begin: Mapping[str, Any] | None = None
+    ) -> Any:
         """A Trainer with its function as an import path, as clusters need it."""
         settings = dataclasses.asdict(getattr(config, stage.settings))
         custom_config: dict[str, Any] = {"config": settings}
+        if begin:
+            custom_config[WARM_START] = begin
         if is_local:
             # TFX gives a repeated execution a new directory, so a killed training looks for its
             # state here. On a cluster a repeated pod starts with an empty disk.
@@ -124,7 +131,11 @@ def create_pipeline(
     report_inputs: dict[str, Any] = {}
     for kind in MODELS.values():
         # The model, and then its last layers again if it has a second stage.
-        base, model = None, train(kind.stages[0])
+        begin = None
+        if getattr(config, kind.stages[0].settings).warm_start:
+            require(is_local, "warm_start is for runs on this machine; set it to false here.")
+            begin = warm_start(config.serving_dir, kind.name, content["example-gen"])
+        base, model = None, train(kind.stages[0], begin=begin)
         for stage in kind.stages[1:]:
             base, model = model, train(stage, base_model=model)
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from core.artifacts import KERAS_DIR
 from core.files import digests
 from serving.errors import ServingError
 from serving.releases import served_models, served_version
@@ -57,8 +58,8 @@ def pack(version: Path, model: str, target: Path) -> dict[str, float]:
         raise ServingError(f"{version} cannot be packed: {what}.")
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder, model, version.name)
-        unsigned = shutil.ignore_patterns(_FINGERPRINT, MANIFEST_FILE, SIGNATURE_FILE)
-        shutil.copytree(version, half, ignore=unsigned)
+        left = (_FINGERPRINT, MANIFEST_FILE, SIGNATURE_FILE, KERAS_DIR)
+        shutil.copytree(version, half, ignore=shutil.ignore_patterns(*left))
         _round_weights(half / _VARIABLES)
         lineage = read_lineage(version)
         lineage |= {_PACKED_FROM: model_files(version), FILES_KEY: model_files(half)}

@@ -27,10 +27,13 @@ from components.pusher.push import KEEP_VERSIONS, Approval, Superseded, push
 from core.artifacts import (
     CHANGED_GATES,
     CONFIG_FILE,
+    HISTORY_FILE,
+    KERAS_DIR,
     METRICS_FILE,
     MODEL_FILES,
     SAVED_MODEL_DIR,
     SUPERSEDED,
+    WARM_START,
     check_files,
     key_pictures,
     read_evaluation,
@@ -168,8 +171,8 @@ def approval(artifacts: dict[str, Any]) -> Approval:
 def extra_files(
     model_name: str, artifacts: dict[str, Any], run_id: str | None, data_dir: str = ""
 ) -> dict[str, bytes]:
-    """Files for ``assets.extra``: metrics, lineage, model card; warm-up requests, clusters and the
-    record of the data if any.
+    """Files for ``assets.extra``: metrics, lineage, model card, Keras files of the first training;
+    warm-up requests, clusters and the record of the data if any.
 
     Args:
         model_name: Name it is served under.
@@ -187,6 +190,8 @@ def extra_files(
     if changed := artifacts["model_blessing"].get_string_custom_property(CHANGED_GATES):
         lineage |= {CHANGED_GATES: changed}
     lineage |= {"data": data_of(artifacts), "settings": settings_of(model_name, artifacts)}
+    first = Path(artifacts.get("base_model", artifacts["model"]).uri)
+    lineage |= {WARM_START: (read_json(first / HISTORY_FILE) or {}).get(WARM_START)}
     lineage |= code_origin()
     files = {
         METRICS_FILE: json.dumps(public_metrics(metrics), indent=1).encode() + b"\n",
@@ -198,6 +203,8 @@ def extra_files(
         path = Path(artifacts[artifact].uri, name)
         if path.is_file():
             files[name] = path.read_bytes()
+    for path in sorted(first.glob(f"{KERAS_DIR}/*.keras")):  # what a later training starts from
+        files[f"{KERAS_DIR}/{path.name}"] = path.read_bytes()
     return files | card_files(model_name, artifacts, lineage, data_dir)
 
 

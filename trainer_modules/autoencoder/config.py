@@ -10,6 +10,7 @@ from trainer_modules.common.config import (
     BatchSize,
     Channels,
     FinetuneConfig,
+    FirstStage,
     Layers,
     Rate,
     SingleLossConfig,
@@ -17,7 +18,7 @@ from trainer_modules.common.config import (
 
 
 @dataclass(frozen=True, config=STRICT)
-class AutoencoderConfig(SingleLossConfig):
+class AutoencoderConfig(FirstStage, SingleLossConfig):
     """Size and training of encoder and decoder."""
 
     epochs: Count = 4

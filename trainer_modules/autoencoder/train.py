@@ -33,6 +33,7 @@ def train(
     encoder, decoder = (
         recast(build(config), config.precision) for build in (build_encoder, build_decoder)
     )
+    hooks.warm_start(encoder=encoder, decoder=decoder)
     trainer = AutoencoderTrainer(
         encoder,
         decoder,

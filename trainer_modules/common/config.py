@@ -40,6 +40,15 @@ class SingleLossConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class FirstStage:
+    """What the first training of a model has besides."""
+
+    # Start from the weights of the version in serving, if it was made with other data. The gates
+    # and the comparison with that version stay as they are.
+    warm_start: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class FinetuneConfig(SingleLossConfig):
     """Fine-tuning of a trained model: every layer is frozen but those named here."""
 

@@ -17,13 +17,13 @@ def save_network(network: keras.Model, folder: Path, name: str) -> None:
     network.save(path)
 
 
-def load_network(serving_dir: str, name: str) -> keras.Model:
-    """Loads the Keras file next to the ``Format-Serving`` folder of a base model artifact.
+def load_network(folder: Path, name: str) -> keras.Model:
+    """Loads a Keras file of a trained model.
 
     Raises:
-        InputError: The artifact has no network of that name.
+        InputError: The folder has no network of that name.
     """
-    path = Path(serving_dir).parent / KERAS_DIR / f"{name}.keras"
+    path = folder / f"{name}.keras"
     if not path.exists():
         raise InputError(f"The base model has no {path}; train it with this version first.")
     return keras.models.load_model(path, compile=False)

@@ -8,16 +8,17 @@ resolved settings) and ``samples/`` (grids of images). With several workers only
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from core.artifacts import CONFIG_FILE, HISTORY_FILE, SAMPLES_DIR
-from core.config import from_dict
+from core.artifacts import CONFIG_FILE, HISTORY_FILE, KERAS_DIR, SAMPLES_DIR, WARM_START
+from core.config import InputError, from_dict
 from core.digits import read_digits
-from core.files import write_whole
+from core.files import difference, digests, write_whole
 from trainer_modules.common import distribution, export
 from trainer_modules.common.config import TrainingConfig
 from trainer_modules.common.keras_files import load_network, save_grid, save_network
@@ -29,7 +30,8 @@ def run(fn_args, name: str, settings: type[TrainingConfig], recipe: Callable[...
 
     Args:
         fn_args: TFX's FnArgs; ``custom_config`` holds the settings as ``config`` and perhaps the
-            path of a ``checkpoint``, which is removed once the model is exported.
+            path of a ``checkpoint``, which is removed once the model is exported, and the version
+            of a ``warm_start``, as ``pipeline.warm_start`` has it.
         name: Of the settings in the whole configuration.
         settings: Their type.
         recipe: (settings, train split, eval split, hooks) -> ``Trained``; with a base model its
@@ -42,10 +44,15 @@ def run(fn_args, name: str, settings: type[TrainingConfig], recipe: Callable[...
     config = from_dict(settings, fn_args.custom_config["config"], name)
     folder = Path(fn_args.serving_model_dir).parent
     checkpoint = fn_args.custom_config.get("checkpoint")
-    base = [functools.partial(load_network, fn_args.base_model)] if fn_args.base_model else []
+    base = []
+    if fn_args.base_model:
+        base = [functools.partial(load_network, Path(fn_args.base_model).parent / KERAS_DIR)]
+    begin = fn_args.custom_config.get(WARM_START)
     with distribution.scope(config.distribution, config.batch_size):
         train, held_out = read_digits(fn_args.train_files), read_digits(fn_args.eval_files)
         hooks = _hooks(fn_args.model_run_dir, folder / SAMPLES_DIR, checkpoint)
+        if begin:
+            hooks = dataclasses.replace(hooks, initial=_initial(begin))
         trained = recipe(config, *base, train, held_out, hooks)
         if not distribution.is_chief():
             return
@@ -60,10 +67,26 @@ def run(fn_args, name: str, settings: type[TrainingConfig], recipe: Callable[...
     for picture, images in product.pictures.items():
         save_grid(images, folder / SAMPLES_DIR / f"{picture}.png")
     record = trained.history.as_dict(list(networks.values()), config.batch_size)
-    write_whole(folder / HISTORY_FILE, json.dumps({**record, **product.record}, indent=1))
+    record |= {**product.record, **({WARM_START: begin} if begin else {})}
+    write_whole(folder / HISTORY_FILE, json.dumps(record, indent=1))
     write_whole(folder / CONFIG_FILE, json.dumps(dataclasses.asdict(config), indent=1))
     if checkpoint:
         Path(checkpoint).unlink(missing_ok=True)
+
+
+def _initial(begin: Mapping[str, Any]) -> Callable[[str], keras.Model]:
+    """Loads networks of the version that the training starts from.
+
+    Raises:
+        InputError: Its files are gone, or are not those that were pushed.
+    """
+    folder = Path(begin["folder"])
+    if what := difference(begin["digests"], digests(folder)):
+        raise InputError(
+            f"The training starts from version {begin['version']}, but {what} in {folder}; restore "
+            "it, or set warm_start=false."
+        )
+    return functools.partial(load_network, folder)
 
 
 def _hooks(logs: str, samples: Path, checkpoint: str | None) -> Hooks:

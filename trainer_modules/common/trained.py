@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
+from core.config import require
 from trainer_modules.common.distribution import local_copy
 from trainer_modules.common.export import Signature
 from trainer_modules.common.history import History
@@ -22,6 +23,26 @@ class Hooks:
     show: Callable[[str, np.ndarray], None] | None = None
     # Called with the step and its values by name, every 20 steps.
     scalars: Callable[[int, dict[str, float]], None] | None = None
+    # Loads a network of the version that the training starts from, by name; None: new weights.
+    initial: Callable[[str], keras.Model] | None = None
+
+    def warm_start(self, **networks: keras.Model) -> None:
+        """Gives ``networks``, by the names of their Keras files, the weights that they start from.
+
+        Raises:
+            InputError: They are of another size.
+        """
+        if self.initial is None:
+            return
+        for name, network in networks.items():
+            known = self.initial(name)
+            shapes = [[w.shape for w in one.weights] for one in (known, network)]
+            require(
+                shapes[0] == shapes[1],
+                f"The {name} in serving has other layers than the settings ask for, so its weights "
+                "cannot be the start; set warm_start=false, or the sizes as they were.",
+            )
+            network.set_weights(known.get_weights())
 
 
 SILENT = Hooks()

@@ -7,6 +7,7 @@ from core.config import STRICT, Count, require
 from trainer_modules.common.config import (
     BatchSize,
     FinetuneConfig,
+    FirstStage,
     GroupedChannels,
     Layers,
     Momentum,
@@ -16,7 +17,7 @@ from trainer_modules.common.config import (
 
 
 @dataclass(frozen=True, config=STRICT)
-class DiffusionConfig(SingleLossConfig):
+class DiffusionConfig(FirstStage, SingleLossConfig):
     """The denoiser's size and training."""
 
     epochs: Count = 6  # five to eight minutes on two cores

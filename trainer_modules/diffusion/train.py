@@ -35,6 +35,7 @@ def train(
     """Trains the network on images only; ``held_out`` is only monitored."""
     keras.utils.set_random_seed(config.seed)
     network = recast(build_network(config), config.precision)
+    hooks.warm_start(network=network)
     trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, config.seed)
     steps, average = total_steps(config, len(train.images)), config.ema_momentum
     trainer.compile(adam(config.learning_rate, steps, use_ema=True, ema_momentum=average))

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from core.config import STRICT, Count
 from trainer_modules.common.config import (
     BatchSize,
+    FirstStage,
     GroupedChannels,
     Momentum,
     Precision,
@@ -19,7 +20,7 @@ from trainer_modules.common.config import (
 
 
 @dataclass(frozen=True, config=STRICT)
-class GanConfig(TrainingConfig):
+class GanConfig(FirstStage, TrainingConfig):
     """Sizes and training of generator and discriminator."""
 
     epochs: Count = 5  # each batch is one step of either side

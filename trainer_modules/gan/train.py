@@ -40,6 +40,7 @@ def train(config: GanConfig, train: Digits, held_out: Digits, hooks: Hooks = SIL
     """Trains both networks on the images of ``train``; ``held_out`` is not used."""
     keras.utils.set_random_seed(config.seed)
     gan = build_gan(config, total_steps(config, len(train.images)))
+    hooks.warm_start(generator=gan.generator, discriminator=gan.discriminator)
     history = fit(gan, config, train, hooks)
 
     def export(generator: keras.Model, discriminator: keras.Model) -> Export:
