@@ -233,6 +233,11 @@ def test_file_that_is_no_picture_is_one_sentence(page):
     )
     page.wait_for_selector("#error:not([hidden])")
     assert "no picture" in page.inner_text("#error")
+    page.click("#dice-a")  # what succeeds meanwhile leaves the sentence
+    wait(page, "!document.getElementById('dice-a').disabled")
+    assert page.is_visible("#error")
+    draw(page)
+    page.wait_for_selector("#error", state="hidden")
 
 
 @needs_chromium

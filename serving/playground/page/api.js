@@ -13,13 +13,18 @@ let server = "";
 async function ask(path, body) {
   let response;
   try {
-    response = await fetch(server + path, { headers, ...(body && { method: "POST", body: JSON.stringify(body) }) });
+    response = await fetch(server + path, {
+      headers,
+      ...(body && { method: "POST", body: JSON.stringify(body) }),
+    });
   } catch {
     throw new ServerError(`The model server at ${server} does not answer. Is it running?`);
   }
   if (response.status === 401) {
     byId("access").hidden = false;
-    throw new ServerError(token ? "The model server does not take this token." : "The model server asks for a token.");
+    throw new ServerError(
+      token ? "The model server does not take this token." : "The model server asks for a token.",
+    );
   }
   let answer;
   try {
@@ -27,7 +32,8 @@ async function ask(path, body) {
   } catch {
     throw new ServerError(`The model server answered with HTTP ${response.status} and no JSON.`);
   }
-  if (!response.ok) throw new ServerError(`The model server says: ${answer.error ?? response.status}`);
+  if (!response.ok)
+    throw new ServerError(`The model server says: ${answer.error ?? response.status}`);
   return answer;
 }
 
@@ -41,13 +47,15 @@ export async function connect() {
   const config = await (await fetch("config.json")).json();
   server = `${location.protocol}//${location.hostname}:${config.rest_port}`;
   const failures = [];
-  await Promise.all(config.models.map(async (name) => {
-    try {
-      models.set(name, (await ask(`/v1/models/${name}/metadata`)).model_spec.version);
-    } catch (error) {
-      failures.push(error);
-    }
-  }));
+  await Promise.all(
+    config.models.map(async (name) => {
+      try {
+        models.set(name, (await ask(`/v1/models/${name}/metadata`)).model_spec.version);
+      } catch (error) {
+        failures.push(error);
+      }
+    }),
+  );
   if (failures.length && !models.size) throw failures[0];
 }
 
@@ -75,7 +83,7 @@ export async function told(work) {
   const place = byId("error");
   try {
     await work();
-    place.hidden = true;
+    if (!place.dataset.complaint) place.hidden = true;
   } catch (error) {
     if (!(error instanceof ServerError)) throw error;
     place.textContent = error.message;

@@ -4,7 +4,9 @@ import { latest, predict } from "./api.js";
 import { blank, fromNested, show } from "./images.js";
 import { byId, element } from "./page.js";
 
-let bars = [], drawn = null, reach = 1;
+let bars = [],
+  drawn = null,
+  reach = 1;
 
 // reach: the largest absolute value among real digits' codes, the bars' range.
 export function openBars(codes) {
@@ -18,7 +20,7 @@ export function openBars(codes) {
 
 function setBar(bar, value) {
   bar.value = value;
-  const at = 50 + 50 * Number(bar.value) / reach;
+  const at = 50 + (50 * Number(bar.value)) / reach;
   bar.style.setProperty("--from", `${Math.min(at, 50)}%`);
   bar.style.setProperty("--to", `${Math.max(at, 50)}%`);
 }
@@ -33,7 +35,10 @@ export function showCode(code) {
   reach = Math.max(reach, ...code.map(Math.abs));
   if (bars.length !== code.length) {
     bars = code.map((_, i) => {
-      const bar = element("input", { type: "range", ariaLabel: `Number ${i + 1} of ${code.length}` });
+      const bar = element("input", {
+        type: "range",
+        ariaLabel: `Number ${i + 1} of ${code.length}`,
+      });
       bar.addEventListener("input", () => {
         setBar(bar, bar.value);
         redraw();
@@ -52,7 +57,9 @@ export function showCode(code) {
 
 function redraw() {
   latest("bars", async () => {
-    const [image] = await predict("autoencoder", "decode", { code: [bars.map((bar) => Number(bar.value))] });
+    const [image] = await predict("autoencoder", "decode", {
+      code: [bars.map((bar) => Number(bar.value))],
+    });
     show(byId("redrawn"), fromNested(image));
   });
 }

@@ -2,14 +2,18 @@
 
 import { element } from "./page.js";
 
-export const SIDE = 28, PIXELS = SIDE * SIDE;
-export const CLASSES = 10, EACH = 10; // of digits.png: a row for each class
+export const SIDE = 28,
+  PIXELS = SIDE * SIDE;
+export const CLASSES = 10,
+  EACH = 10; // of digits.png: a row for each class
 
 export const blank = () => new Float32Array(PIXELS);
 export const hasInk = (image) => image.some((value) => value > 0);
 
-export const toNested = (image) => Array.from({ length: SIDE }, (_, y) =>
-  Array.from({ length: SIDE }, (_, x) => [Math.round(1e4 * image[y * SIDE + x]) / 1e4]));
+export const toNested = (image) =>
+  Array.from({ length: SIDE }, (_, y) =>
+    Array.from({ length: SIDE }, (_, x) => [Math.round(1e4 * image[y * SIDE + x]) / 1e4]),
+  );
 export const fromNested = (rows) => Float32Array.from(rows.flat(2));
 
 export function show(canvas, image) {

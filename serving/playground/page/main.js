@@ -12,11 +12,17 @@ import { loadClusters, openReading, readDrawing } from "./reading.js";
 import { invented, openWall } from "./wall.js";
 import { openWalk, setEnd } from "./walk.js";
 
-const NAMES = { autoencoder: "autoencoder", diffusion: "diffusion model", gan: "generative adversarial network" };
-let digit = null, real = [];
+const NAMES = {
+  autoencoder: "autoencoder",
+  diffusion: "diffusion model",
+  gan: "generative adversarial network",
+};
+let digit = null,
+  real = [];
 
 function setDigit(image) {
   digit = image;
+  delete byId("error").dataset.complaint;
   setNoiseDigit(image);
   latest("reading", async () => {
     const code = await readDrawing(image);
@@ -25,18 +31,25 @@ function setDigit(image) {
   });
 }
 
+// A sentence that stays until the drawing changes, whatever else succeeds.
 function complain(sentence) {
-  byId("error").textContent = sentence;
-  byId("error").hidden = false;
+  const place = byId("error");
+  place.dataset.complaint = sentence;
+  place.textContent = sentence;
+  place.hidden = false;
 }
+
+const named = (names) => names.map((name) => NAMES[name]).join(" or the ");
 
 // Parts without their model, or without digits that fit, say so in one line.
 function hideMissing(digitsFit) {
   for (const part of document.querySelectorAll("[data-needs]")) {
     const names = part.dataset.needs.split("|");
     let why = "";
-    if (!names.some((name) => models.has(name))) why = `This needs the ${names.map((name) => NAMES[name]).join(" or the ")}, which is not served here.`;
-    else if ("real" in part.dataset && !digitsFit) why = "This compares with digits, and these models were trained on other images.";
+    if (!names.some((name) => models.has(name)))
+      why = `This needs the ${named(names)}, which is not served here.`;
+    else if ("real" in part.dataset && !digitsFit)
+      why = "This compares with digits, and these models were trained on other images.";
     if (!why) continue;
     part.classList.add("missing");
     const line = document.createElement("p");
@@ -57,13 +70,17 @@ async function open() {
   const digitsFit = !clusters || clusters.members.every(({ label }) => /^\d$/.test(label));
   if (digitsFit) real = await realDigits();
   hideMissing(digitsFit);
-  byId("served").textContent = [...models].sort().map(([name, version]) => `${name} ${version}`).join(", ");
+  byId("served").textContent = [...models]
+    .sort()
+    .map(([name, version]) => `${name} ${version}`)
+    .join(", ");
   byId("example").hidden = !real.length && !models.has("gan") && !models.has("diffusion");
   const codes = models.has("autoencoder") ? await openReading(real) : [];
   openNoise();
   openPad(setDigit, complain);
   byId("example").addEventListener("click", ({ currentTarget }) =>
-    whilePressed(currentTarget, async () => putOnPad(await anyDigit(), true)));
+    whilePressed(currentTarget, async () => putOnPad(await anyDigit(), true)),
+  );
   byId("download").addEventListener("click", () => download(byId("pad"), "digit.png"));
   const tasks = [];
   if (models.has("autoencoder")) {

@@ -10,28 +10,48 @@ const DISSOLVING = 14; // frames
 // Steps that the network may take; each film goes through them from the same noise.
 const GROWING = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40];
 const MENDING = 8;
-let digit = new Float32Array(PIXELS), seed = randomSeed(), turn = 0;
+let digit = new Float32Array(PIXELS),
+  seed = randomSeed(),
+  turn = 0;
 
 const film = player({
-  canvas: byId("film"), button: byId("film-play"), slider: byId("film-at"),
-  caption: byId("film-caption"), start: makeFilm,
+  canvas: byId("film"),
+  button: byId("film-play"),
+  slider: byId("film-at"),
+  caption: byId("film-caption"),
+  start: makeFilm,
 });
 const mending = player({
-  canvas: byId("cleaned"), button: byId("clean"), slider: byId("clean-at"),
-  caption: byId("cleaned-caption"), start: makeMending, wait: 180,
+  canvas: byId("cleaned"),
+  button: byId("clean"),
+  slider: byId("clean-at"),
+  caption: byId("cleaned-caption"),
+  start: makeMending,
+  wait: 180,
 });
 
 // ---- The film ----
 
 // Begins to make the frames; returns when the first can be shown.
 async function makeFilm() {
-  const mine = ++turn, image = [toNested(digit)], noise = seed;
+  const mine = ++turn,
+    image = [toNested(digit)],
+    noise = seed;
   film.making(true);
-  const dissolved = await Promise.all(Array.from({ length: DISSOLVING }, async (_, i) => {
-    const step = Math.round(STEPS * i / (DISSOLVING - 1));
-    const [noisy] = await predict("diffusion", "forward", { image, step: [step], seed: noise });
-    return [fromNested(noisy), i === DISSOLVING - 1 ? "only noise is left" : `${Math.round(step / 10)} of 100 parts noise`];
-  })).catch((error) => told(() => { throw error; }));
+  const dissolved = await Promise.all(
+    Array.from({ length: DISSOLVING }, async (_, i) => {
+      const step = Math.round((STEPS * i) / (DISSOLVING - 1));
+      const [noisy] = await predict("diffusion", "forward", { image, step: [step], seed: noise });
+      return [
+        fromNested(noisy),
+        i === DISSOLVING - 1 ? "only noise is left" : `${Math.round(step / 10)} of 100 parts noise`,
+      ];
+    }),
+  ).catch((error) =>
+    told(() => {
+      throw error;
+    }),
+  );
   if (mine !== turn) return;
   for (const [noisy, words] of dissolved ?? []) film.add(noisy, words);
   if (dissolved) grow(mine, noise);
@@ -67,17 +87,23 @@ function normals(from, count) {
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
-  return Float32Array.from({ length: count }, () =>
-    Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()));
+  return Float32Array.from(
+    { length: count },
+    () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()),
+  );
 }
 
 function noisyDigit() {
-  const noise = normals(1, PIXELS), sigma = level();
+  const noise = normals(1, PIXELS),
+    sigma = level();
   return digit.map((value, i) => Math.min(1, Math.max(0, value + sigma * noise[i])));
 }
 
 async function denoise(image, sigma) {
-  const outputs = await predict("diffusion", "denoise", { image: [toNested(image)], noise_level: [sigma] });
+  const outputs = await predict("diffusion", "denoise", {
+    image: [toNested(image)],
+    noise_level: [sigma],
+  });
   return fromNested(outputs[0]);
 }
 
@@ -97,16 +123,23 @@ function spoil() {
 // The deterministic reverse process (Song et al. 2021, DDIM) in pixel units: each step moves
 // towards the estimate of the clean image in proportion to the fall of the noise level.
 async function makeMending() {
-  const start = level(), mine = digit;
+  const start = level(),
+    mine = digit;
   await told(async () => {
     const images = [noisyDigit()];
     for (let i = 0; i < MENDING; i++) {
-      const sigma = start * (1 - i / MENDING), next = start * (1 - (i + 1) / MENDING);
-      const image = images.at(-1), estimate = await denoise(image, sigma);
-      images.push(image.map((value, k) => estimate[k] + (sigma ? next / sigma : 0) * (value - estimate[k])));
+      const sigma = start * (1 - i / MENDING),
+        next = start * (1 - (i + 1) / MENDING);
+      const image = images.at(-1),
+        estimate = await denoise(image, sigma);
+      images.push(
+        image.map((value, k) => estimate[k] + (sigma ? next / sigma : 0) * (value - estimate[k])),
+      );
     }
     if (mine !== digit || start !== level()) return;
-    images.forEach((image, i) => mending.add(image, i ? `after ${i} of ${MENDING} steps` : "before the first step"));
+    images.forEach((image, i) =>
+      mending.add(image, i ? `after ${i} of ${MENDING} steps` : "before the first step"),
+    );
   });
 }
 

@@ -4,8 +4,10 @@ import { SIDE, blank, hasInk, show, values } from "./images.js";
 import { byId, element } from "./page.js";
 
 const BOX = 20; // MNIST scales the ink to 20 x 20 and centres its mass on 28 x 28
-const UNDOS = 30, KEY_STEP = 16;
-const canvas = byId("pad"), ink = canvas.getContext("2d", { willReadFrequently: true });
+const UNDOS = 30,
+  KEY_STEP = 16;
+const canvas = byId("pad"),
+  ink = canvas.getContext("2d", { willReadFrequently: true });
 const { width, height } = canvas;
 const pen = { x: width / 2, y: height / 2, down: false, pointer: null };
 const before = []; // {pixels, digit, isExample} before each change
@@ -78,14 +80,17 @@ function line(x, y) {
 function move(x, y) {
   [pen.x, pen.y] = [x, y];
   const nib = byId("nib");
-  nib.style.left = `${100 * x / width}%`;
-  nib.style.top = `${100 * y / height}%`;
+  nib.style.left = `${(100 * x) / width}%`;
+  nib.style.top = `${(100 * y) / height}%`;
   nib.classList.toggle("down", pen.down);
 }
 
 function place(event) {
   const box = canvas.getBoundingClientRect();
-  return [(event.clientX - box.left) * width / box.width, (event.clientY - box.top) * height / box.height];
+  return [
+    ((event.clientX - box.left) * width) / box.width,
+    ((event.clientY - box.top) * height) / box.height,
+  ];
 }
 
 canvas.addEventListener("pointerdown", (event) => {
@@ -101,17 +106,21 @@ canvas.addEventListener("pointermove", (event) => {
   for (const part of event.getCoalescedEvents?.() ?? []) line(...place(part));
   line(...place(event));
 });
-for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => {
-  if (event.pointerId === pen.pointer) pen.pointer = null;
-});
+for (const name of ["pointerup", "pointercancel"])
+  canvas.addEventListener(name, (event) => {
+    if (event.pointerId === pen.pointer) pen.pointer = null;
+  });
 
 canvas.addEventListener("keydown", (event) => {
-  const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
+    event.key
+  ];
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (way) {
     const x = Math.min(width, Math.max(0, pen.x + KEY_STEP * way[0]));
     const y = Math.min(height, Math.max(0, pen.y + KEY_STEP * way[1]));
-    if (pen.down) line(x, y); else move(x, y);
+    if (pen.down) line(x, y);
+    else move(x, y);
   } else if (event.key === " ") {
     pen.down = !pen.down;
     if (pen.down) {
@@ -127,12 +136,22 @@ canvas.addEventListener("keydown", (event) => {
 
 function prepared() {
   const all = values(ink, 0, 0, width, height);
-  let left = width, right = -1, top = height, bottom = -1;
-  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) if (all[y * width + x] > 0.2) {
-    left = Math.min(left, x); right = Math.max(right, x); top = Math.min(top, y); bottom = Math.max(bottom, y);
-  }
+  let left = width,
+    right = -1,
+    top = height,
+    bottom = -1;
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      if (all[y * width + x] > 0.2) {
+        left = Math.min(left, x);
+        right = Math.max(right, x);
+        top = Math.min(top, y);
+        bottom = Math.max(bottom, y);
+      }
   if (right < 0) return blank();
-  const wide = right - left + 1, high = bottom - top + 1, scale = BOX / Math.max(wide, high);
+  const wide = right - left + 1,
+    high = bottom - top + 1,
+    scale = BOX / Math.max(wide, high);
   const small = element("canvas", { width: SIDE, height: SIDE });
   const context = small.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
@@ -142,11 +161,20 @@ function prepared() {
     context.drawImage(canvas, left, top, wide, high, dx, dy, wide * scale, high * scale);
     return values(context, 0, 0, SIDE, SIDE);
   };
-  const margin = (SIDE - BOX) / 2, first = paint(margin, margin);
-  let mass = 0, sumX = 0, sumY = 0;
-  first.forEach((value, i) => { mass += value; sumX += value * (i % SIDE); sumY += value * Math.floor(i / SIDE); });
+  const margin = (SIDE - BOX) / 2,
+    first = paint(margin, margin);
+  let mass = 0,
+    sumX = 0,
+    sumY = 0;
+  first.forEach((value, i) => {
+    mass += value;
+    sumX += value * (i % SIDE);
+    sumY += value * Math.floor(i / SIDE);
+  });
   const centre = (SIDE - 1) / 2;
-  return mass ? paint(margin + Math.round(centre - sumX / mass), margin + Math.round(centre - sumY / mass)) : first;
+  return mass
+    ? paint(margin + Math.round(centre - sumX / mass), margin + Math.round(centre - sumY / mass))
+    : first;
 }
 
 // ---- Pictures from outside ----
@@ -163,17 +191,22 @@ async function putPicture(file, complain) {
   remember();
   wipe();
   const scale = Math.min(width / bitmap.width, height / bitmap.height);
-  const wide = bitmap.width * scale, high = bitmap.height * scale;
-  const x0 = Math.round((width - wide) / 2), y0 = Math.round((height - high) / 2);
+  const wide = bitmap.width * scale,
+    high = bitmap.height * scale;
+  const x0 = Math.round((width - wide) / 2),
+    y0 = Math.round((height - high) / 2);
   ink.fillStyle = "#fff"; // under what is transparent
   ink.fillRect(x0, y0, wide, high);
   ink.drawImage(bitmap, x0, y0, wide, high);
   const [w, h] = [Math.max(1, Math.floor(wide)), Math.max(1, Math.floor(high))];
-  const picture = ink.getImageData(x0, y0, w, h), grey = new Float32Array(w * h), edges = [];
+  const picture = ink.getImageData(x0, y0, w, h),
+    grey = new Float32Array(w * h),
+    edges = [];
   for (let i = 0; i < w * h; i++) {
     const [red, green, blue] = picture.data.subarray(4 * i, 4 * i + 3);
     grey[i] = 0.299 * red + 0.587 * green + 0.114 * blue;
-    const x = i % w, y = Math.floor(i / w);
+    const x = i % w,
+      y = Math.floor(i / w);
     if (x === 0 || y === 0 || x === w - 1 || y === h - 1) edges.push(grey[i]);
   }
   const paper = edges.sort((a, b) => a - b)[edges.length >> 1];

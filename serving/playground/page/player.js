@@ -6,7 +6,10 @@ import { isCalm } from "./page.js";
 // onFrame(i) is called for each frame shown; give start to make the frames when play is pressed.
 export function player({ canvas, button, slider, caption, start, wait = 220, end = 1800 }) {
   const plain = button.textContent;
-  let frames = [], timer = null, at = 0, isMaking = false;
+  let frames = [],
+    timer = null,
+    at = 0,
+    isMaking = false;
 
   function showFrame(i) {
     at = i;
@@ -53,12 +56,16 @@ export function player({ canvas, button, slider, caption, start, wait = 220, end
       slider.max = 0;
       at = 0;
     },
-    making(is) { isMaking = is; },
+    making(is) {
+      isMaking = is;
+    },
     add(image, words) {
       frames.push({ image, words });
       slider.max = frames.length - 1;
       if (frames.length === 1) showFrame(0);
     },
-    get count() { return frames.length; },
+    get count() {
+      return frames.length;
+    },
   };
 }

@@ -6,7 +6,8 @@ import { blank, fromNested, hasInk, show, toNested } from "./images.js";
 import { byId } from "./page.js";
 
 const NEAREST = 5;
-let clusters = null, known = []; // [{label, code}] of the real digits
+let clusters = null,
+  known = []; // [{label, code}] of the real digits
 
 // The K-Means clusters that were pushed with the autoencoder; null if there are none.
 export async function loadClusters() {
@@ -23,7 +24,8 @@ export async function openReading(real) {
   }
   const image = real.map((digit) => toNested(digit.image));
   const [scores, codes] = await Promise.all([
-    predict("autoencoder", "anomaly_score", { image }), predict("autoencoder", "encode", { image }),
+    predict("autoencoder", "anomaly_score", { image }),
+    predict("autoencoder", "encode", { image }),
   ]);
   openGauge(scores);
   known = codes.map((code, i) => ({ code, label: real[i].label }));
@@ -47,24 +49,34 @@ export async function readDrawing(digit) {
   ]);
   show(byId("reconstruction"), fromNested(redrawn));
   const isStrange = showStrangeness(score);
-  byId("looks").textContent = isStrange ? "It looks like nothing the network knows." : likeness(code);
+  byId("looks").textContent = isStrange
+    ? "It looks like nothing the network knows."
+    : likeness(code);
   return code;
 }
 
 const distance = (a, b) => Math.hypot(...a.map((value, i) => value - b[i]));
 
 // Labels of the five real digits with the nearest codes, the nearest first.
-export const nearestLabels = (code) => known.map((other) => [distance(other.code, code), other.label])
-  .sort((a, b) => a[0] - b[0]).slice(0, NEAREST).map(([, label]) => label);
+export const nearestLabels = (code) =>
+  known
+    .map((other) => [distance(other.code, code), other.label])
+    .sort((a, b) => a[0] - b[0])
+    .slice(0, NEAREST)
+    .map(([, label]) => label);
 
 function likeness(code) {
   if (known.length) {
-    const labels = nearestLabels(code), counts = labels.map((label) => labels.filter((other) => other === label).length);
+    const labels = nearestLabels(code),
+      counts = labels.map((label) => labels.filter((other) => other === label).length);
     const most = Math.max(...counts);
-    return `Of the ${NEAREST} real digits nearest to it, ${most === NEAREST ? "all" : most} ${most === 1 ? "is" : "are"} “${labels[counts.indexOf(most)]}”.`;
+    const howMany = `${most === NEAREST ? "all" : most} ${most === 1 ? "is" : "are"}`;
+    const label = labels[counts.indexOf(most)];
+    return `Of the ${NEAREST} real digits nearest to it, ${howMany} “${label}”.`;
   }
   if (!clusters) return "";
   const distances = clusters.centres.map((centre) => distance(centre, code));
   const { label, share } = clusters.members[distances.indexOf(Math.min(...distances))];
-  return `Most like a group of images of which ${Math.round(100 * share)} in 100 are “${label}”.`;
+  const percent = Math.round(100 * share);
+  return `Most like a group of images of which ${percent} in 100 are “${label}”.`;
 }

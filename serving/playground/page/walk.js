@@ -4,10 +4,12 @@ import { latest, predict, whilePressed } from "./api.js";
 import { digitCanvas, fromNested, show, toNested } from "./images.js";
 import { byId, element, isCalm } from "./page.js";
 
-const PLACES = 33, SHOWN = 9; // of the walk, and of those in the strip
+const PLACES = 33,
+  SHOWN = 9; // of the walk, and of those in the strip
 const PLAY_MS = 4000; // once over and back
 const ends = { a: null, b: null }; // {image, code}
-let frames = [], started = 0;
+let frames = [],
+  started = 0;
 
 export async function setEnd(end, image) {
   const [code] = await predict("autoencoder", "encode", { image: [toNested(image)] });
@@ -20,17 +22,22 @@ async function makeFrames() {
   if (!ends.a || !ends.b) return;
   const [from, to] = [ends.a.code, ends.b.code];
   const code = Array.from({ length: PLACES }, (_, i) =>
-    from.map((value, k) => value + (to[k] - value) * i / (PLACES - 1)));
+    from.map((value, k) => value + ((to[k] - value) * i) / (PLACES - 1)),
+  );
   const images = await predict("autoencoder", "decode", { code });
   frames = images.map(fromNested);
   const every = (PLACES - 1) / (SHOWN - 1);
-  byId("walk").replaceChildren(...Array.from({ length: SHOWN }, (_, i) =>
-    element("li", {}, digitCanvas(frames[i * every], `place ${i + 1} of ${SHOWN}`))));
+  byId("walk").replaceChildren(
+    ...Array.from({ length: SHOWN }, (_, i) =>
+      element("li", {}, digitCanvas(frames[i * every], `place ${i + 1} of ${SHOWN}`)),
+    ),
+  );
   showPlace();
 }
 
 function showPlace() {
-  if (frames.length) show(byId("between"), frames[Math.round(Number(byId("way").value) * (PLACES - 1))]);
+  if (frames.length)
+    show(byId("between"), frames[Math.round(Number(byId("way").value) * (PLACES - 1))]);
 }
 
 function stop() {
@@ -54,7 +61,8 @@ export function openWalk(mine, another) {
   });
   byId("walk-play").addEventListener("click", () => {
     if (started) return stop();
-    if (isCalm()) { // one end, then the other
+    if (isCalm()) {
+      // one end, then the other
       byId("way").value = Number(byId("way").value) < 0.5 ? 1 : 0;
       return showPlace();
     }
@@ -68,6 +76,7 @@ export function openWalk(mine, another) {
       if (image) whilePressed(currentTarget, () => setEnd(end, image));
     });
     byId(`dice-${end}`).addEventListener("click", ({ currentTarget }) =>
-      whilePressed(currentTarget, async () => setEnd(end, await another())));
+      whilePressed(currentTarget, async () => setEnd(end, await another())),
+    );
   }
 }
