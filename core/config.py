@@ -68,7 +68,7 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "", source:
         return adapter.validate_json(given, strict=True, extra="forbid")
     except ValidationError as error:
         schema = adapter.json_schema()
-        told = "\n".join(_sentence(schema, each, where) for each in error.errors())
+        told = "\n".join(_sentence(schema, each, where, mapping) for each in error.errors())
     raise InputError(textwrap.indent(told, f"{source}: ") if source else told)
 
 
@@ -90,11 +90,12 @@ def suggest(word: str, known: Sequence[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _sentence(schema: dict[str, Any], error: Mapping[str, Any], where: str) -> str:
+def _sentence(
+    schema: dict[str, Any], error: Mapping[str, Any], where: str, given: Mapping[str, Any]
+) -> str:
     """One mistake that pydantic found, with what the JSON schema of the config allows there."""
     kind, steps = error["type"], error["loc"]
-    path = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
-    path = f"{where}{path}".removeprefix(".")
+    path = f"{where}{_path(steps, given)}".removeprefix(".")
     if kind == "value_error":  # from a function that checks, such as __post_init__
         return f"{path}: {error['ctx']['error']}" if path else str(error["ctx"]["error"])
     if kind == "missing":
@@ -105,6 +106,19 @@ def _sentence(schema: dict[str, Any], error: Mapping[str, Any], where: str) -> s
     path = path or schema["title"]
     asked = f"must be {allowed}" if allowed else f"is refused: {error['msg']}"
     return f"{path} {asked}, not {error['input']!r}."
+
+
+def _path(steps: Sequence[str | int], given: Any) -> str:
+    """The place in ``given``: items of lists by their ``metric``, if they have one."""
+    path = ""
+    for step in steps:
+        try:
+            given = given[step]
+        except (KeyError, IndexError, TypeError):  # what is missing or of a wrong kind
+            given = None
+        name = given.get("metric") if isinstance(step, int) and isinstance(given, dict) else None
+        path += f".{name}" if name else f"[{step}]" if isinstance(step, int) else f".{step}"
+    return path
 
 
 def _part(schema: dict[str, Any], steps: Sequence[str | int]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def run(
     check_gates(config)
     if from_node is not None:
         check_node(from_node)
-    run_id = detached.start(config, run_arguments(profile, source, overrides, from_node))
+    run_id = detached.start(config, run_arguments(profile, None, source, overrides, from_node))
     for piece in detached.follow(detached.find(Path(output), run_id)):
         if not quiet:
             print(piece, end="")

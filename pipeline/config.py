@@ -62,22 +62,35 @@ RunConfig: Any = dataclass(frozen=True, config=STRICT)(type("RunConfig", (_Paths
 
 
 def load_config(
-    profile: str = DEFAULT_PROFILE, data_dir: str | None = None, overrides: Sequence[str] = ()
+    profile: str | None = DEFAULT_PROFILE,
+    data_dir: str | None = None,
+    overrides: Sequence[str] = (),
+    file: Path | None = None,
 ) -> RunConfig:
     """Builds the configuration of a run.
 
     Args:
-        profile: Name of a file in ``pipeline/profiles``, without its ending.
+        profile: Name of a file in ``pipeline/profiles``, without its ending. None takes the one
+            that ``file`` extends, or the default.
         data_dir: Directory of images and labels; None takes the default.
         overrides: ``dotted.key=value`` each, the value in YAML; they win over the profile. An
             item of a list is named by its index, or by its ``metric`` where it has one:
             ``evaluator.gates.gan.inception_score.threshold=9``.
+        file: A user's own settings, which win over the profile; its key ``extends`` names one.
 
     Raises:
-        InputError: No such profile, or keys, types or ranges that are wrong.
+        InputError: No such profile, or keys, types or ranges that are wrong, or the file extends
+            another profile than ``profile``.
     """
-    given = {**_read_profile(profile), "profile": profile}
-    settings = as_yaml_has_it(from_dict(RunConfig, given, source=f"Profile {profile}"))
+    own = read_yaml(file) if file else {}
+    extends = own.pop("extends", None)
+    require(
+        None in (profile, extends) or profile == extends or not file,
+        f"{file} extends {extends}, and --profile is {profile}; leave out one of the two.",
+    )
+    profile = profile or extends or DEFAULT_PROFILE
+    given = {**_merged(_read_profile(profile), own), "profile": profile}
+    settings = as_yaml_has_it(from_dict(RunConfig, given, source=str(file or f"Profile {profile}")))
     if data_dir is not None:
         settings["data_dir"] = data_dir
     chosen = {f"{key}.seed" for key, part in given.items() if _has_seed(part)}
@@ -149,7 +162,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise InputError(
+            f"{path} is not valid YAML{where}; write settings as key: value."
+        ) from None
     if not isinstance(settings, dict):
         raise InputError(f"{path} must hold settings as key: value.")
     return settings
@@ -177,6 +194,16 @@ def _apply(settings: dict[str, Any], overrides: Sequence[str]) -> set[str]:
     return keys
 
 
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """The settings of both; a value or a list of ``above`` wins, groups are merged."""
+    both = {
+        key: _merged(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+    }
+    return {**below, **above, **both}
+
+
 def _spread_seed(settings: dict[str, Any], chosen: set[str]) -> None:
     """Gives the seed of the run to every part whose own is not among the ``chosen`` keys."""
     for name, part in settings.items():
@@ -194,12 +221,19 @@ def as_yaml_has_it(config: RunConfig) -> dict[str, Any]:
 
 
 def run_arguments(
-    profile: str, data: str | None, overrides: Sequence[str], from_node: str | None
+    profile: str | None,
+    config_file: str | Path | None,
+    data: str | None,
+    overrides: Sequence[str],
+    from_node: str | None,
 ) -> list[str]:
     """The arguments of ``inkwell`` for a run, with every option that was given."""
-    options = [("--data", data), ("--from-node", from_node), *(("--set", o) for o in overrides)]
-    given = [(name, value) for name, value in options if value is not None]
-    return ["run", "--profile", profile, *(word for option in given for word in option)]
+    options = [
+        *(("--profile", profile), ("--config", config_file), ("--data", data)),
+        *(("--from-node", from_node), *(("--set", o) for o in overrides)),
+    ]
+    given = [(name, str(value)) for name, value in options if value is not None]
+    return ["run", *(word for option in given for word in option)]
 
 
 def _read_profile(profile: str) -> dict[str, Any]:
@@ -234,7 +268,14 @@ def _set(settings: dict[str, Any], key: str, value: Any) -> None:
     for i, step in enumerate(steps):
         place = _place(holder, step, ".".join(steps[: i + 1]))
         holder = holder.setdefault(place, {}) if isinstance(holder, dict) else holder[place]
-    holder[_place(holder, last, key)] = value
+    place = _place(holder, last, key)
+    if not isinstance(holder, dict) and isinstance(holder[place], dict):
+        require(
+            isinstance(value, dict),
+            f"{key} is a group of settings ({', '.join(holder[place])}); set one of them, as in "
+            f"{key}.threshold={value}",
+        )
+    holder[place] = value
 
 
 def _place(holder: Any, step: str, path: str) -> Any:

@@ -8,6 +8,7 @@ change by denoising.
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -148,6 +149,20 @@ def comparison_table(comparison: Comparison) -> Table:
         values = (_percentile(s.scores, percent) for s in sides)
         table.add_row(f"{comparison.score} p{percent}", *(f"{value:.4f}" for value in values))
     return table
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The same figures by label, as plain data."""
+    return {
+        side.label: {
+            "version": side.version,
+            "requests": len(side.latencies_ms) + side.errors,
+            "errors": side.errors,
+            "latency_ms": {f"p{p}": _percentile(side.latencies_ms, p) for p in (50, 95, 99)},
+            comparison.score: {f"p{p}": _percentile(side.scores, p) for p in (5, 50, 95)},
+        }
+        for side in (comparison.stable, comparison.canary)
+    }
 
 
 def _percentile(values: np.ndarray, percent: float) -> float:

@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeFloat
 from pydantic.dataclasses import dataclass
 
 from components.evaluator.catalogue import REFERENCES, catalogue
-from core.config import STRICT, Count, require
+from core.config import STRICT, Count, require, suggest
 from core.models import MODELS
 from trainer_modules.common.export import MAX_COUNT
 
@@ -21,6 +21,7 @@ _Images = Annotated[int, Field(ge=16)]
 _Weights = Annotated[str, Field(min_length=1, description="a file, or imagenet")]
 _Several = Annotated[int, Field(ge=2)]
 _NoiseLevels = Annotated[tuple[Annotated[float, Field(gt=0, le=2)], ...], Field(min_length=1)]
+_NOISE_LEVELS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -73,7 +74,7 @@ class EvaluatorConfig:
     kmeans_seeds: Count = 10  # runs of K-Means, one start each; figures are their mean
     tsne_samples: Annotated[int, Field(ge=50)] = 4000  # test images on the map; 10,000: a minute
     tsne_perplexity: Annotated[float, Field(ge=2)] = 30.0  # neighbours in effect; the usual value
-    noise_levels: _NoiseLevels = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # deviation, pixels in 0..1
+    noise_levels: _NoiseLevels = _NOISE_LEVELS  # standard deviation, pixels in 0..1
     denoising_images: _Images = 2000  # test images per noise level; filters take most of the time
     anomaly_images: _Images = 2000  # test images per corruption
     # Data directories, such as Fashion-MNIST's: their test images are anomalies of another kind.
@@ -106,11 +107,19 @@ class EvaluatorConfig:
             f"gates: there is no model {model}; the models are {', '.join(MODELS)}.",
         )
         known = catalogue(model, self.noise_levels)
+        usual = catalogue(model, _NOISE_LEVELS)
         names = [gate.metric for gate in self.gates_of(model)]
+        levels = ", ".join(f"{level:g}" for level in self.noise_levels)
         for name in names:
             require(
+                name in known or name not in usual,
+                f"gates.{model}.{name} is of a noise level that is not measured; noise_levels has "
+                f"only {levels}. Add the level there, or remove the gate.",
+            )
+            require(
                 name in known,
-                f"gates.{model}: there is no metric {name}; the metrics are {', '.join(known)}.",
+                f"gates.{model}: there is no metric {name}{suggest(name, list(known))}; the "
+                f"metrics are {', '.join(known)}.",
             )
             require(names.count(name) == 1, f"gates.{model}: {name} has more than one gate.")
         for gate in self.gates_of(model):

@@ -11,7 +11,16 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import complain, console, tell, user_errors
+from pipeline.cli.common import (
+    Json,
+    Quiet,
+    complain,
+    console,
+    model_names,
+    print_json,
+    tell,
+    user_errors,
+)
 from serving.model_server.flags import BOUNDS
 
 Server = Annotated[
@@ -34,7 +43,14 @@ Wait = Annotated[
     typer.Option("--wait", metavar="SECONDS", min=0, help="Time to wait for a server to start."),
 ]
 Label = Annotated[str | None, typer.Option(metavar="LABEL", help="Label of the version to call.")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="autoencoder, diffusion or gan.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="autoencoder, diffusion or gan.",
+        autocompletion=model_names,
+    ),
+]
 SERVER = "localhost:8501"
 _STEPS = 20  # of the reverse process, where none are given
 INT32_MAX = 2**31 - 1
@@ -105,11 +121,13 @@ def canary(
     token_file: TokenFile = None,
     tls_ca: TlsCa = None,
     wait: Wait = 0.0,
+    as_json: Json = False,
 ) -> None:
     with _plain_answers():
         import numpy as np
 
         from components.idx_example_gen.data import read_images
+        from serving.canary import as_json as to_json
         from serving.canary import compare, comparison_table
 
         images = read_images(str(data), "test")
@@ -117,6 +135,9 @@ def canary(
         result = compare(
             model, server_of(server, token_file, tls_ca), images, share, requests, seed, wait
         )
+        if as_json:
+            print_json({"model": model, **to_json(result), "sentence": result.sentence()})
+            return
         console().print(comparison_table(result))
         tell(result.sentence())
 
@@ -211,6 +232,7 @@ def generate(
     token_file: TokenFile = None,
     tls_ca: TlsCa = None,
     wait: Wait = 0.0,
+    quiet: Quiet = False,
 ) -> None:
     with _plain_answers():
         from serving.checks import inputs_of
@@ -225,7 +247,7 @@ def generate(
             if steps is None and takes_steps:
                 steps = _STEPS
             images = client.generate(count, seed, steps)
-        _save(images, output)
+        _save(images, output, quiet)
 
 
 def server_of(address: str, token_file: Path | None, tls_ca: Path | None):
@@ -320,7 +342,7 @@ def _check_inputs(model: str, signature: str, wanted: list[str], given: list[str
         )
 
 
-def _save(images, path: Path) -> None:
+def _save(images, path: Path, quiet: bool = False) -> None:
     """Saves one image as it is, several as a grid."""
     from serving.errors import ServingError
     from serving.images import grid, to_pil
@@ -330,4 +352,7 @@ def _save(images, path: Path) -> None:
         picture.save(path)
     except (OSError, ValueError) as error:
         raise ServingError(f"{path} cannot be written: {error}") from None
-    tell(f"{path}: {len(images)} image(s)")
+    if quiet:
+        typer.echo(str(path))
+    else:
+        tell(f"{path}: {len(images)} image{'s' * (len(images) != 1)}")

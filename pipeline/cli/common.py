@@ -6,25 +6,44 @@ import contextlib
 import functools
 import io
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.exceptions import TyperException
 
-from pipeline.profiles import profile_names
+from pipeline.profiles import DEFAULT_PROFILE, profile_names
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 PROFILE_NAMES = "|".join(profile_names())
-Profile = Annotated[str, typer.Option(metavar=PROFILE_NAMES, help="Settings to start from.")]
+Profile = Annotated[
+    str,
+    typer.Option(
+        metavar=PROFILE_NAMES, help="Settings to start from.", autocompletion=profile_names
+    ),
+]
+OptionalProfile = Annotated[
+    str | None,
+    typer.Option(
+        metavar=PROFILE_NAMES,
+        help=f"Settings to start from; {DEFAULT_PROFILE} by default.",
+        autocompletion=profile_names,
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting that run --dry-run lists; may be repeated.",
+    ),
 ]
 DataFormat = Annotated[
     str | None,
@@ -40,7 +59,35 @@ Serving = Annotated[
     Path, typer.Option("--serving", metavar="DIR", help="Directory of the pushed versions.")
 ]
 SERVING = Path("serving_models")
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+EXIT_CODES = """Exit codes:
+
+- 0: done; every model is approved and pushed
+- 1: a node or a server failed
+- 2: a mistake in what was given
+- 3: a model was not approved, or is not whole in serving
+- 130: interrupted
+"""
+PROGRAM = "inkwell"
+_INTERRUPTED = 130
+# What others call a command, or would type for it.
+_MEANT = {
+    **dict.fromkeys(("train", "start", "fit"), "run"),
+    **dict.fromkeys(("list", "ls", "history"), "runs"),
+    **dict.fromkeys(("info", "log", "logs", "status", "describe"), "show"),
+    **dict.fromkeys(("clean", "prune", "rm", "delete"), "gc"),
+    **dict.fromkeys(("sample", "draw"), "generate"),
+    **dict.fromkeys(("validate",), "check"),
+    **dict.fromkeys(("playground", "ui"), "serve --playground"),
+    **dict.fromkeys(("help",), "--help"),
+    **dict.fromkeys(("compare",), "diff"),
+    **dict.fromkeys(("eval", "test"), "evaluate"),
+}
 
 
 class _PlainHelp:
@@ -58,7 +105,50 @@ class Command(_PlainHelp, TyperCommand):
 
 
 class Group(_PlainHelp, TyperGroup):
-    """The command line itself, with plain help."""
+    """The command line itself, with plain help; a mistake in a command is one sentence."""
+
+    def parse_args(self, ctx, args):
+        return super().parse_args(ctx, args or ["--help"])
+
+    def resolve_command(self, ctx, args):
+        word = args[0]
+        if self.get_command(ctx, word) is None and not word.startswith("-"):
+            from core.config import suggest
+
+            names = list(self.commands)
+            meant = _MEANT.get(word.lower())
+            hint = f" (did you mean {meant}?)" if meant else suggest(word, names)
+            ctx.fail(f"There is no command {word}{hint}; the commands are {', '.join(names)}")
+        return super().resolve_command(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Runs the command; ends the process with its exit code, whatever the mode."""
+        try:
+            name = prog_name or PROGRAM
+            code = super().main(args, name, complete_var, False, windows_expand_args, **extra)
+        except TyperException as error:
+            complain(_sentence(error))
+            code = error.exit_code
+        if code == _INTERRUPTED:
+            complain("Interrupted.")
+        sys.exit(code or 0)
+
+
+def _sentence(error: TyperException) -> str:
+    """What is wrong with a command, and how to get it right."""
+    words, ctx = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    setting = re.search(r"extra argument\(s\) \(([\w.]+=[^ )]*)", words)
+    if setting and ctx and any(param.name == "set_" for param in ctx.command.params):
+        return f"{words}; a setting is given with --set, as in --set {setting[1]}"
+    return f"{words}; see: {ctx.command_path if ctx else PROGRAM} --help"
 
 
 def _words_for_value(param, ctx) -> str:
@@ -66,6 +156,39 @@ def _words_for_value(param, ctx) -> str:
     if not isinstance(param, TyperOption) or param.is_flag:
         return ""
     return param.metavar or param.name.upper()
+
+
+def model_names() -> list[str]:
+    """Names of the models, for completion."""
+    from core.models import MODELS
+
+    return list(MODELS)
+
+
+def run_ids(ctx: typer.Context) -> list[str]:
+    """Ids of the runs, for completion, and what names the newest."""
+    records = Path(ctx.params.get("output") or OUTPUT).glob("*/runs/*.json")
+    return [*sorted((path.stem for path in records), reverse=True), "newest"]
+
+
+def print_json(value: object) -> None:
+    """Prints one JSON value; paths become text."""
+    import json
+
+    typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+
+
+def group_commands(app: typer.Typer, groups: Mapping[str, Sequence[str]]) -> None:
+    """Puts the commands of ``app`` into the groups of its help, in the order of these."""
+    places = {name: (i, title) for i, (title, names) in enumerate(groups.items()) for name in names}
+
+    def name_of(registered) -> str:
+        return registered.name or registered.callback.__name__
+
+    for registered in (*app.registered_commands, *app.registered_groups):
+        registered.rich_help_panel = places[name_of(registered)][1]
+    order = [name for names in groups.values() for name in names]
+    app.registered_commands.sort(key=lambda registered: order.index(name_of(registered)))
 
 
 @contextlib.contextmanager

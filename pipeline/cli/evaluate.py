@@ -14,9 +14,12 @@ from pipeline.cli.common import (
     PROFILE_NAMES,
     Output,
     Overrides,
+    Quiet,
     complain,
     console,
     leave,
+    model_names,
+    run_ids,
     user_errors,
 )
 
@@ -44,7 +47,11 @@ def add_to(app: typer.Typer) -> None:
 def evaluate(
     model: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL", help="autoencoder, diffusion or gan; all by default."),
+        typer.Argument(
+            metavar="MODEL",
+            help="autoencoder, diffusion or gan; all by default.",
+            autocompletion=model_names,
+        ),
     ] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also run measurements that take minutes.")
@@ -58,13 +65,19 @@ def evaluate(
     set_: Overrides = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", metavar="RUN_ID", help="Run of the models; the newest by default."),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Run of the models, or the beginning of its id; the newest by default.",
+            autocompletion=run_ids,
+        ),
     ] = None,
     output: Output = OUTPUT,
     to: Annotated[
         Path | None,
         typer.Option("--to", "-o", metavar="DIR", help="Directory for metrics and plots."),
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     with user_errors():
         from pipeline.local import evaluations
@@ -72,8 +85,9 @@ def evaluate(
 
         overrides = [*(set_ or []), *(["evaluator.deep=true"] if deep else [])]
         try:
+            screen = console()
             found = evaluations.evaluate_and_show(
-                model or [], profile, overrides, run, output, to, console()
+                model or [], profile, overrides, run, output, to, screen, quiet
             )
         except evaluations.EvaluationFailed as error:
             complain(error)

@@ -18,10 +18,12 @@ from pipeline.cli.common import (
     PROFILE_NAMES,
     Command,
     Group,
+    Json,
     Overrides,
     Profile,
     console,
     leave,
+    print_json,
     tell,
     user_errors,
 )
@@ -347,6 +349,7 @@ def list_(
     ui: Ui = None,
     ca_cert: CaCert = None,
     insecure: Insecure = False,
+    as_json: Json = False,
 ) -> None:
     """Lists the schedules: name, cron (seconds first), version, pipeline root, id."""
     with user_errors():
@@ -355,16 +358,12 @@ def list_(
 
         address = Address(endpoint, ui, namespace, ca_cert, insecure).endpoint()
         found = schedule.schedules(access.connect(address, needs_namespace=True), address)
-        if found:
+        if as_json:
+            print_json([vars(one) for one in found])
+        elif found:
+            states = {True: "on", False: "off"}
             rows = [
-                [
-                    s.name,
-                    s.cron,
-                    s.version,
-                    s.root or "cluster's own",
-                    "on" if s.is_on else "off",
-                    s.id,
-                ]
+                [s.name, s.cron, s.version, s.root or "cluster's own", states[s.is_on], s.id]
                 for s in found
             ]
             titles = ("schedule", "cron", "version", "pipeline root", "state", "id")

@@ -20,17 +20,20 @@ import typer
 from pipeline.cli import data as data_commands
 from pipeline.cli import demo, evaluate, kubeflow, runs, serving
 from pipeline.cli.common import (
+    EXIT_CODES,
     OUTPUT,
     SERVING,
     Command,
     DataFormat,
     Group,
+    OptionalProfile,
     Output,
     Overrides,
-    Profile,
+    Quiet,
     Serving,
     complain,
     console,
+    group_commands,
     leave,
     open_streams,
     tell,
@@ -42,12 +45,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     cls=Group,
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Trains, judges, gates and pushes generative models of handwritten digits.",
+    epilog=EXIT_CODES,
 )
+# The commands by what they are about, in the order of the help.
+_GROUPS = {
+    "Train and evaluate": ("run", "attach", "evaluate", "check", "baseline", "schema"),
+    "Past runs": ("runs", "show", "diff", "report", "tensorboard", "gc", "doctor"),
+    "Versions of models": ("models", "lineage", "promote", "rollback", "canary"),
+    "Serve and try": ("serve", "generate", "predict"),
+    "Kubeflow Pipelines": ("compile", "submit", "schedule"),
+}
 
 _EXAMPLES = """Runs the pipeline: trains and evaluates models and pushes the approved ones.
 
@@ -57,9 +68,13 @@ Examples:
 inkwell run
 inkwell run --profile smoke --output outputs/try
 inkwell run --data data/fashion --set gan.epochs=12 --set seed=7
+inkwell run --config my.yaml
 inkwell run --from-node evaluate-gan
 inkwell run --dry-run
 ```
+
+my.yaml holds settings as --dry-run prints them, and may begin with `extends: quick`, the profile
+over which they are laid.
 """
 _REPORT = """Prints the path of the newest report, or fetches that of a run on a cluster.
 
@@ -109,9 +124,19 @@ def _root(
         raise typer.Exit()
 
 
+def _nodes() -> list[str]:
+    from pipeline.plan import NODES
+
+    return list(NODES)
+
+
 @app.command(help=_EXAMPLES)
 def run(
-    profile: Profile = "quick",
+    profile: OptionalProfile = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Settings of your own, in YAML."),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="DIR", help="28x28 grey images and their labels.")
     ] = None,
@@ -122,7 +147,11 @@ def run(
     ] = None,
     from_node: Annotated[
         str | None,
-        typer.Option(metavar="NODE", help="Run this node and all after it, even if cached."),
+        typer.Option(
+            metavar="NODE",
+            help="Run this node, of those that --dry-run lists, and all after it, even if cached.",
+            autocompletion=_nodes,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the settings and the nodes, then exit.")
@@ -130,6 +159,7 @@ def run(
     detach: Annotated[
         bool, typer.Option("--detach", help="Start it and exit; inkwell attach follows it.")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     with user_errors():
         from pipeline.config import check_gates, load_config, run_arguments
@@ -140,7 +170,7 @@ def run(
             overrides.append(f"output_dir={json.dumps(output)}")
         if format_ is not None:
             overrides.append(f"data.format={json.dumps(format_)}")
-        config = load_config(profile, data, overrides)
+        config = load_config(profile, data, overrides, config_file)
         check_gates(config)
         if from_node is not None:
             check_node(from_node)
@@ -154,6 +184,7 @@ def run(
 
         found = read_data(absolute(config).data_dir, config.data)
         screen = console(patient=True)  # nothing of a terminal ends a run
+        screen.quiet = quiet
         for line in found.said:
             say(screen, line)
         counts = [len(found.splits[split].labels) for split in ("train", "test")]
@@ -166,7 +197,11 @@ def run(
         if detach:
             from pipeline.local import detached
 
-            run_id = detached.start(config, run_arguments(profile, data, overrides, from_node))
+            given = run_arguments(profile, config_file, data, overrides, from_node)
+            run_id = detached.start(config, given)
+            if quiet:
+                typer.echo(run_id)
+                return
             folder = shlex.quote(config.output_dir)
             say(screen, f"Run {run_id} goes on without this terminal. Follow it with:")
             say(screen, f"inkwell attach {run_id} --output {folder}")
@@ -174,17 +209,21 @@ def run(
         from pipeline.local.runner import StartError
         from pipeline.local.runner import run as run_locally
         from pipeline.results import CRASHED, INTERRUPTED
-        from pipeline.terminal.tables import next_steps, print_summary
+        from pipeline.terminal.tables import end_sentence, next_steps, print_summary
 
         try:
-            result = run_locally(config, from_node)
+            result = run_locally(config, from_node, quiet=quiet)
         except StartError as error:
             complain(error)
             leave(CRASHED)
         except KeyboardInterrupt:
             complain("Interrupted while no node was running. Run the same command again to go on.")
             leave(INTERRUPTED)
-        print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
+        if quiet:
+            tell(end_sentence(result))
+            typer.echo(result.report or result.log)
+        else:
+            print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
     leave(result.exit_code)
 
 
@@ -313,6 +352,7 @@ serving.add_to(app)
 demo.add_to(app)
 for _registered in app.registered_commands:
     _registered.cls = Command
+group_commands(app, _GROUPS)
 
 if __name__ == "__main__":
     main()

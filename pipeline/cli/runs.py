@@ -6,13 +6,25 @@ exit code 2. With ``--json`` standard output is one JSON value and nothing else.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.common import OUTPUT, SERVING, Json, Output, Serving, console, user_errors
+from pipeline.cli.common import (
+    OUTPUT,
+    SERVING,
+    Json,
+    Output,
+    Serving,
+    console,
+    leave,
+    model_names,
+    print_json,
+    run_ids,
+    tell,
+    user_errors,
+)
 
 if TYPE_CHECKING:
     from pipeline.local.history import Run
@@ -20,7 +32,9 @@ if TYPE_CHECKING:
 
 RunName = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="Its id, the beginning of it, or newest."),
+    typer.Argument(
+        metavar="RUN", help="Its id, the beginning of it, or newest.", autocompletion=run_ids
+    ),
 ]
 _RUNS = """Lists the runs, the newest last.
 
@@ -60,6 +74,15 @@ inkwell lineage gan@1795769075 --json
 inkwell lineage autoencoder@newest --serving outputs/try/models
 ```
 """
+_TENSORBOARD = """Opens TensorBoard with the losses of every run, also of one that goes on.
+
+Examples:
+
+```
+inkwell tensorboard
+inkwell tensorboard --port 6007 --output outputs/try
+```
+"""
 _GC = """Lists artifacts of past runs that nothing needs any more, and removes them with --delete.
 
 An artifact stays if one of the newest runs, the newest result of its node or a pushed version needs
@@ -79,6 +102,7 @@ def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     for function, text in ((runs, _RUNS), (show, _SHOW), (diff, _DIFF), (lineage, _LINEAGE)):
         app.command(help=text)(function)
+    app.command(help=_TENSORBOARD)(tensorboard)
     app.command(help=_GC)(gc)
 
 
@@ -138,8 +162,15 @@ def show(
 
 
 def diff(
-    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help="A run, as in inkwell show.")],
-    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="The other run.")],
+    run_a: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_A", help="Its id, the beginning of it, or newest.", autocompletion=run_ids
+        ),
+    ],
+    run_b: Annotated[
+        str, typer.Argument(metavar="RUN_B", help="The other run.", autocompletion=run_ids)
+    ],
     output: Output = OUTPUT,
     as_json: Json = False,
 ) -> None:
@@ -160,6 +191,7 @@ def lineage(
         typer.Argument(
             metavar="MODEL[@VERSION]",
             help="A model; its version by number or label, or newest. By default, the one served.",
+            autocompletion=model_names,
         ),
     ],
     serving: Serving = SERVING,
@@ -179,6 +211,21 @@ def lineage(
             print_json(dataclasses.asdict(origin))
         else:
             show_all(origin_tables(origin))
+
+
+def tensorboard(
+    output: Output = OUTPUT,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port of the page; 0 for any.")
+    ] = 6006,
+) -> None:
+    with user_errors():
+        from pipeline.local.tensorboard import serve
+        from pipeline.local.workspace import check_exists
+
+        check_exists(output, OUTPUT, "the one of the runs with --output")
+        code = serve(Path(output), port, tell)
+    leave(code)
 
 
 def gc(
@@ -243,11 +290,6 @@ def load(output: str) -> list[RunResult]:
 
     check_exists(output, OUTPUT, "the one of the runs with --output")
     return load_results(Path(output))
-
-
-def print_json(value: Any) -> None:
-    """Prints one JSON value; paths become text."""
-    typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
 
 
 def show_all(parts) -> None:

@@ -4,6 +4,7 @@ Contract: as ``pipeline.cli.main``: heavy imports inside the commands; a mistake
 exit code 2.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -22,10 +23,12 @@ from pipeline.cli.client import (
 )
 from pipeline.cli.common import (
     SERVING,
+    Json,
     Serving,
     console,
     file_errors,
     leave,
+    print_json,
     tell,
     user_errors,
 )
@@ -197,15 +200,19 @@ def models(
     token_file: TokenFile = None,
     tls_ca: TlsCa = None,
     wait: Wait = 0.0,
+    as_json: Json = False,
 ) -> None:
     with user_errors(), file_errors():
         _check_exists(serving)
-        from pipeline.terminal.tables import models_table, served_versions
+        from pipeline.terminal.tables import labels_of, models_table, served_versions
         from serving.client import Client
         from serving.errors import RequestError
         from serving.releases import read_releases
 
         found = served_versions(serving)
+        if as_json and not found:
+            print_json([])
+            return
         if not found:
             tell(f"There is no model in {serving} yet; push some with: inkwell run")
             return
@@ -225,7 +232,19 @@ def models(
                         why = f"The server at {server} serves none of these models"
                     continue
                 states |= {(model, version): state for version, state in answered.items()}
-        console().print(models_table(found, read_releases(serving), states))
+        releases = read_releases(serving)
+        if as_json:
+            rows = (
+                {
+                    **dataclasses.asdict(version),
+                    "labels": labels_of(version, releases),
+                    "state": states.get((version.model, int(version.version))),
+                }
+                for version in found
+            )
+            print_json(list(rows))
+            return
+        console().print(models_table(found, releases, states))
         if not states:
             tell(f"{why}, so no states are shown.")
 

@@ -17,6 +17,7 @@ from core.config import InputError, require
 from core.models import JUDGE, MODELS
 from pipeline.config import RunConfig
 from pipeline.local.database import DATABASE
+from pipeline.local.history import choose_id
 from pipeline.local.workspace import spelled_out, temporary_folder
 from pipeline.plan import PIPELINE_NAME
 from pipeline.results import ModelResult, RunResult, load_results, read_gate
@@ -48,18 +49,15 @@ def choose_runs(output_dir: Path, profile: str | None, run_id: str | None) -> li
     Args:
         output_dir: Directory of the runs.
         profile: Of the runs; None uses that of the newest run.
-        run_id: As ``inkwell runs`` lists it; None uses all.
+        run_id: As ``inkwell runs`` lists it, or its beginning; None uses all.
 
     Raises:
         InputError: There is no such run.
     """
     results = load_results(output_dir)[::-1]
     if run_id is not None:
-        found = [result for result in results if result.run_id == run_id]
-        require(
-            bool(found), f"There is no run {run_id} in {spelled_out(output_dir)}; see: inkwell runs"
-        )
-        return found
+        wanted = choose_id(output_dir, [result.run_id for result in results[::-1]], run_id)
+        return [result for result in results if result.run_id == wanted]
     profile = profile or (results[0].profile if results else None)
     found = [result for result in results if result.profile == profile]
     of = f" of the profile {profile}" if profile else ""
@@ -100,7 +98,7 @@ def find_candidates(
 
 
 def evaluate_candidates(
-    candidates: Sequence[Candidate], config: RunConfig, folder: Path
+    candidates: Sequence[Candidate], config: RunConfig, folder: Path, quiet: bool = False
 ) -> list[Evaluation]:
     """Compares each with the champion, shows progress, writes ``folder/<model>/metrics.json``.
 
@@ -122,7 +120,7 @@ def evaluate_candidates(
         set_environment()
         from components.evaluator.run import evaluate
 
-        with make_display(board, Screen(file=screen)) as display:
+        with make_display(board, Screen(file=screen, quiet=quiet)) as display:
             for candidate in candidates:
                 display.started(candidate.model)
                 state = FAILED
@@ -155,6 +153,7 @@ def evaluate_and_show(
     output: str,
     folder: Path | None,
     screen: Console,
+    quiet: bool = False,
 ) -> list[Evaluation]:
     """Evaluates the newest trained models and shows metrics, gates and verdicts.
 
@@ -166,6 +165,7 @@ def evaluate_and_show(
         output: Directory of the runs.
         folder: Where metrics and plots go; None makes one among the runs.
         screen: Takes the tables.
+        quiet: Whether only verdicts and the folder are shown.
 
     Raises:
         InputError: A wrong setting, run or model, or a model or data that cannot be read.
@@ -189,20 +189,22 @@ def evaluate_and_show(
     folder = (folder or new_folder(config)).absolute()
     make_directory(folder, "--to")
     names = ", ".join(f"{c.model} of run {c.run_id}" for c in candidates)
-    say(screen, f"Profile {config.profile}: {names}.")
+    if not quiet:
+        say(screen, f"Profile {config.profile}: {names}.")
     try:
-        found = evaluate_candidates(candidates, config, folder)
+        found = evaluate_candidates(candidates, config, folder, quiet)
     except InputError:
         raise
     except Exception as error:  # the edge: one sentence; details in the log
         words = f"{explain(error)[1]}; the log is {folder / 'evaluate.log'}"
         raise EvaluationFailed(words) from error
     for evaluation, candidate in zip(found, candidates, strict=True):
-        screen.print(tables.metric_table(evaluation))
-        for sentence in tables.missing_sentences(evaluation):
-            say(screen, f"Missing: {sentence}")
-        if evaluation.gates:
-            screen.print(tables.gate_table(model_result(evaluation)))
+        if not quiet:
+            screen.print(tables.metric_table(evaluation))
+            for sentence in tables.missing_sentences(evaluation):
+                say(screen, f"Missing: {sentence}")
+            if evaluation.gates:
+                screen.print(tables.gate_table(model_result(evaluation)))
         say(screen, end_sentence(evaluation, candidate, config.serving_dir))
     say(screen, str(folder))
     return found

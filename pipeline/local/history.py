@@ -91,7 +91,17 @@ def find(output_dir: Path, name: str) -> Run:
     Raises:
         InputError: There is no such run, or more than one; the sentence names those that there are.
     """
-    ids = [result.run_id for result in load_results(output_dir)]
+    name = choose_id(output_dir, [result.run_id for result in load_results(output_dir)], name)
+    [record] = output_dir.glob(f"*/runs/{name}.json")
+    return read(record)
+
+
+def choose_id(output_dir: Path, ids: Sequence[str], name: str) -> str:
+    """The one of ``ids``, oldest first, that ``name`` names.
+
+    Raises:
+        InputError: None does, or more than one; the sentence names those that there are.
+    """
     where = spelled_out(output_dir)
     require(bool(ids), f"There are no runs in {where} yet; start one with: inkwell run")
     if name == NEWEST:
@@ -104,8 +114,7 @@ def find(output_dir: Path, name: str) -> Run:
         raise InputError(
             f"{len(found)} runs in {where} begin with {name}: {_listed(found)}; name one."
         )
-    [record] = output_dir.glob(f"*/runs/{found[0]}.json")
-    return read(record)
+    return found[0]
 
 
 def _listed(ids: Sequence[str]) -> str:

@@ -68,6 +68,7 @@ def run(
     config: RunConfig,
     from_node: str | None = None,
     build: Callable[..., Any] | None = None,
+    quiet: bool = False,
 ) -> RunResult:
     """Runs all nodes in turn; progress goes to the screen, everything else to the log.
 
@@ -75,6 +76,7 @@ def run(
         config: The resolved configuration; relative paths are taken from here.
         from_node: Node id; this node and all that depend on it are run even if cached.
         build: Builds the pipeline; None uses ``create_pipeline``.
+        quiet: Whether nothing is shown while it runs.
 
     Raises:
         InputError: The output, serving or temporary directory cannot be written or is another
@@ -100,7 +102,8 @@ def run(
         with temporary_folder(), output_to(log) as screen, interrupted_by() as signals:
             try:
                 with contextlib.chdir(profile_dir):  # artifacts have paths from there
-                    result = _run_logged(config, from_node, build, run_id, log, screen, signals)
+                    console = Screen(file=screen, quiet=quiet)
+                    result = _run_logged(config, from_node, build, run_id, log, console, signals)
             except InputError:
                 raise
             except BaseException as error:
@@ -121,9 +124,8 @@ def run(
     return result
 
 
-def _run_logged(config, from_node, build, run_id, log, screen, signals) -> RunResult:
+def _run_logged(config, from_node, build, run_id, log, console, signals) -> RunResult:
     started, clock = datetime.datetime.now().astimezone(), time.monotonic()
-    console = Screen(file=screen)
     with _sign_of_life(console):
         ir, metadata, ledger = _prepare(config, from_node, build, run_id, log.parents[1], console)
     node_ids = [node.pipeline_node.node_info.id for node in ir.nodes]

@@ -287,26 +287,28 @@ def models_table(
         releases: Labels by model.
         states: State by model and version, as a model server reports it; empty without one.
     """
-    rows = []
-    for version in found:
-        release = releases.get(version.model, Release())
-        number = int(version.version)
-        labels = [label for label, labelled in release.labels.items() if labelled == number]
-        if not release.labels and version.is_newest:
-            labels = ["newest"]
-        rows.append(
-            (
-                version.model,
-                version.version,
-                version.pushed,
-                version.metric,
-                version.verdict,
-                Text(", ".join(labels), "green"),
-                states.get((version.model, number), ""),
-            )
+    rows = [
+        (
+            version.model,
+            version.version,
+            version.pushed,
+            version.metric,
+            version.verdict,
+            Text(", ".join(labels_of(version, releases)), "green"),
+            states.get((version.model, int(version.version)), ""),
         )
+        for version in found
+    ]
     titles = ("model", "version", "pushed", "key metric", "verdict", "label", "state")
     return FittingTable(titles, rows, spare=("pushed", "key metric"))
+
+
+def labels_of(version: ServedVersion, releases: Mapping[str, Release]) -> list[str]:
+    """Labels of a version; newest, which clients get, where the model has none."""
+    labels = releases.get(version.model, Release()).labels
+    if not labels and version.is_newest:
+        return ["newest"]
+    return [label for label, labelled in labels.items() if labelled == int(version.version)]
 
 
 def _pushed(version: Path) -> str:
