@@ -11,6 +11,7 @@ import math
 
 import keras
 
+from trainer_modules.diffusion.clusters import ClusterCode
 from trainer_modules.diffusion.guidance import LinearDenoiser
 
 
@@ -82,6 +83,8 @@ def _output_flops(operation) -> int:
         return 2 * 2 * math.prod(operation.directions.shape)  # to the directions and back
     if isinstance(operation, keras.Model):
         return forward_flops(operation)
+    if isinstance(operation, ClusterCode):
+        return 0  # a row of a table
     if getattr(operation, "weights", None):
         raise ValueError(f"Layer {operation.name} is a {type(operation).__name__}: not counted.")
     return 0

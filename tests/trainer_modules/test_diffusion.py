@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from trainer_modules.diffusion import sampler, schedule, train
+from trainer_modules.diffusion.clusters import find_clusters, nearest_cluster, spread_clusters
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
-from trainer_modules.diffusion.guidance import LinearDenoiser, build_generator, eta_of
+from trainer_modules.diffusion.guidance import LinearDenoiser, build_generator, eta_of, sizes_of
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
 from trainer_modules.diffusion.signatures import signatures
 
@@ -141,10 +142,10 @@ def test_only_what_clipping_leaves_wrong_counts_as_error(trainer_of, estimate, w
     constant = gaussian_velocity((estimate - mean) / std, 0.0)  # its estimate of every pixel
 
     def network(inputs, training):
-        return constant(*inputs)
+        return constant(*inputs[:2])
 
     if trainer_of == "diffusion":
-        trainer = DiffusionTrainer(network, mean, std, seed=0)
+        trainer = DiffusionTrainer(network, mean, std, np.zeros((1, 784)), DiffusionConfig())
     else:
         trainer = DenoisingTrainer(network, mean, std, DiffusionFinetuneConfig())
     images = np.broadcast_to(pixels[:, None, None, None], (3, 28, 28, 1))
@@ -178,8 +179,10 @@ def listener(told: list):
 def test_the_network_is_trained_on_the_velocity_at_times_of_equal_distance():
     mean, std, told = 0.13, 0.31, []
     images = np.random.default_rng(0).uniform(0.2, 0.8, (64, 28, 28, 1)).astype("float32")
-    missed = -to_numpy(DiffusionTrainer(listener(told), mean, std, seed=0).call(images))
-    [(x_t, t)] = told
+    centres = np.zeros((1, 784), "float32")
+    trainer = DiffusionTrainer(listener(told), mean, std, centres, DiffusionConfig())
+    missed = -to_numpy(trainer.call(images))
+    [(x_t, t, _)] = told
     np.testing.assert_allclose(np.diff(np.sort(t)), 1 / 64, atol=1e-5)
     a = signal(noise_at(t))
     some = (t > 0.01) & (t < 0.99)  # not where next to nothing is left of image or noise
@@ -195,7 +198,8 @@ def test_fine_tuning_tells_the_network_the_noise_that_it_adds():
     config = DiffusionFinetuneConfig(noise_low=0.02, noise_high=0.1)
     images = np.full((64, 28, 28, 1), 0.5, "float32")
     missed = to_numpy(DenoisingTrainer(listener(told), mean, std, config).call(images))
-    [(x_t, t)] = told
+    [(x_t, t, cluster)] = told
+    assert not cluster.any()  # it denoises without a cluster, and is told of none
     sigma = noise_at(t) * std
     assert 0.02 <= sigma.min() < 0.03 and 0.08 < sigma.max() <= 0.1
     a = signal(sigma / std)
@@ -207,9 +211,17 @@ def test_fine_tuning_tells_the_network_the_noise_that_it_adds():
 
 def test_network_has_no_hidden_state_and_keeps_its_shape():
     network = build_network(DiffusionConfig(channels=8, global_width=64))
-    out = network([np.zeros((3, 28, 28, 1), "float32"), np.zeros(3, "float32")])
+    zeros = np.zeros(3, "float32")
+    out = network([np.zeros((3, 28, 28, 1), "float32"), zeros, zeros.astype("int32")])
     assert out.shape == (3, 28, 28, 1)
-    assert not network.non_trainable_variables
+    assert [v.name for v in network.non_trainable_variables] == ["sizes"]  # of the clusters
+
+
+def with_random_weights(network: keras.Model, scale: float, rng) -> keras.Model:
+    network.set_weights([rng.normal(0, scale, w.shape) for w in network.get_weights()])
+    sizes = network.get_layer("cluster_code").sizes
+    sizes.assign(rng.integers(1, 50, sizes.shape))
+    return network
 
 
 def test_every_signature_is_its_formula():
@@ -217,11 +229,8 @@ def test_every_signature_is_its_formula():
     import tensorflow as tf
 
     rng, mean, std = np.random.default_rng(0), 0.13, 0.31
-    network, denoiser = (
-        build_network(DiffusionConfig(channels=4, global_width=8)) for _ in range(2)
-    )
-    for one in (network, denoiser):
-        one.set_weights([rng.normal(0, 0.1, w.shape) for w in one.get_weights()])
+    config = DiffusionConfig(channels=4, global_width=8, clusters=3)
+    network, denoiser = (with_random_weights(build_network(config), 0.1, rng) for _ in range(2))
     generator = build_generator(network, 0.0, 1.5, rng.uniform(size=(9, 28, 28, 1)), mean, std)
     served = signatures(generator, denoiser, mean, std)
 
@@ -233,7 +242,7 @@ def test_every_signature_is_its_formula():
     level = np.array([0.1, 0.4, 0.9], "float32")
     a, t = signal(level / std), np.arctan(0.4 * level / std) * 2 / np.pi
     x_t = np.sqrt(a) * (image - mean) / std
-    v = to_numpy(denoiser([x_t.astype("float32"), t.astype("float32")]))
+    v = to_numpy(denoiser([x_t.astype("float32"), t.astype("float32"), np.zeros(3, "int32")]))
     expected = np.clip((np.sqrt(a) * x_t - np.sqrt(1 - a) * v) * std + mean, 0, 1)
     for name in ("denoise", "serving_default"):
         clean = call(name, image=image, noise_level=level)
@@ -246,8 +255,12 @@ def test_every_signature_is_its_formula():
     noisy = call("forward", image=image, step=step, seed=5)
     np.testing.assert_allclose(noisy, np.clip(x_t * std + mean, 0, 1), atol=1e-3)
 
+    offset, *order = tf.random.stateless_uniform([6], [7, -1]).numpy()
+    sizes = network.get_layer("cluster_code").sizes.numpy()
+    places = (np.argsort(order) + offset) / 5
+    cluster = tf.constant(1 + np.searchsorted(np.cumsum(sizes) / sizes.sum(), places), "int32")
     x_0 = sampler.sample(
-        lambda x_t, t: generator([x_t, t]),
+        lambda x_t, t: generator([x_t, t, cluster]),
         lambda k: tf.random.stateless_normal([5, 28, 28, 1], tf.stack([7, k])),
         *(5, 8, -mean / std, (1 - mean) / std),
         eta=1.5,
@@ -388,16 +401,82 @@ def test_linear_denoiser_solves_the_normal_equations(digits):
 
 
 def test_guidance_steps_away_from_the_linear_denoiser_in_the_middle(digits):
-    network = build_network(DiffusionConfig(channels=8, global_width=64))
     rng = np.random.default_rng(0)
-    network.set_weights([rng.normal(0, 0.05, w.shape) for w in network.get_weights()])
+    config = DiffusionConfig(channels=8, global_width=64, clusters=4)
+    network = with_random_weights(build_network(config), 0.05, rng)
     mean, std = digits.pixel_mean, digits.pixel_std
     generator = build_generator(network, 0.5, 3.0, digits.images, mean, std)
     x_t = rng.normal(size=(4, 28, 28, 1)).astype("float32")
     t = to_numpy(schedule.time_of_noise(np.array([0.6, 5.5, 0.8, 4.5], "float32")))
-    v, weak = to_numpy(network([x_t, t])), to_numpy(_linear(digits)(x_t, t))
-    guided = to_numpy(generator([x_t, t]))
+    given = [x_t, t, np.arange(1, 5, dtype="int32")]
+    v, weak = to_numpy(network(given)), to_numpy(_linear(digits)(x_t, t))
+    guided = to_numpy(generator(given))
     np.testing.assert_allclose(guided[:2], v[:2], atol=1e-6)
     np.testing.assert_allclose(guided[2:], (v + 0.5 * (v - weak))[2:], atol=1e-4)
     none = build_generator(network, 0.0, 3.0, digits.images, mean, std)
-    np.testing.assert_allclose(to_numpy(none([x_t, t])), v, atol=1e-6)
+    np.testing.assert_allclose(to_numpy(none(given)), v, atol=1e-6)
+
+
+def test_each_image_is_in_the_cluster_of_the_nearest_centre_and_equal_seeds_agree(digits):
+    centres, sizes = find_clusters(digits.images, 12, seed=1)
+    pixels = digits.images.reshape(-1, 784).astype("float64")
+    distances = ((pixels[:, None] - centres[None]) ** 2).sum(axis=2)
+    found = to_numpy(nearest_cluster(digits.images, centres))
+    np.testing.assert_array_equal(found, 1 + distances.argmin(axis=1))
+    np.testing.assert_array_equal(sizes, np.bincount(found - 1, minlength=12))
+    # K-Means has converged, or nearly: its centres are the means.
+    means = np.stack([pixels[found == k + 1].mean(axis=0) for k in range(12)])
+    assert np.abs(means - centres).max() < 0.1 < np.abs(centres[0] - centres[1]).max()
+    again, _ = find_clusters(digits.images, 12, seed=1)
+    np.testing.assert_array_equal(again, centres)
+
+
+def test_more_clusters_than_images_leave_some_empty(digits):
+    centres, sizes = find_clusters(digits.images[:5], 8, seed=1)
+    assert centres.shape == (5, 784) and sizes.tolist() == [1] * 5 + [0] * 3
+    order = np.linspace(0.1, 0.9, 500, dtype="float32")
+    drawn = to_numpy(spread_clusters(order, 0.99, sizes.astype("float32")))
+    assert set(drawn.tolist()) == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("count", [1, 7, 1000])
+def test_clusters_are_drawn_in_proportion_to_their_sizes_and_in_random_order(count):
+    rng = np.random.default_rng(2)
+    sizes = rng.integers(0, 90, 20).astype("float32")
+    order, offset = rng.uniform(size=count).astype("float32"), np.float32(0.4)
+    drawn = to_numpy(spread_clusters(order, offset, sizes))
+    share = count * sizes / sizes.sum()
+    assert np.abs(np.bincount(drawn, minlength=21)[1:] - share).max() < 1
+    if count > 100:
+        assert (np.diff(drawn) < 0).mean() > 0.3  # not sorted
+
+
+def test_training_gives_the_cluster_of_each_image_but_hides_a_share():
+    images = np.random.default_rng(0).uniform(size=(400, 28, 28, 1)).astype("float32")
+    centres, told = images[:3].reshape(3, 784), []
+    config = DiffusionConfig(unconditional=0.25)
+    DiffusionTrainer(listener(told), 0.13, 0.31, centres, config).call(images)
+    [(_, _, cluster)] = told
+    true = to_numpy(nearest_cluster(images, centres))
+    shown = cluster > 0
+    np.testing.assert_array_equal(cluster[shown], true[shown])
+    assert (~shown).mean() == pytest.approx(0.25, abs=0.07)
+
+
+def test_the_sizes_of_the_clusters_are_saved_with_the_generator(trained, digits):
+    folder = Path(trained[0].serving_model_dir).parent / "Format-Keras"
+    generator = keras.models.load_model(folder / "generator.keras", compile=False)
+    sizes = to_numpy(sizes_of(generator))
+    assert sizes.sum() == len(digits.images)
+    np.testing.assert_array_equal(sizes, find_clusters(digits.images, len(sizes), seed=1)[1])
+
+
+def test_the_cluster_changes_what_is_generated():
+    rng = np.random.default_rng(0)
+    config = DiffusionConfig(channels=4, global_width=8, clusters=2)
+    network = with_random_weights(build_network(config), 0.1, rng)
+    generator = build_generator(network, 0.0, 1.0, rng.uniform(size=(9, 28, 28, 1)), 0.13, 0.31)
+    model = sampler.Sampler(generator, 2, 0.13, 0.31)
+    noise, cluster = model.noise(4, seed=1)
+    one, other, none = (to_numpy(model([noise, cluster * 0 + k])) for k in (1, 2, 0))
+    assert min(np.abs(one - other).max(), np.abs(one - none).max()) > 0.01

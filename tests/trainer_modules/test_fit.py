@@ -153,7 +153,9 @@ def trainer_of(model: str, digits: Digits) -> keras.Model:
         return AutoencoderTrainer(build_encoder(config), build_decoder(config), 0.5, 0.8, seed=1)
     network = build_network(DiffusionConfig(channels=4, global_width=8))
     if model == "diffusion":
-        return DiffusionTrainer(network, digits.pixel_mean, digits.pixel_std, seed=1)
+        centres = digits.images[:5].reshape(5, -1)
+        config = DiffusionConfig()
+        return DiffusionTrainer(network, digits.pixel_mean, digits.pixel_std, centres, config)
     settings = DiffusionFinetuneConfig()
     return DenoisingTrainer(network, digits.pixel_mean, digits.pixel_std, settings)
 

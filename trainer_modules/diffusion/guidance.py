@@ -83,7 +83,7 @@ def build_generator(
     pixel_mean: float,
     pixel_std: float,
 ) -> keras.Model:
-    """The network that the sampler calls: ``network`` (not copied) with guidance, (x_t, t) -> v.
+    """``network`` (not copied) with guidance, as the sampler calls it: (x_t, t, cluster) -> v.
 
     Args:
         network: The trained denoiser, named ``denoiser``.
@@ -92,12 +92,19 @@ def build_generator(
         images: Train images [N, 28, 28, 1] in [0, 1].
     """
     x_t, t = keras.Input(IMAGE_SHAPE, name="x_t"), keras.Input((), name="t")
+    cluster = keras.Input((), name="cluster", dtype="int32")
     linear = LinearDenoiser(name="linear", dtype="float32")
-    v = Guide(weight, eta, name="guide", dtype="float32")(network([x_t, t]), linear(x_t, t), t)
+    v = network([x_t, t, cluster])
+    v = Guide(weight, eta, name="guide", dtype="float32")(v, linear(x_t, t), t)
     linear.fit(images, pixel_mean, pixel_std)
-    return keras.Model([x_t, t], v, name="generator")
+    return keras.Model([x_t, t, cluster], v, name="generator")
 
 
 def eta_of(generator: keras.Model) -> float:
     """The sampler's ``eta`` that was saved with ``generator``."""
     return generator.get_layer("guide").eta
+
+
+def sizes_of(generator: keras.Model):
+    """Numbers of train images in each cluster, [K], which were saved with ``generator``."""
+    return generator.get_layer("denoiser").get_layer("cluster_code").sizes

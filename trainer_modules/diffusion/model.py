@@ -1,8 +1,8 @@
 """The denoising network (a U-Net on space-to-depth patches) and its training objective.
 
-``build_network`` maps (x_t [B, 28, 28, 1], t [B]) to the velocity v [B, 28, 28, 1]. Pixels are
-folded to 14x14x4 at once and the wide work is done at 14x14 and 7x7, where a CPU spends its time
-in matrix products instead of memory traffic; mixer blocks give global context at 7x7.
+``build_network`` maps (x_t [B, 28, 28, 1], t [B], cluster [B]) to the velocity v [B, 28, 28, 1].
+Pixels are folded to 14x14x4 at once and the wide work is done at 14x14 and 7x7, where a CPU spends
+its time in matrix products instead of memory traffic; mixer blocks give global context at 7x7.
 """
 
 import math
@@ -14,6 +14,7 @@ from core.images import IMAGE_SHAPE
 from trainer_modules.common.distribution import share_of_mean
 from trainer_modules.common.layers import DepthToSpace, RMSNorm, SpaceToDepth
 from trainer_modules.diffusion import schedule
+from trainer_modules.diffusion.clusters import ClusterCode, nearest_cluster, no_cluster
 from trainer_modules.diffusion.config import DiffusionConfig
 
 _TIME_FEATURES = 16
@@ -30,7 +31,7 @@ class TimeFeatures(layers.Layer):
 
 
 def _modulate(x, time, channels, name):
-    """Scales and shifts each channel by the time embedding (FiLM; Perez et al. 2018, eq. 2)."""
+    """Scales and shifts each channel by the code of time and cluster (FiLM, Perez et al. 2018)."""
     scale = layers.Dense(channels, name=f"{name}_scale")(time)
     shift = layers.Dense(channels, name=f"{name}_shift")(time)
     scale = layers.Reshape((1, 1, channels))(scale)
@@ -66,12 +67,17 @@ def _global_block(x, time, width, name):
 
 
 def build_network(config: DiffusionConfig) -> keras.Model:
-    """The U-Net: (x_t [B, 28, 28, 1] standardised, t [B] in [0, 1]) -> v [B, 28, 28, 1]."""
+    """The U-Net: (x_t, t, cluster) -> v [B, 28, 28, 1].
+
+    x_t [B, 28, 28, 1] is standardised, t [B] in [0, 1], cluster int32 [B] from 0 (none) to K.
+    """
     wide = 2 * config.channels
     x_t = keras.Input(IMAGE_SHAPE, name="x_t")
     t = keras.Input((), name="t")
+    cluster = keras.Input((), name="cluster", dtype="int32")
     time = layers.Dense(64, activation="relu", name="time1")(TimeFeatures()(t))
-    time = layers.Dense(64, activation="relu", name="time2")(time)
+    time = time + ClusterCode(config.clusters, 64, name="cluster_code")(cluster)
+    time = layers.Dense(64, activation="relu", name="time2")(time)  # and cluster
 
     x = layers.Conv2D(config.channels, 3, padding="same", name="stem")(SpaceToDepth()(x_t))
     skip = _residual_block(x, time, "encode14")  # [B, 14, 14, channels]
@@ -82,7 +88,7 @@ def build_network(config: DiffusionConfig) -> keras.Model:
     x = DepthToSpace()(layers.Dense(4 * config.channels, name="up")(x))
     x = _residual_block(x + skip, time, "decode14")
     x = layers.Conv2D(4, 3, padding="same", kernel_initializer="zeros", name="head")(RMSNorm()(x))
-    return keras.Model([x_t, t], DepthToSpace()(x), name="denoiser")
+    return keras.Model([x_t, t, cluster], DepthToSpace()(x), name="denoiser")
 
 
 def _no_error_beyond_range(residual, x_0, images):
@@ -118,11 +124,16 @@ class _ResidualTrainer(keras.Model):
 
 
 class DiffusionTrainer(_ResidualTrainer):
-    """Fits the network: E |v - v_theta(x_t, t)|^2 over images, times and noise.
+    """Fits the network: E |v - v_theta(x_t, t, cluster)|^2 over images, times and noise.
 
     The call samples t and eps and returns the residual v_theta - v, so that Keras' own training
     step works unchanged on every backend.
     """
+
+    def __init__(self, network, pixel_mean: float, pixel_std: float, centres, config):
+        super().__init__(network, pixel_mean, pixel_std, config.seed)
+        self.centres = centres  # [K, 784]
+        self.unconditional = config.unconditional
 
     def call(self, images, training=False):
         """Images [B, 28, 28, 1] in [0, 1] -> residual of the same shape."""
@@ -134,7 +145,9 @@ class DiffusionTrainer(_ResidualTrainer):
         t = (offset + ops.arange(count, dtype="float32") / ops.cast(count, "float32")) % 1.0
         eps = keras.random.normal(ops.shape(x_0), seed=self.seed_generator)
         x_t = schedule.diffuse(x_0, eps, t)
-        v = self.network([x_t, t], training=training)
+        hidden = keras.random.uniform((count,), seed=self.seed_generator) < self.unconditional
+        cluster = ops.where(hidden, no_cluster(t), nearest_cluster(images, self.centres))
+        v = self.network([x_t, t, cluster], training=training)
         drawn, _ = schedule.split_velocity(x_t, v, t)
         drawn = drawn * self.pixel_std + self.pixel_mean
         return _no_error_beyond_range(v - schedule.velocity(x_0, eps, t), drawn, images)
@@ -163,6 +176,7 @@ class DenoisingTrainer(_ResidualTrainer):
         t = schedule.time_of_noise(sigma / self.pixel_std)
         signal = ops.sqrt(ops.reshape(schedule.alpha_bar(t), (-1, 1, 1, 1)))
         x_t = signal * (y - self.pixel_mean) / self.pixel_std
-        x_0, _ = schedule.split_velocity(x_t, self.network([x_t, t], training=training), t)
+        v = self.network([x_t, t, no_cluster(t)], training=training)
+        x_0, _ = schedule.split_velocity(x_t, v, t)
         drawn = x_0 * self.pixel_std + self.pixel_mean
         return _no_error_beyond_range((drawn - images) / self.pixel_std, drawn, images)

@@ -18,7 +18,8 @@ from keras import ops
 
 from core.images import IMAGE_SHAPE
 from trainer_modules.diffusion import schedule
-from trainer_modules.diffusion.guidance import eta_of
+from trainer_modules.diffusion.clusters import spread_clusters
+from trainer_modules.diffusion.guidance import eta_of, sizes_of
 
 _NOISE_ADDED_BELOW = 4.0  # sigma of standardised images; steps from above it are deterministic
 
@@ -101,10 +102,11 @@ class Sampler(keras.Model):
         self.pixel_mean = pixel_mean
         self.pixel_std = pixel_std
 
-    def call(self, noise):
-        """Standard normal [B, steps + 1, 28, 28, 1] -> images [B, 28, 28, 1] in [0, 1]."""
+    def call(self, inputs):
+        """Images [B, 28, 28, 1] in [0, 1] from what ``noise`` returns."""
+        noise, cluster = inputs
         x_0 = sample(
-            lambda x_t, t: self.generator([x_t, t], training=False),
+            lambda x_t, t: self.generator([x_t, t, cluster], training=False),
             lambda k: ops.take(noise, k, axis=1),
             ops.shape(noise)[0],
             self.steps,
@@ -115,5 +117,11 @@ class Sampler(keras.Model):
         return ops.clip(x_0 * self.pixel_std + self.pixel_mean, 0.0, 1.0)
 
     def noise(self, count: int, seed: int):
-        """The model's input for ``count`` images; equal seeds give equal noise."""
-        return keras.random.normal((count, self.steps + 1, *IMAGE_SHAPE), seed=seed)
+        """The model's input for ``count`` images; equal seeds give equal noise.
+
+        Returns:
+            Standard normal [count, steps + 1, 28, 28, 1] and clusters [count].
+        """
+        order = keras.random.uniform((count + 1,), seed=seed)
+        cluster = spread_clusters(order[1:], order[0], sizes_of(self.generator))
+        return keras.random.normal((count, self.steps + 1, *IMAGE_SHAPE), seed=seed), cluster

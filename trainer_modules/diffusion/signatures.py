@@ -17,7 +17,8 @@ from trainer_modules.common.export import (
     with_png,
 )
 from trainer_modules.diffusion import sampler, schedule
-from trainer_modules.diffusion.guidance import eta_of
+from trainer_modules.diffusion.clusters import no_cluster, spread_clusters
+from trainer_modules.diffusion.guidance import eta_of, sizes_of
 
 
 def denoise(network: keras.Model, image, noise_level, pixel_mean: float, pixel_std: float):
@@ -33,7 +34,8 @@ def denoise(network: keras.Model, image, noise_level, pixel_mean: float, pixel_s
     t = schedule.time_of_noise(noise_level / pixel_std)
     signal = ops.sqrt(ops.reshape(schedule.alpha_bar(t), (-1, 1, 1, 1)))
     x_t = signal * (image - pixel_mean) / pixel_std
-    x_0, _ = schedule.split_velocity(x_t, network([x_t, t], training=False), t)
+    v = network([x_t, t, no_cluster(t)], training=False)
+    x_0, _ = schedule.split_velocity(x_t, v, t)
     return ops.clip(x_0 * pixel_std + pixel_mean, 0.0, 1.0)
 
 
@@ -52,7 +54,7 @@ def signatures(
     import tensorflow as tf
 
     low, high = (0.0 - pixel_mean) / pixel_std, (1.0 - pixel_mean) / pixel_std
-    eta = eta_of(generator)
+    eta, sizes = eta_of(generator), sizes_of(generator)
 
     def clean(image, noise_level):
         return {"image": denoise(denoiser, image, noise_level, pixel_mean, pixel_std)}
@@ -64,11 +66,15 @@ def signatures(
         def noise(k):
             return tf.random.stateless_normal([count, 28, 28, 1], tf.stack([seed, k]))
 
-        def velocity(x_t, t):
-            return generator([tf.ensure_shape(x_t, [None, *IMAGE_SHAPE]), t], training=False)
+        order = tf.random.stateless_uniform([count + 1], tf.stack([seed, -1]))
+        cluster = spread_clusters(order[1:], order[0], sizes)
+
+        def velocity(x_t, t, cluster):
+            x_t = tf.ensure_shape(x_t, [None, *IMAGE_SHAPE])
+            return generator([x_t, t, cluster], training=False)
 
         def predict_velocity(x_t, t):
-            return in_chunks(velocity, x_t, t)
+            return in_chunks(velocity, x_t, t, cluster)
 
         x_0 = sampler.sample(predict_velocity, noise, count, steps, low, high, eta)
         image = tf.ensure_shape(x_0 * pixel_std + pixel_mean, [None, *IMAGE_SHAPE])
