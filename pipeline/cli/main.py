@@ -42,6 +42,7 @@ from pipeline.cli.common import (
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
+    from pipeline.terminal.screen import Screen
 
 app = typer.Typer(
     cls=Group,
@@ -56,7 +57,7 @@ _GROUPS = {
     "Train and evaluate": ("run", "attach", "evaluate", "check", "baseline", "schema"),
     "Past runs": ("runs", "show", "diff", "report", "tensorboard", "gc", "doctor"),
     "Versions of models": ("models", "lineage", "promote", "rollback", "canary"),
-    "Serve and try": ("serve", "generate", "predict"),
+    "Serve and try": ("demo", "serve", "generate", "predict"),
     "Kubeflow Pipelines": ("compile", "submit", "schedule"),
 }
 
@@ -177,23 +178,9 @@ def run(
         if dry_run:
             _print_plan(config)
             return
-        from components.idx_example_gen.data import read_data
-        from pipeline.local.space import check_space
-        from pipeline.local.workspace import absolute
-        from pipeline.terminal.screen import say
-
-        found = read_data(absolute(config).data_dir, config.data)
         screen = console(patient=True)  # nothing of a terminal ends a run
         screen.quiet = quiet
-        for line in found.said:
-            say(screen, line)
-        counts = [len(found.splits[split].labels) for split in ("train", "test")]
-        say(
-            screen,
-            f"Profile {config.profile}, {counts[0]} + {counts[1]} images "
-            f"in {config.data_dir}. Starting TFX takes some ten seconds.",
-        )
-        say(screen, check_space(Path(absolute(config).output_dir), sum(counts)))
+        _check_data(config, screen)
         if detach:
             from pipeline.local import detached
 
@@ -202,29 +189,56 @@ def run(
             if quiet:
                 typer.echo(run_id)
                 return
+            from pipeline.terminal.screen import say
+
             folder = shlex.quote(config.output_dir)
             say(screen, f"Run {run_id} goes on without this terminal. Follow it with:")
             say(screen, f"inkwell attach {run_id} --output {folder}")
             return
-        from pipeline.local.runner import StartError
-        from pipeline.local.runner import run as run_locally
-        from pipeline.results import CRASHED, INTERRUPTED
-        from pipeline.terminal.tables import end_sentence, next_steps, print_summary
+        code = _run_here(config, from_node, quiet, screen)
+    leave(code)
 
-        try:
-            result = run_locally(config, from_node, quiet=quiet)
-        except StartError as error:
-            complain(error)
-            leave(CRASHED)
-        except KeyboardInterrupt:
-            complain("Interrupted while no node was running. Run the same command again to go on.")
-            leave(INTERRUPTED)
-        if quiet:
-            tell(end_sentence(result))
-            typer.echo(result.report or result.log)
-        else:
-            print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
-    leave(result.exit_code)
+
+def _check_data(config: RunConfig, screen: Screen) -> None:
+    """Reads the data and looks at the disk before anything starts; says what was found."""
+    from components.idx_example_gen.data import read_data
+    from pipeline.local.space import check_space
+    from pipeline.local.workspace import absolute
+    from pipeline.terminal.screen import say
+
+    found = read_data(absolute(config).data_dir, config.data)
+    for line in found.said:
+        say(screen, line)
+    counts = [len(found.splits[split].labels) for split in ("train", "test")]
+    say(
+        screen,
+        f"Profile {config.profile}, {counts[0]} + {counts[1]} images "
+        f"in {config.data_dir}. Starting TFX takes some ten seconds.",
+    )
+    say(screen, check_space(Path(absolute(config).output_dir), sum(counts)))
+
+
+def _run_here(config: RunConfig, from_node: str | None, quiet: bool, screen: Screen) -> int:
+    """Runs the pipeline in this process; returns the exit code."""
+    from pipeline.local.runner import StartError
+    from pipeline.local.runner import run as run_locally
+    from pipeline.results import CRASHED, INTERRUPTED
+    from pipeline.terminal.tables import end_sentence, next_steps, print_summary
+
+    try:
+        result = run_locally(config, from_node, quiet=quiet)
+    except StartError as error:
+        complain(error)
+        leave(CRASHED)
+    except KeyboardInterrupt:
+        complain("Interrupted while no node was running. Run the same command again to go on.")
+        leave(INTERRUPTED)
+    if quiet:
+        tell(end_sentence(result))
+        typer.echo(result.report or result.log)
+    else:
+        print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
+    return result.exit_code
 
 
 @app.command()
