@@ -41,8 +41,9 @@ from pipeline.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.config import RunConfig
-    from pipeline.terminal.screen import Screen
 
 app = typer.Typer(
     cls=Group,
@@ -199,7 +200,7 @@ def run(
     leave(code)
 
 
-def _check_data(config: RunConfig, screen: Screen) -> None:
+def _check_data(config: RunConfig, screen: Console) -> None:
     """Reads the data and looks at the disk before anything starts; says what was found."""
     from components.idx_example_gen.data import read_data
     from pipeline.local.space import check_space
@@ -218,7 +219,7 @@ def _check_data(config: RunConfig, screen: Screen) -> None:
     say(screen, check_space(Path(absolute(config).output_dir), sum(counts)))
 
 
-def _run_here(config: RunConfig, from_node: str | None, quiet: bool, screen: Screen) -> int:
+def _run_here(config: RunConfig, from_node: str | None, quiet: bool, screen: Console) -> int:
     """Runs the pipeline in this process; returns the exit code."""
     from pipeline.local.runner import StartError
     from pipeline.local.runner import run as run_locally
