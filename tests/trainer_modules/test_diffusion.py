@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from trainer_modules.diffusion import sampler, schedule, train
-from trainer_modules.diffusion.clusters import find_clusters, nearest_cluster, spread_clusters
+from trainer_modules.diffusion.clusters import (
+    cluster_sizes,
+    find_clusters,
+    nearest_cluster,
+    spread_clusters,
+)
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.diffusion.guidance import LinearDenoiser, build_generator, eta_of, sizes_of
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
@@ -214,7 +219,7 @@ def test_network_has_no_hidden_state_and_keeps_its_shape():
     zeros = np.zeros(3, "float32")
     out = network([np.zeros((3, 28, 28, 1), "float32"), zeros, zeros.astype("int32")])
     assert out.shape == (3, 28, 28, 1)
-    assert [v.name for v in network.non_trainable_variables] == ["sizes"]  # of the clusters
+    assert [v.name for v in network.non_trainable_variables] == ["centres", "sizes"]
 
 
 def with_random_weights(network: keras.Model, scale: float, rng) -> keras.Model:
@@ -418,7 +423,8 @@ def test_guidance_steps_away_from_the_linear_denoiser_in_the_middle(digits):
 
 
 def test_each_image_is_in_the_cluster_of_the_nearest_centre_and_equal_seeds_agree(digits):
-    centres, sizes = find_clusters(digits.images, 12, seed=1)
+    centres = find_clusters(digits.images, 12, seed=1)
+    sizes = cluster_sizes(digits.images, centres)
     pixels = digits.images.reshape(-1, 784).astype("float64")
     distances = ((pixels[:, None] - centres[None]) ** 2).sum(axis=2)
     found = to_numpy(nearest_cluster(digits.images, centres))
@@ -427,13 +433,13 @@ def test_each_image_is_in_the_cluster_of_the_nearest_centre_and_equal_seeds_agre
     # K-Means has converged, or nearly: its centres are the means.
     means = np.stack([pixels[found == k + 1].mean(axis=0) for k in range(12)])
     assert np.abs(means - centres).max() < 0.1 < np.abs(centres[0] - centres[1]).max()
-    again, _ = find_clusters(digits.images, 12, seed=1)
-    np.testing.assert_array_equal(again, centres)
+    np.testing.assert_array_equal(find_clusters(digits.images, 12, seed=1), centres)
 
 
 def test_more_clusters_than_images_leave_some_empty(digits):
-    centres, sizes = find_clusters(digits.images[:5], 8, seed=1)
-    assert centres.shape == (5, 784) and sizes.tolist() == [1] * 5 + [0] * 3
+    centres = find_clusters(digits.images[:5], 8, seed=1)
+    sizes = cluster_sizes(digits.images[:5], centres)
+    assert centres.shape == (8, 784) and sizes.tolist() == [1] * 5 + [0] * 3
     order = np.linspace(0.1, 0.9, 500, dtype="float32")
     drawn = to_numpy(spread_clusters(order, 0.99, sizes.astype("float32")))
     assert set(drawn.tolist()) == {1, 2, 3, 4, 5}
@@ -480,3 +486,16 @@ def test_the_cluster_changes_what_is_generated():
     noise, cluster = model.noise(4, seed=1)
     one, other, none = (to_numpy(model([noise, cluster * 0 + k])) for k in (1, 2, 0))
     assert min(np.abs(one - other).max(), np.abs(one - none).max()) > 0.01
+
+
+def test_a_warm_start_keeps_the_clusters_that_its_codes_are_of(digits):
+    config = DiffusionConfig(epochs=1, batch_size=32, channels=8, global_width=16, clusters=6)
+    known = build_network(config)
+    rng = np.random.default_rng(3)
+    with_random_weights(known, 0.05, rng)
+    centres = rng.random((6, 784)).astype("float32")
+    known.get_layer("cluster_code").centres.assign(centres)
+    trained = train(config, digits, digits, Hooks(initial=lambda name: known))
+    codes = trained.networks["network"].get_layer("cluster_code")
+    np.testing.assert_array_equal(to_numpy(codes.centres), centres)
+    np.testing.assert_array_equal(to_numpy(codes.sizes), cluster_sizes(digits.images, centres))

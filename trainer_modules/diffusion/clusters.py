@@ -14,27 +14,34 @@ from threadpoolctl import threadpool_limits
 from core.images import PIXELS
 
 _IMAGES = 20_000  # that K-Means sees: two to three seconds of one core
+_NOWHERE = 2.0  # a pixel of no image
 
 
-def find_clusters(images: np.ndarray, clusters: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """K-Means on pixels.
+def find_clusters(images: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+    """K-Means on pixels: the centres [K, 784].
 
     Args:
         images: [N, 28, 28, 1] in [0, 1].
-        clusters: K; if there are fewer images, the last clusters are empty.
+        clusters: K; if there are fewer images, the last centres are where no image is.
         seed: Of the first centres.
-
-    Returns:
-        The centres [at most K, 784] and the number of images nearest to each, [K].
     """
     from sklearn.cluster import KMeans
 
     pixels = images.reshape(-1, PIXELS)
     part = np.random.default_rng(seed).permutation(len(pixels))[:_IMAGES]
     kmeans = KMeans(min(clusters, len(part)), n_init=1, max_iter=30, random_state=seed)
+    centres = np.full((clusters, PIXELS), _NOWHERE, "float32")
     with threadpool_limits(1):  # several threads add in any order, and equal seeds would differ
-        members = kmeans.fit(pixels[part]).predict(pixels)
-    return kmeans.cluster_centers_, np.bincount(members, minlength=clusters)
+        found = kmeans.fit(pixels[part]).cluster_centers_
+    centres[: len(found)] = found
+    return centres
+
+
+def cluster_sizes(images: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The number of images [N, 28, 28, 1] nearest to each of the ``centres`` [K, 784]: [K]."""
+    parts = (images[i : i + _IMAGES] for i in range(0, len(images), _IMAGES))
+    nearest = [ops.convert_to_numpy(nearest_cluster(part, centres)) for part in parts]
+    return np.bincount(np.concatenate(nearest) - 1, minlength=len(centres))
 
 
 def nearest_cluster(images, centres):
@@ -73,7 +80,8 @@ def no_cluster(t):
 class ClusterCode(layers.Layer):
     """A learned vector of each cluster: int [B] in 0 to K -> [B, width].
 
-    It also keeps the clusters' ``sizes``, so that they are saved with the network.
+    It also keeps the clusters' ``centres`` and ``sizes``, so that they are saved with the network:
+    generation needs the sizes, and a training that starts from these codes the centres.
     """
 
     def __init__(self, clusters: int, width: int, **kwargs):
@@ -83,6 +91,9 @@ class ClusterCode(layers.Layer):
     def build(self, *_):
         self.codes = self.add_weight(
             name="codes", shape=(self.clusters + 1, self.width), initializer="uniform"
+        )
+        self.centres = self.add_weight(
+            name="centres", shape=(self.clusters, PIXELS), initializer="zeros", trainable=False
         )
         self.sizes = self.add_weight(
             name="sizes", shape=(self.clusters,), initializer="ones", trainable=False

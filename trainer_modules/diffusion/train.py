@@ -20,7 +20,7 @@ from trainer_modules.common.precision import recast
 from trainer_modules.common.schedule import adam, total_steps
 from trainer_modules.common.trained import SILENT, Export, Hooks, Trained
 from trainer_modules.diffusion import sampler
-from trainer_modules.diffusion.clusters import find_clusters
+from trainer_modules.diffusion.clusters import cluster_sizes, find_clusters
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.diffusion.guidance import build_generator
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
@@ -36,9 +36,12 @@ def train(
     """Trains the network on images only; ``held_out`` is only monitored."""
     keras.utils.set_random_seed(config.seed)
     network = recast(build_network(config), config.precision)
+    codes = network.get_layer("cluster_code")
+    if hooks.initial is None:
+        codes.centres.assign(find_clusters(train.images, config.clusters, config.seed))
     hooks.warm_start(network=network)
-    centres, sizes = find_clusters(train.images, config.clusters, config.seed)
-    network.get_layer("cluster_code").sizes.assign(sizes)
+    centres = keras.ops.convert_to_numpy(codes.centres)
+    codes.sizes.assign(cluster_sizes(train.images, centres))
     trainer = DiffusionTrainer(network, train.pixel_mean, train.pixel_std, centres, config)
     steps, average = total_steps(config, len(train.images)), config.ema_momentum
     trainer.compile(adam(config.learning_rate, steps, use_ema=True, ema_momentum=average))
