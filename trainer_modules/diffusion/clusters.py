@@ -27,7 +27,7 @@ def find_clusters(images: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     """
     from sklearn.cluster import KMeans
 
-    pixels = images.reshape(-1, PIXELS)
+    pixels = np.nan_to_num(images.reshape(-1, PIXELS))  # the first step reports a NaN
     part = np.random.default_rng(seed).permutation(len(pixels))[:_IMAGES]
     kmeans = KMeans(min(clusters, len(part)), n_init=1, max_iter=30, random_state=seed)
     centres = np.full((clusters, PIXELS), _NOWHERE, "float32")
