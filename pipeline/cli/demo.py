@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import file_errors, leave, tell, user_errors
-from serving.packed import DEMO_MODELS
 
 _PORTS = (8500, 8501, 8502)  # as of inkwell serve
 _DEMO = """Opens the playground with small trained models, without training, until Ctrl-C.
@@ -28,14 +27,15 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
     models: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the packed models.", show_default=False)
-    ] = DEMO_MODELS,
+        Path | None, typer.Option(metavar="DIR", help="Folder of the packed models.")
+    ] = None,
 ) -> None:
     with user_errors(), file_errors():
         from serving.demo import demo as demo_until_told
+        from serving.packed import DEMO_MODELS
 
         try:
-            code = demo_until_told(models, _PORTS, not no_open, tell)
+            code = demo_until_told(models or DEMO_MODELS, _PORTS, not no_open, tell)
         except KeyboardInterrupt:  # before the server starts; later it is how a demo ends
             code = 0
     leave(code)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from trainer_modules.common.trained import Hooks
 from trainer_modules.diffusion import sampler, schedule, train
 from trainer_modules.diffusion.clusters import (
     cluster_sizes,
@@ -495,7 +496,7 @@ def test_a_warm_start_keeps_the_clusters_that_its_codes_are_of(digits):
     with_random_weights(known, 0.05, rng)
     centres = rng.random((6, 784)).astype("float32")
     known.get_layer("cluster_code").centres.assign(centres)
-    trained = train(config, digits, digits, Hooks(initial=lambda name: known))
+    trained = train.train(config, digits, digits, Hooks(initial=lambda name: known))
     codes = trained.networks["network"].get_layer("cluster_code")
     np.testing.assert_array_equal(to_numpy(codes.centres), centres)
     np.testing.assert_array_equal(to_numpy(codes.sizes), cluster_sizes(digits.images, centres))

@@ -36,9 +36,8 @@ class AutoencoderConfig(FirstStage, SingleLossConfig):
     # neighbour graph of the codes has good clusters by then; docs/lab-book.md has the trials.
     contrastive_epochs: NonNegativeInt = 2
     cluster_weight: NonNegativeFloat = 0.05  # of the clustering loss; 0: contrastive to the end
-    clusters: Annotated[int, Field(ge=2, le=100)] = (
-        10  # that the codes gather in; not read of labels
-    )
+    # That the codes gather in. It is a guess about the data; labels are not read.
+    clusters: Annotated[int, Field(ge=2, le=100)] = 10
 
 
 @dataclass(frozen=True, config=STRICT)
