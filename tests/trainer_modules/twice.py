@@ -80,9 +80,14 @@ def gan(data: Digits) -> tuple[keras.Model, keras.Model, Callable, Callable]:
     return game.generator_trainer, game.generator, lambda: fit(game, config, data), loss
 
 
+def values(network: keras.Model) -> list[np.ndarray]:
+    """Of the variables that are trained, which are those with averages."""
+    return [variable.numpy() for variable in network.trainable_variables]
+
+
 def main(model: str) -> None:
     trainer, network, again, loss = {"diffusion": diffusion, "gan": gan}[model](digits())
-    first, served = loss(), network.get_weights()
+    first, served = loss(), values(network)
     averages = [average.numpy() for average in trainer.optimizer._model_variables_moving_average]
     again()
     result = {
@@ -90,7 +95,7 @@ def main(model: str) -> None:
         "losses": [first, loss()],
         "averaged": all(np.array_equal(w, a) for w, a in zip(served, averages, strict=True)),
         "changed": any(
-            not np.array_equal(w, v) for w, v in zip(served, network.get_weights(), strict=True)
+            not np.array_equal(w, v) for w, v in zip(served, values(network), strict=True)
         ),
         "steps": int(trainer.optimizer.iterations.numpy()),
     }
