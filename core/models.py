@@ -103,7 +103,7 @@ _ROWS = (
                 *("diffusion.config.DiffusionFinetuneConfig", "diffusion.train.finetune_fn"),
             ),
         ),
-        measurements=(*_GENERATED, "reverse_process", "denoising"),
+        measurements=(*_GENERATED, "steps", "reverse_process", "denoising"),
         primary="fd_over_floor",
         score="denoise",
         words="components.model_card.words.diffusion.WORDS",

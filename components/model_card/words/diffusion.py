@@ -6,8 +6,11 @@ WORDS = ModelWords(
     title="Diffusion model",
     summary="Turns noise into digits step by step, and removes noise from digits in one step.",
     method="U-Net that predicts the velocity of a variance-preserving diffusion with a shifted "
-    "cosine schedule; images are sampled with SDE-DPM-Solver++(2M), guided away from the best "
-    "linear denoiser. What is served is the "
+    "cosine schedule, conditioned on clusters of the train images that K-Means finds; generate "
+    "draws clusters in proportion to their size. Images are sampled with SDE-DPM-Solver++(2M), "
+    "guided away from the best "
+    "linear denoiser; the settings of the sampler are among those of the training. What is "
+    "served is the "
     "exponential moving average of the weights. A copy is fine-tuned on its last layers for "
     "denoising and serves denoise alone; generate uses the network before that. No "
     "label is read in training.",

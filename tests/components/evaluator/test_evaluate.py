@@ -92,7 +92,7 @@ def test_every_figure_of_the_catalogue_is_measured_and_a_good_model_is_blessed(e
 
 # Beginnings of the titles of tables, and files of images, by the topic they must stand under.
 TABLES = {
-    "samples": ("Generation: ", "Realism and variety", "Two-sample tests"),
+    "samples": ("Generation: ", "Realism and variety", "Two-sample tests", "Quality by "),
     "memory": ("Nearest of 2,400 train images",),
     "reconstruction": ("Reconstruction of ",),
     "denoising": ("Denoising: ",),
@@ -101,7 +101,7 @@ TABLES = {
     "discriminator": ("Discriminator on ",),
 }
 IMAGES = {
-    "samples": ("samples", "class_histogram"),
+    "samples": ("samples", "class_histogram", "steps"),
     "process": ("reverse_process",),
     "reconstruction": ("reconstruction", "reconstruction_error"),
     "denoising": ("denoising", "denoising_curves"),

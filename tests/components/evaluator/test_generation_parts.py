@@ -8,7 +8,8 @@ import pytest
 from components.evaluator.catalogue import LABEL_SHARES
 from components.evaluator.measurement import Measured, Part, run_parts
 from components.evaluator.metrics.fid import load_inception, pool3_features
-from components.evaluator.parts import classifier, fid, generation, neighbours
+from components.evaluator.metrics.frechet import frechet_distance_of
+from components.evaluator.parts import classifier, fid, generation, neighbours, steps
 from components.evaluator.parts import latent_walk as latent_walk_part
 from components.evaluator.parts import reverse_process as reverse_process_part
 from components.evaluator.parts.latent_walk import latent_walk
@@ -193,3 +194,38 @@ def test_a_latent_walk_keeps_its_ends_and_its_distance_from_the_origin(gan_uri, 
     assert latent_walk(start, start, 3) == pytest.approx(np.repeat(start[:, None], 3, axis=1))
     found = latent_walk_part.measure(load("gan", gan_uri("real")), references, "", True)
     assert [picture.file for picture in found.plots] == ["figures/latent_walk.png"]
+
+
+def test_quality_is_measured_at_each_number_of_steps(
+    digits_from, save, load, data, judge_uri, small, yardsticks
+):
+    """On a generator whose images have the less noise, the more steps they take."""
+    import tensorflow as tf
+
+    from tests.components.evaluator.conftest import number_spec
+
+    source = digits_from("real")
+
+    def generate(seed, count, steps):
+        image = source(seed, count)
+        noise = tf.random.stateless_normal(tf.shape(image), [seed, 1])
+        return {"image": tf.clip_by_value(image + noise / tf.cast(steps, tf.float32), 0.0, 1.0)}
+
+    numbers = [number_spec(name) for name in ("seed", "count", "steps")]
+    model = load("diffusion", save({"generate": (generate, numbers)}, [source.store]))
+    config = dataclasses.replace(small, generate_steps=4, step_counts=(1, 4, 1000), step_images=150)
+    references = yardsticks(data, load("judge", judge_uri), config)
+    [part] = steps.parts(config)
+    found = part.measure(model, references, "", True)
+    [table], [plot] = found.tables, found.plots
+    *rows, (kind, floor, one, _) = table.rows
+    assert [row[0] for row in rows] == ["1", "4", "1000"] and kind == "real, train split"
+    distances = [row[1] for row in rows]
+    assert distances[0] > 3 * distances[1] > distances[2] and one == 1
+    assert [row[2] for row in rows] == pytest.approx([d / floor for d in distances])
+    assert rows[2][2] < 2  # real digits all but, so near the floor
+    assert "150 images each" in table.title and plot.png.startswith(b"\x89PNG")
+    # As many steps as the metrics have: the same images, not generated again.
+    first = references.sample(model).judged.features[:150]
+    assert rows[1][1] == pytest.approx(frechet_distance_of(first, references.test.features))
+    assert not part.measure(model, references, "", False).tables
