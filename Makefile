@@ -14,7 +14,7 @@ export TF_USE_LEGACY_KERAS := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-extended mutants faults notebooks docs lint format hooks lock audit sbom pin clean
+.PHONY: help setup run demo test test-extended mutants faults pictures notebooks docs lint format hooks lock audit sbom pin clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ mutants: setup ## Plant small faults in a copy, one at a time: none may go unnot
 
 faults: setup ## Do more than 200 accidents to real runs: none may be lost (three minutes: ARGS="--part quick")
 	@$(BIN)/python -m benchmarks.faults $(ARGS)
+
+pictures: setup ## Make the pictures of the documents from the last run and the demo (needs Chromium)
+	@$(BIN)/python -m benchmarks.pictures $(ARGS)
 
 notebooks: setup ## Run the notebooks and write them, with their output, as notebooks/*.ipynb
 	@$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
