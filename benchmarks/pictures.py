@@ -104,10 +104,11 @@ def photograph(report: Path, playground: str) -> None:
         page = browser.new_page()
         page.goto(report.resolve().as_uri())
         page.wait_for_timeout(1000)
-        top = page.get_by_role("heading", name="Summary").bounding_box()["y"] - 12
-        size = {"width": _DESK["width"], "height": _DESK["height"] - top}
-        # Without the lines above, which name directories of this machine.
-        page.screenshot(path=FOLDER / "report.png", clip={"x": 0, "y": top, **size})
+        # The cards alone: the lines above them name directories of this machine.
+        cards = page.get_by_role("heading", name="Summary").bounding_box() or {"x": 0, "y": 0}
+        left, top = cards["x"] - 16, cards["y"] - 12
+        size = {"width": _DESK["width"] - left, "height": _DESK["height"] - top}
+        page.screenshot(path=FOLDER / "report.png", clip={"x": left, "y": top, **size})
         page.goto(playground)
         page.wait_for_selector("body[data-ready]", timeout=60_000)
         _draw(page)
