@@ -64,9 +64,9 @@ class EvaluatorConfig:
     seed: Annotated[int, Field(ge=0, le=2**30 - 1)] = 1  # of samples, K-Means and bootstrap
     samples: _Images = 10_000  # generated images, as many as there are real test images
     generate_steps: _Steps = 20  # network calls per diffusion image
-    # Numbers of steps whose quality the report compares, and images for each: 15 s on two cores.
+    # Numbers of steps whose quality the report compares.
     step_counts: Annotated[tuple[_Steps, ...], Field(min_length=1)] = (5, 10, 20, 50)
-    step_images: _Images = 1500
+    step_images: _Images = 1500  # for each of them; about 20 s on two cores in all
     batch_size: _Batch = 500  # images per call of a signature; also the unit of generation seeds
     bootstrap_replicates: _Several = 1000  # resampled sets of images behind every interval
     distance_replicates: _Several = 100  # the same for FD, KID and Inception Score, which cost more

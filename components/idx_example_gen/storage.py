@@ -92,7 +92,8 @@ def folders(data_dir: str) -> list[str]:
     Raises:
         InputError: The directory cannot be listed.
     """
-    names = [name for name, is_folder in _entries(data_dir) if is_folder]
+    found = _told(data_dir, lambda: _entries(data_dir))
+    names = [name for name, is_folder in found if is_folder]
     return sorted(name for name in names if not name.startswith("."))
 
 

@@ -31,6 +31,7 @@ from core.foreign import is_plain, masked, safe, shown
 from core.progress import Progress
 from pipeline.cli import main as commands
 from pipeline.cli.main import app
+from pipeline.cli.run_tables import runs_table
 from pipeline.kubeflow import access
 from pipeline.kubeflow.access import Endpoint
 from pipeline.kubeflow.schedule import create
@@ -158,7 +159,7 @@ def test_no_table_and_no_end_of_a_run_obeys_its_text():
     rendered = [
         tables.node_table(result.nodes, 1.0),
         tables.gate_table(result.models[0]),
-        tables.runs_table([result]),
+        runs_table([result]),
         tables.models_table([version], {}, {(HOSTILE, 7): HOSTILE}),
         tables.FittingTable([HOSTILE], [[HOSTILE], [[HOSTILE, HOSTILE]]], spare=()),
         board_table(board, 500, 20),
@@ -181,7 +182,7 @@ def test_a_directory_with_markup_and_escapes_in_its_name_is_named(tmp_path, monk
     data = tmp_path / HOSTILE.replace("/", "")
     data.symlink_to(mnist_dir)
 
-    def started(*_):
+    def started(*_, **__):
         raise StartError(f"The run could not start: {HOSTILE}")
 
     def leave(code: int):
