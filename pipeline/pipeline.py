@@ -132,7 +132,7 @@ def create_pipeline(
     for kind in MODELS.values():
         # The model, and then its last layers again if it has a second stage.
         begin = None
-        if getattr(config, kind.stages[0].settings).warm_start:
+        if getattr(getattr(config, kind.stages[0].settings), "warm_start", False):
             require(is_local, "warm_start is for runs on this machine; set it to false here.")
             begin = warm_start(config.serving_dir, kind.name, content["example-gen"])
         base, model = None, train(kind.stages[0], begin=begin)
