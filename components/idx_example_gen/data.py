@@ -139,11 +139,12 @@ def read_data(data_dir: str, config: DataConfig | None = None) -> Data:
     """
     config = config or DataConfig()
     chosen, said = _chosen(data_dir, config)
-    parts, files = [], {}
+    parts, paths, files = [], [], {}
     for folder in chosen or [data_dir]:
         source = find_data(folder, config.format)
         said.append(source.said)
         parts.append(_read_source(source, said.append))
+        paths += source.files.paths
         files |= source.files.digests
     raws = {
         split: spans.join([part[split] for part in parts if split in part])
@@ -155,7 +156,7 @@ def read_data(data_dir: str, config: DataConfig | None = None) -> Data:
     if config.transpose:
         said.append("Every image is transposed (data.transpose).")
         pairs = {s: Pair(_transposed(pair.images), pair.labels) for s, pair in pairs.items()}
-    elif any("emnist" in posixpath.basename(path).lower() for path in files):
+    elif any("emnist" in path.lower() for path in paths):
         said.append(
             "EMNIST's files hold images on their side; --set data.transpose=true turns them."
         )
@@ -174,10 +175,13 @@ def _chosen(data_dir: str, config: DataConfig) -> tuple[list[str], list[str]]:
     names = spans.find(data_dir)
     if not names:
         return [], []
-    if beside := _readable(storage.list_files(data_dir, depth=0), data_dir):
+    there = storage.list_files(data_dir, depth=0)
+    found, mistake = _by_format(there, SPLITS, data_dir)
+    if found or mistake:
+        others = next(iter(found.values()), there)[:_PATHS_SHOWN]
         raise InputError(
-            f"{data_dir} holds spans and, besides them, {', '.join(beside[:_PATHS_SHOWN])}; move "
-            "these into a span."
+            f"{data_dir} holds spans and, besides them, {', '.join(others)}; move these into a "
+            "span."
         )
     named = [name for name in names if label_names.file_of(storage.join(data_dir, name))]
     if named and label_names.file_of(data_dir) is None:
@@ -188,18 +192,6 @@ def _chosen(data_dir: str, config: DataConfig) -> tuple[list[str], list[str]]:
     kept = names[-config.spans :] if config.spans else names
     line = f"Of {len(names)} spans in {data_dir}: {', '.join(kept)}."
     return [storage.join(data_dir, name) for name in kept], [line]
-
-
-def _readable(paths: Sequence[str], data_dir: str) -> list[str]:
-    """Those of ``paths`` that hold images or labels in some format."""
-    for find in _FIND.values():
-        try:
-            found = find(paths, SPLITS, data_dir)
-        except InputError:  # one of several is missing
-            found = list(paths)
-        if found:
-            return found
-    return []
 
 
 def _read_source(source: Source, say: Say) -> dict[str, Raw]:
@@ -308,6 +300,13 @@ def _find_all(
             f"The data directory {data_dir} does not exist; name one that holds images with --data."
         )
     paths = storage.list_files(data_dir)
+    return *_by_format(paths, splits, data_dir), paths
+
+
+def _by_format(
+    paths: Sequence[str], splits: Sequence[str], data_dir: str
+) -> tuple[dict[str, list[str]], InputError | None]:
+    """Files by format, and what is wrong with the IDX files."""
     found, mistake = {}, None
     for format, find in _FIND.items():
         try:
@@ -315,7 +314,7 @@ def _find_all(
                 found[format] = files
         except InputError as error:
             mistake = error
-    return found, mistake, paths
+    return found, mistake
 
 
 def _nothing(data_dir: str, paths: Sequence[str], format: str = "") -> InputError:

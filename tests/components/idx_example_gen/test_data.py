@@ -216,6 +216,12 @@ def test_emnist_is_turned_by_a_setting_alone(tmp_path: Path, mnist: Arrays):
     np.testing.assert_array_equal(found.splits["train"].images, mnist[0])
 
 
+def test_a_folder_named_emnist_is_told_too(tmp_path: Path, mnist: Arrays):
+    (tmp_path / "EMNIST").mkdir()
+    put_idx(tmp_path / "EMNIST", mnist)
+    assert any("data.transpose=true" in line for line in data.read_data(str(tmp_path)).said)
+
+
 def test_both_forms_of_a_file_are_fine_where_they_agree(tmp_path: Path, mnist: Arrays):
     raw = tmp_path / "MNIST" / "raw"  # torchvision's
     raw.mkdir(parents=True)
