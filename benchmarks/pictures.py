@@ -111,19 +111,21 @@ def photograph(report: Path, playground: str) -> None:
         page.screenshot(path=FOLDER / "report.png", clip={"x": left, "y": top, **size})
         page.goto(playground)
         page.wait_for_selector("body[data-ready]", timeout=60_000)
-        _draw(page)
+        stroke(page, *_THREE)
         page.wait_for_timeout(3000)
         page.screenshot(path=FOLDER / "playground.png")
         browser.close()
 
 
-def _draw(page: Any) -> None:
+def stroke(page: Any, *points: tuple[float, float]) -> None:
+    """A stroke of the mouse on the playground; points are shares of the pad's width and height."""
+    page.locator("#pad").scroll_into_view_if_needed()
     box = page.locator("#pad").bounding_box()
-    places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in _THREE]
+    places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in points]
     page.mouse.move(*places[0])
     page.mouse.down()
     for place in places[1:]:
-        page.mouse.move(*place, steps=6)
+        page.mouse.move(*place, steps=5)
     page.mouse.up()
 
 

@@ -112,7 +112,7 @@ def _metrics() -> str:
     levels = load_config().evaluator.noise_levels
     text = (
         "Every metric is measured on the test images, by "
-        "[evaluation.md](../evaluation.md)'s protocols, beside the reference named here.\n"
+        "[evaluation.md](../evaluation.md)'s protocols, next to the reference named here.\n"
     )
     for model in MODELS:
         lines = [["metric", "name", "better", "reference", "what it is"]]

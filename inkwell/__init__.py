@@ -7,7 +7,7 @@ inkwell.load("gan").generate(count=64, seed=1)
 """
 
 from core.config import InputError
-from inkwell.images import read_images
+from inkwell.images import read_images, show
 from inkwell.models import Model, load
 from inkwell.runs import Run, find, run, runs
 from serving.errors import ServingError
@@ -22,4 +22,5 @@ __all__ = [
     "read_images",
     "run",
     "runs",
+    "show",
 ]

@@ -105,7 +105,9 @@ def run(
 
 def runs(output: str | Path = _OUTPUT) -> list[Run]:
     """All runs in ``output``, the newest last; a record that is torn is skipped with a warning."""
-    return [find(result.run_id, output) for result in load_results(Path(output))]
+    folder = Path(output)
+    records = (folder / r.profile / "runs" / f"{r.run_id}.json" for r in load_results(folder))
+    return [Run(**vars(history.read(record))) for record in records]
 
 
 def find(name: str = history.NEWEST, output: str | Path = _OUTPUT) -> Run:

@@ -28,21 +28,8 @@ train, _ = inkwell.read_images(split="train", count=10000)
 autoencoder
 
 
-# %%
-def show(rows, titles, size=1.1):
-    """Rows of images, each row with a title."""
-    columns = len(rows[0])
-    figure, axes = plt.subplots(len(rows), columns, figsize=(size * columns, size * len(rows)))
-    for row, title, line in zip(rows, titles, np.atleast_2d(axes), strict=True):
-        for axis, image in zip(line, row, strict=True):
-            axis.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[])
-        line[0].set_ylabel(title, rotation=0, ha="right", va="center")
-    figure.tight_layout()
-
-
 # %% [markdown]
-# ## Reconstruction, beside the best straight-line method
+# ## Reconstruction, next to the best straight-line method
 #
 # PCA with as many numbers is the best that straight lines can do. The **mean squared error** counts how far each pixel is off.
 
@@ -51,7 +38,7 @@ pca = PCA(32, random_state=0).fit(train.reshape(len(train), -1))
 flat = images.reshape(len(images), -1)
 by_pca = np.clip(pca.inverse_transform(pca.transform(flat)), 0, 1).reshape(images.shape)
 by_network = autoencoder.reconstruct(images)
-show([images[:10], by_network[:10], by_pca[:10]], ["original", "autoencoder", "PCA"])
+inkwell.show([images[:10], by_network[:10], by_pca[:10]], ["original", "autoencoder", "PCA"])
 for name, made in {"autoencoder": by_network, "PCA": by_pca}.items():
     print(f"{name:12} mean squared error {np.mean((made - images) ** 2):.5f}")
 
@@ -66,7 +53,7 @@ ends = autoencoder.encode(np.stack([first, second]))
 steps = np.linspace(0, 1, 10, dtype="float32")[:, None]
 walk = autoencoder.decode((1 - steps) * ends[0] + steps * ends[1])
 mixed = (1 - steps[..., None, None]) * first + steps[..., None, None] * second
-show([walk, mixed], ["codes", "pixels"])
+inkwell.show([walk, mixed], ["codes", "pixels"])
 
 # %% [markdown]
 # ## Removing noise
@@ -76,7 +63,7 @@ show([walk, mixed], ["codes", "pixels"])
 # %%
 rng = np.random.default_rng(0)
 noisy = np.clip(images[:10] + rng.normal(0, 0.4, images[:10].shape), 0, 1).astype("float32")
-show([noisy, autoencoder.denoise(noisy)], ["noisy", "repaired"])
+inkwell.show([noisy, autoencoder.denoise(noisy)], ["noisy", "repaired"])
 
 # %% [markdown]
 # ## Anomalies

@@ -15,25 +15,12 @@
 # Called again and again, each time removing a little of the noise that remains, it starts from nothing but noise and **invents**.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 
 import inkwell
 
 diffusion = inkwell.load("diffusion", demo=True)
 images, _ = inkwell.read_images(count=500)
-
-
-def show(rows, titles, size=1.1):
-    """Rows of images, each row with a title."""
-    columns = len(rows[0])
-    figure, axes = plt.subplots(len(rows), columns, figsize=(size * columns, size * len(rows)))
-    for row, title, line in zip(rows, titles, np.atleast_2d(axes), strict=True):
-        for axis, image in zip(line, row, strict=True):
-            axis.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[])
-        line[0].set_ylabel(title, rotation=0, ha="right", va="center")
-    figure.tight_layout()
 
 
 # %% [markdown]
@@ -47,7 +34,7 @@ levels = [0, 100, 200, 300, 400, 500, 600, 700, 800, 1000]
 drowning = [
     np.concatenate([diffusion.forward(images[i : i + 1], s) for s in levels]) for i in (0, 1)
 ]
-show(drowning, ["a 7", "a 2"])
+inkwell.show(drowning, ["a 7", "a 2"])
 print("steps:", *levels)
 
 # %% [markdown]
@@ -63,7 +50,7 @@ for noise in (0.2, 0.4, 0.8):
     clean = diffusion.denoise(noisy, noise_level=noise)
     before, after = (10 * np.log10(1 / np.mean((x - images) ** 2)) for x in (noisy, clean))
     print(f"noise {noise}: PSNR {before:.1f} dB before, {after:.1f} dB after")
-show([noisy[:10], clean[:10], images[:10]], ["noise 0.8", "denoised", "original"])
+inkwell.show([noisy[:10], clean[:10], images[:10]], ["noise 0.8", "denoised", "original"])
 
 # %% [markdown]
 # ## Called many times: new digits
@@ -73,7 +60,9 @@ show([noisy[:10], clean[:10], images[:10]], ["noise 0.8", "denoised", "original"
 
 # %%
 counts = (2, 5, 10, 20, 50)
-show([diffusion.generate(10, seed=1, steps=n) for n in counts], [f"{n} steps" for n in counts])
+inkwell.show(
+    [diffusion.generate(10, seed=1, steps=n) for n in counts], [f"{n} steps" for n in counts]
+)
 
 # %% [markdown]
 # None of these digits was ever written. Are they copies of images in the training set? The nearest train image of each shows that they
@@ -84,7 +73,7 @@ train, _ = inkwell.read_images(split="train", count=20000)
 made = diffusion.generate(10, seed=2, steps=20)
 flat = train.reshape(len(train), -1)
 nearest = [train[np.argmin(((flat - x.reshape(1, -1)) ** 2).sum(axis=1))] for x in made]
-show([made, np.stack(nearest)], ["generated", "nearest"])
+inkwell.show([made, np.stack(nearest)], ["generated", "nearest"])
 
 # %% [markdown]
 # **To try next:** add noise of 0.4 but tell the model 0.1, then 0.8. What does it do when it is told wrong?

@@ -67,7 +67,7 @@ print(f"a real image scores higher than a generated one in {right:.0%} of pairs;
 #
 # * **Class histogram**: are all ten digits generated, and as often as they are written?
 # * **Fréchet distance**: describe real and generated images by the mean and the spread of their features; how far apart are the two?
-#   It is not zero between two sets of *real* images either, so that value, the floor, belongs beside it.
+#   It is not zero between two sets of *real* images either, so that value, the floor, belongs next to it.
 #
 # %%
 train, train_labels = inkwell.read_images(split="train", count=10000)
@@ -105,6 +105,6 @@ print(f"real with mild noise   {frechet_distance(train[:5000], noisy):.3f}")
 # %% [markdown]
 # No number detects every fault. A generator that repeats one perfect seven has a fine precision and no recall; one that copies the train
 # images beats everything but a test for copies. That is why the pipeline asks a dozen such questions before a model is pushed, and why
-# each has its reference value beside it (`docs/evaluation.md`).
+# each has its reference value next to it (`docs/evaluation.md`).
 #
 # **To try next:** replace `made` by the images of notebook 3's diffusion model. Which of the numbers get better?

@@ -33,6 +33,7 @@ from pipeline.config import RunConfig, changed_gates
 from pipeline.fingerprint import stamp_code
 from pipeline.plan import PIPELINE_NAME
 from pipeline.warm_start import begin as warm_start
+from trainer_modules.common.config import FirstStage
 
 
 def create_pipeline(
@@ -131,8 +132,8 @@ def create_pipeline(
     report_inputs: dict[str, Any] = {}
     for kind in MODELS.values():
         # The model, and then its last layers again if it has a second stage.
-        begin = None
-        if getattr(getattr(config, kind.stages[0].settings), "warm_start", False):
+        begin, settings = None, getattr(config, kind.stages[0].settings)
+        if isinstance(settings, FirstStage) and settings.warm_start:
             require(is_local, "warm_start is for runs on this machine; set it to false here.")
             begin = warm_start(config.serving_dir, kind.name, content["example-gen"])
         base, model = None, train(kind.stages[0], begin=begin)

@@ -2,8 +2,8 @@
 
 Contract: the first ten of each class in MNIST's test split, which no model was trained on. One row
 of the picture is one class, so row and label are the same number. MNIST is by Y. LeCun, C. Cortes
-and C. J. C. Burges, under CC BY-SA 3.0 (data/mnist/README.md); the page names it. Makes the file
-anew, the same bytes each time:
+and C. J. C. Burges, under CC BY-SA 3.0 (data/mnist/README.md); the page names it. Makes the
+file again, the same bytes each time:
 
     python -m serving.playground.real_digits
 """

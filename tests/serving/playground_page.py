@@ -6,6 +6,7 @@ import time
 import numpy as np
 from PIL import Image
 
+from benchmarks.pictures import stroke
 from serving.playground.real_digits import SPRITE
 
 PHONE, DESK = (390, 844), (1280, 900)
@@ -37,18 +38,6 @@ def opened_page(context, served, size=DESK, ready="body[data-ready]"):
 
 def pixels(page, id: str) -> np.ndarray:
     return np.array(page.evaluate(_PIXELS, id), "float32") / 255
-
-
-def stroke(page, *points: tuple[float, float]) -> None:
-    """A stroke of the mouse; points are shares of the pad's width and height."""
-    page.locator("#pad").scroll_into_view_if_needed()
-    box = page.locator("#pad").bounding_box()
-    places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in points]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=5)
-    page.mouse.up()
 
 
 def draw(page) -> None:

@@ -4,7 +4,7 @@ The contrastive loss tells every image from every other, so in the end it spread
 over all directions: the neighbours of a code are then of its class, but K-Means finds no gaps. The
 last epochs therefore gather the codes around centres, as DEC does (Xie et al. 2016, arXiv
 1511.06335) with targets from clean images and fits to warped ones (Guo et al., ACML 2018). The
-centres come from the codes' neighbour graph anew before each of these epochs. No label is read.
+centres come from the codes' neighbour graph again before each of these epochs. No label is read.
 """
 
 import keras
