@@ -25,7 +25,10 @@ needs_chromium = pytest.mark.skipif(
 
 @contextlib.contextmanager
 def open_browser(profile: Path, flags: Sequence[str] = (), **options: Any) -> Iterator[Any]:
-    """A Playwright browser context with a new profile in ``profile``; ``flags`` are Chromium's."""
+    """A Playwright browser context with a new profile in ``profile``; ``flags`` are Chromium's.
+
+    A process may have one open at a time: a fixture's scope is a module, never the session.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(

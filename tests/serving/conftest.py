@@ -110,9 +110,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """A browser context that also takes touches."""
+    """A browser context that also takes touches, closed before the next file opens its own."""
     with open_browser(tmp_path_factory.mktemp("profile"), has_touch=True) as context:
         yield context
 
