@@ -84,7 +84,7 @@ def _output_flops(operation) -> int:
     if isinstance(operation, keras.Model):
         return forward_flops(operation)
     if isinstance(operation, ClusterCode):
-        return 0  # a row of a table
+        return 0  # rows of two tables
     if getattr(operation, "weights", None):
         raise ValueError(f"Layer {operation.name} is a {type(operation).__name__}: not counted.")
     return 0

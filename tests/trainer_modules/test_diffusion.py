@@ -490,6 +490,23 @@ def test_the_cluster_changes_what_is_generated():
     assert min(np.abs(one - other).max(), np.abs(one - none).max()) > 0.01
 
 
+def test_the_network_sees_the_centre_of_its_cluster():
+    rng = np.random.default_rng(0)
+    network = with_random_weights(
+        build_network(DiffusionConfig(channels=4, global_width=8, clusters=2)), 0.1, rng
+    )
+    known = network.get_layer("cluster_code")
+    known.codes.assign(np.ones(known.codes.shape))  # the codes tell nothing
+    centres = rng.random((2, 784)).astype("float32")
+    known.centres.assign(centres)
+    [none, second, first] = to_numpy(known(np.array([0, 2, 1], "int32"))[1])
+    assert not none.any()
+    np.testing.assert_array_equal(np.stack([first, second]).reshape(2, 784), centres)
+    x_t = np.repeat(rng.normal(size=(1, 28, 28, 1)), 3, axis=0).astype("float32")
+    drawn = to_numpy(network([x_t, np.full(3, 0.5, "float32"), np.arange(3, dtype="int32")]))
+    assert min(np.abs(drawn[i] - drawn[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.01
+
+
 def test_a_warm_start_keeps_the_clusters_that_its_codes_are_of(digits):
     config = DiffusionConfig(epochs=1, batch_size=32, channels=8, global_width=16, clusters=6)
     known = build_network(config)

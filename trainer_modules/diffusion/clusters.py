@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers, ops
 from threadpoolctl import threadpool_limits
 
-from core.images import PIXELS
+from core.images import IMAGE_SHAPE, PIXELS
 
 _IMAGES = 20_000  # that K-Means sees: two to three seconds of one core
 _NOWHERE = 2.0  # a pixel of no image
@@ -78,10 +78,10 @@ def no_cluster(t):
 
 @keras.saving.register_keras_serializable("inkwell")
 class ClusterCode(layers.Layer):
-    """A learned vector of each cluster: int [B] in 0 to K -> [B, width].
+    """A learned vector of each cluster and its centre: int [B] in 0 to K -> [B, width], images.
 
-    It also keeps the clusters' ``centres`` and ``sizes``, so that they are saved with the network:
-    generation needs the sizes, and a training that starts from these codes the centres.
+    The centres' images [B, 28, 28, 1] are in [0, 1]; that of cluster 0 is black. It also keeps the
+    clusters' ``sizes``, which generation needs.
     """
 
     def __init__(self, clusters: int, width: int, **kwargs):
@@ -100,7 +100,9 @@ class ClusterCode(layers.Layer):
         )
 
     def call(self, cluster):
-        return ops.take(self.codes, cluster, axis=0)
+        known = ops.reshape(ops.cast(cluster > 0, self.compute_dtype), (-1, 1))
+        centres = known * ops.take(self.centres, ops.maximum(cluster - 1, 0), axis=0)
+        return ops.take(self.codes, cluster, axis=0), ops.reshape(centres, (-1, *IMAGE_SHAPE))
 
     def get_config(self):
         return {**super().get_config(), "clusters": self.clusters, "width": self.width}

@@ -76,10 +76,11 @@ def build_network(config: DiffusionConfig) -> keras.Model:
     t = keras.Input((), name="t")
     cluster = keras.Input((), name="cluster", dtype="int32")
     time = layers.Dense(64, activation="relu", name="time1")(TimeFeatures()(t))
-    time = time + ClusterCode(config.clusters, 64, name="cluster_code")(cluster)
-    time = layers.Dense(64, activation="relu", name="time2")(time)  # and cluster
+    code, centre = ClusterCode(config.clusters, 64, name="cluster_code")(cluster)
+    time = layers.Dense(64, activation="relu", name="time2")(time + code)  # and cluster
 
-    x = layers.Conv2D(config.channels, 3, padding="same", name="stem")(SpaceToDepth()(x_t))
+    x = SpaceToDepth()(layers.Concatenate()([x_t, centre]))
+    x = layers.Conv2D(config.channels, 3, padding="same", name="stem")(x)
     skip = _residual_block(x, time, "encode14")  # [B, 14, 14, channels]
     x = layers.Dense(wide, name="down")(SpaceToDepth()(skip))
     x = _residual_block(x, time, "encode7")  # [B, 7, 7, wide]
