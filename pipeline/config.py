@@ -66,17 +66,19 @@ def load_config(
     data_dir: str | None = None,
     overrides: Sequence[str] = (),
     file: Path | None = None,
+    default: str = DEFAULT_PROFILE,
 ) -> RunConfig:
     """Builds the configuration of a run.
 
     Args:
         profile: Name of a file in ``pipeline/profiles``, without its ending. None takes the one
-            that ``file`` extends, or the default.
+            that ``file`` extends, or ``default``.
         data_dir: Directory of images and labels; None takes the default.
         overrides: ``dotted.key=value`` each, the value in YAML; they win over the profile. An
             item of a list is named by its index, or by its ``metric`` where it has one:
             ``evaluator.gates.gan.inception_score.threshold=9``.
         file: A user's own settings, which win over the profile; its key ``extends`` names one.
+        default: The profile where neither names one.
 
     Raises:
         InputError: No such profile, or keys, types or ranges that are wrong, or the file extends
@@ -88,7 +90,7 @@ def load_config(
         None in (profile, extends) or profile == extends or not file,
         f"{file} extends {extends}, and --profile is {profile}; leave out one of the two.",
     )
-    profile = profile or extends or DEFAULT_PROFILE
+    profile = profile or extends or default
     given = {**_merged(_read_profile(profile), own), "profile": profile}
     settings = as_yaml_has_it(from_dict(RunConfig, given, source=str(file or f"Profile {profile}")))
     if data_dir is not None:

@@ -3,6 +3,7 @@
 Contract: only the names that a server returns are compared, never its messages.
 """
 
+from core.config import suggest
 from core.models import MODELS
 from serving.client import Client
 from serving.errors import RequestError, ServingError
@@ -23,7 +24,10 @@ def check_served(client: Client) -> None:
             with Client(name, client.server) as other:
                 known += [name] if _is_known(other) else []
         serves = f"it serves {', '.join(known)}" if known else "it serves no model of this project"
-        raise ServingError(f"The server at {client.server} does not serve {model}; {serves}.")
+        raise ServingError(
+            f"The server at {client.server} does not serve {model}{suggest(model, known)}; "
+            f"{serves}."
+        )
     try:
         client.version()
     except RequestError as error:
@@ -51,8 +55,8 @@ def inputs_of(client: Client, signature: str) -> list[str]:
     signatures = client.signatures()
     if signature not in signatures:
         raise ServingError(
-            f"The model {client.model} has no signature {signature}; it has "
-            f"{', '.join(sorted(signatures))}."
+            f"The model {client.model} has no signature {signature}"
+            f"{suggest(signature, list(signatures))}; it has {', '.join(sorted(signatures))}."
         )
     return signatures[signature]
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from core.config import InputError
+from core.config import InputError, suggest
 from core.files import FILE_MODE, write_whole
 from core.foreign import is_plain
 from serving.errors import ServingError
@@ -144,9 +144,10 @@ def check_served(serving_dir: Path, model: str) -> None:
 
 def no_version(serving_dir: Path, model: str) -> ServingError:
     """The error if the directory has no version of a model; names the models it has."""
-    found = ", ".join(served_models(serving_dir))
-    there = f"the models there: {found}." if found else "it holds no model."
-    return ServingError(f"There is no version of {model} in {serving_dir}; {there}")
+    found = served_models(serving_dir)
+    there = f"the models there: {', '.join(found)}." if found else "it holds no model."
+    meant = suggest(model, found)
+    return ServingError(f"There is no version of {model} in {serving_dir}{meant}; {there}")
 
 
 def write_config(

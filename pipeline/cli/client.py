@@ -180,6 +180,8 @@ def predict(
         inputs = {"image": images}
         if noise_level is not None:
             inputs["noise_level"] = np.full(len(images), noise_level, "float32")
+        if output is not None:
+            _check_picture(output)
         called = server_of(server, token_file, tls_ca)
         with Client(model, called, label=label, wait_s=wait) as client:
             _check_inputs(model, signature, inputs_of(client, signature), list(inputs))
@@ -239,6 +241,7 @@ def generate(
         from serving.client import Client
         from serving.errors import ServingError
 
+        _check_picture(output)
         called = server_of(server, token_file, tls_ca)
         with Client(model, called, label=label, timeout_s=120, wait_s=wait) as client:
             takes_steps = "steps" in inputs_of(client, "generate")
@@ -342,6 +345,27 @@ def _check_inputs(model: str, signature: str, wanted: list[str], given: list[str
         )
 
 
+def _check_picture(path: Path) -> None:
+    """Raises ``ServingError`` for a file that cannot be written, before anything is computed."""
+    import os
+
+    from PIL import Image
+
+    from serving.errors import ServingError
+
+    why = ""
+    if path.is_dir():
+        why = "it is a directory"
+    elif path.suffix.lower() not in Image.registered_extensions():
+        why = "its name ends in no format of images, such as .png"
+    elif not path.parent.is_dir():
+        why = f"there is no directory {path.parent}"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        why = "this user may not write there"
+    if why:
+        raise ServingError(f"{path} cannot be written: {why}; name another file with -o.")
+
+
 def _save(images, path: Path, quiet: bool = False) -> None:
     """Saves one image as it is, several as a grid."""
     from serving.errors import ServingError
@@ -350,8 +374,8 @@ def _save(images, path: Path, quiet: bool = False) -> None:
     picture = to_pil(images)[0] if len(images) == 1 else grid(images)
     try:
         picture.save(path)
-    except (OSError, ValueError) as error:
-        raise ServingError(f"{path} cannot be written: {error}") from None
+    except OSError as error:
+        raise ServingError(f"{path} cannot be written ({error.strerror or error}).") from None
     if quiet:
         typer.echo(str(path))
     else:

@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 
 PROFILE_NAMES = "|".join(profile_names())
-Profile = Annotated[
-    str,
-    typer.Option(
-        metavar=PROFILE_NAMES, help="Settings to start from.", autocompletion=profile_names
-    ),
-]
 OptionalProfile = Annotated[
     str | None,
     typer.Option(
@@ -36,6 +30,10 @@ OptionalProfile = Annotated[
         help=f"Settings to start from; {DEFAULT_PROFILE} by default.",
         autocompletion=profile_names,
     ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings of your own, in YAML."),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -49,8 +47,9 @@ DataFormat = Annotated[
     str | None,
     typer.Option(
         "--format",
-        metavar="auto|idx|npz|parquet|csv|folders",
-        help="Of the files in --data; by default, what is there.",
+        metavar="FORMAT",
+        help="Of the files in --data: idx, npz, parquet, csv or folders; by default (auto), what "
+        "is there.",
     ),
 ]
 Output = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
@@ -91,12 +90,13 @@ _MEANT = {
 
 
 class _PlainHelp:
-    """A command whose help shows our names of values instead of Python's types."""
+    """A command whose help shows our names of values instead of Python's types and ranges."""
 
     def get_params(self, ctx):
         params = super().get_params(ctx)
         for param in params:
             param.display_type_rich = functools.partial(_words_for_value, param)
+            param._get_number_range_help_str = str  # an error names the bound: [1<=x<=2147483647]
         return params
 
 
@@ -145,10 +145,38 @@ class Group(_PlainHelp, TyperGroup):
 def _sentence(error: TyperException) -> str:
     """What is wrong with a command, and how to get it right."""
     words, ctx = error.format_message().rstrip("."), getattr(error, "ctx", None)
-    setting = re.search(r"extra argument\(s\) \(([\w.]+=[^ )]*)", words)
-    if setting and ctx and any(param.name == "set_" for param in ctx.command.params):
-        return f"{words}; a setting is given with --set, as in --set {setting[1]}"
-    return f"{words}; see: {ctx.command_path if ctx else PROGRAM} --help"
+    if ctx is None:
+        return f"{words}; see: {PROGRAM} --help"
+    names = [name for param in ctx.command.params for name in param.opts if name.startswith("-")]
+    if hasattr(error, "possibilities"):  # of options, as the one given does not exist
+        from core.config import suggest
+
+        words = f"There is no option {error.option_name}{suggest(error.option_name, names)}"
+    elif found := re.search(r"unexpected extra arguments?(?:\(s\))? \((.*)\)", words):
+        words = f"{ctx.command_path} does not take {found[1]}"
+        word = found[1].split(" ")[0]
+        for option, is_meant in (("--set", "=" in word), ("--profile", word in profile_names())):
+            if is_meant and option in names:
+                return f"{words}; this is given with {option}, as in {option} {word}"
+    elif isinstance(error, typer.BadParameter) and isinstance(error.__cause__, ValueError):
+        words = _wrong_value(error.param, error.__cause__) or words
+    return f"{words}; see: {ctx.command_path} --help"
+
+
+def _wrong_value(param: Any, mistake: Any) -> str:
+    """What pydantic found wrong with a value, in our words; empty if there are none for it."""
+    found = mistake.errors()[0]
+    bounds = found.get("ctx") or {}
+    allowed = {
+        "int_parsing": "a whole number",
+        "int_from_float": "a whole number",
+        "float_parsing": "a number",
+        "int_parsing_size": "a smaller number",
+        "greater_than_equal": f"at least {bounds.get('ge')}",
+        "less_than_equal": f"at most {bounds.get('le')}",
+    }.get(found["type"])
+    name = max(param.opts, key=len) if isinstance(param, TyperOption) else param.metavar
+    return f"{name} must be {allowed}, not {found['input']}" if allowed else ""
 
 
 def _words_for_value(param, ctx) -> str:

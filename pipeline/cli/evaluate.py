@@ -12,6 +12,7 @@ import typer
 from pipeline.cli.common import (
     OUTPUT,
     PROFILE_NAMES,
+    ConfigFile,
     Output,
     Overrides,
     Quiet,
@@ -34,6 +35,7 @@ Examples:
 inkwell evaluate
 inkwell evaluate gan --deep
 inkwell evaluate diffusion --set evaluator.generate_steps=50
+inkwell evaluate --config my.yaml
 inkwell evaluate --run 20261124-210011 --profile full
 ```
 """
@@ -62,6 +64,7 @@ def evaluate(
             metavar=PROFILE_NAMES, help="Settings and gates; by default those of the run."
         ),
     ] = None,
+    config_file: ConfigFile = None,
     set_: Overrides = None,
     run: Annotated[
         str | None,
@@ -87,7 +90,7 @@ def evaluate(
         try:
             screen = console()
             found = evaluations.evaluate_and_show(
-                model or [], profile, overrides, run, output, to, screen, quiet
+                model or [], profile, config_file, overrides, run, output, to, screen, quiet
             )
         except evaluations.EvaluationFailed as error:
             complain(error)

@@ -17,10 +17,10 @@ import typer
 from pipeline.cli.common import (
     PROFILE_NAMES,
     Command,
+    ConfigFile,
     Group,
     Json,
     Overrides,
-    Profile,
     console,
     leave,
     print_json,
@@ -38,6 +38,7 @@ Examples:
 ```
 inkwell compile
 inkwell compile -o quick.yaml --profile quick --set gan.epochs=12
+inkwell compile --config my.yaml
 inkwell compile --images build.json --cluster my-cluster.yaml
 inkwell compile --data gs://bucket/fashion
 ```
@@ -123,7 +124,9 @@ _Data = Annotated[
 ]
 _Cluster = Annotated[
     str | None,
-    typer.Option("--cluster", metavar="FILE", help="Settings over pipeline/kubeflow/cluster.yaml."),
+    typer.Option(
+        "--cluster", metavar="FILE", help="Settings of your cluster, over those of cluster.yaml."
+    ),
 ]
 _Images = Annotated[
     str | None,
@@ -135,7 +138,7 @@ _Package = Annotated[
 ]
 _OptionalProfile = Annotated[
     str | None,
-    typer.Option(metavar=PROFILE_NAMES, help="Profile to compile; full if not given."),
+    typer.Option(metavar=PROFILE_NAMES, help="Settings to start from; full by default."),
 ]
 _Param = Annotated[
     list[str] | None,
@@ -172,6 +175,7 @@ class _Sources(NamedTuple):
 
     package: str | None
     profile: str | None
+    config_file: Path | None
     data: str | None
     set_: Sequence[str] | None
     cluster: str | None
@@ -183,8 +187,8 @@ class _Sources(NamedTuple):
 
         require(
             not (self.package or follow) or not any(self[1:]),
-            "--profile, --data, --set, --cluster and --images are for compiling; leave them out "
-            "where there is a package (--pipeline) or a run (--follow) already.",
+            "--profile, --config, --data, --set, --cluster and --images are for compiling; leave "
+            "them out where there is a package (--pipeline) or a run (--follow) already.",
         )
 
     @contextlib.contextmanager
@@ -196,7 +200,7 @@ class _Sources(NamedTuple):
                 from pipeline.kubeflow.compiler import compile_options
 
                 made = compile_options(
-                    *(path, self.profile or "full", self.data, self.set_ or []),
+                    *(path, self.profile, self.config_file, self.data, self.set_ or []),
                     *(self.cluster, self.images),
                 )
                 tell("\n".join(made).replace(f"{path}: ", "Compiled: "))
@@ -218,7 +222,8 @@ def compile(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="YAML file to write.")
     ] = "pipeline.yaml",
-    profile: Profile = "full",
+    profile: _OptionalProfile = None,
+    config_file: ConfigFile = None,
     data: _Data = None,
     set_: Overrides = None,
     cluster: _Cluster = None,
@@ -227,7 +232,9 @@ def compile(
     with user_errors():
         from pipeline.kubeflow.compiler import compile_options
 
-        notes = compile_options(Path(output), profile, data, set_ or [], cluster, images)
+        notes = compile_options(
+            *(Path(output), profile, config_file, data, set_ or [], cluster, images)
+        )
         tell("\n".join(notes))
 
 
@@ -235,6 +242,7 @@ def submit(
     endpoint: Url,
     package: _Package = None,
     profile: _OptionalProfile = None,
+    config_file: ConfigFile = None,
     data: _Data = None,
     set_: Overrides = None,
     cluster: _Cluster = None,
@@ -264,7 +272,7 @@ def submit(
         from pipeline.kubeflow import access
         from pipeline.kubeflow import client as kfp
 
-        sources = _Sources(package, profile, data, set_, cluster, images)
+        sources = _Sources(package, profile, config_file, data, set_, cluster, images)
         sources.check(follow)
         address = Address(endpoint, ui, namespace, ca_cert, insecure).endpoint()
         parameters = kfp.parse_parameters(param or [])
@@ -308,6 +316,7 @@ def create(
     ] = False,
     package: _Package = None,
     profile: _OptionalProfile = None,
+    config_file: ConfigFile = None,
     data: _Data = None,
     set_: Overrides = None,
     cluster: _Cluster = None,
@@ -325,7 +334,7 @@ def create(
         from pipeline.kubeflow import access, schedule
         from pipeline.kubeflow import client as kfp
 
-        sources = _Sources(package, profile, data, set_, cluster, images)
+        sources = _Sources(package, profile, config_file, data, set_, cluster, images)
         sources.check()
         schedule.kfp_cron(cron)
         address = Address(endpoint, ui, namespace, ca_cert, insecure).endpoint()

@@ -24,6 +24,7 @@ from pipeline.cli.common import (
     OUTPUT,
     SERVING,
     Command,
+    ConfigFile,
     DataFormat,
     Group,
     OptionalProfile,
@@ -135,10 +136,7 @@ def _nodes() -> list[str]:
 @app.command(help=_EXAMPLES)
 def run(
     profile: OptionalProfile = None,
-    config_file: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="Settings of your own, in YAML."),
-    ] = None,
+    config_file: ConfigFile = None,
     data: Annotated[
         str | None, typer.Option(metavar="DIR", help="28x28 grey images and their labels.")
     ] = None,
@@ -204,10 +202,11 @@ def _check_data(config: RunConfig, screen: Console) -> None:
     """Reads the data and looks at the disk before anything starts; says what was found."""
     from components.idx_example_gen.data import read_data
     from pipeline.local.space import check_space
-    from pipeline.local.workspace import absolute
+    from pipeline.local.workspace import absolute, check_places
     from pipeline.terminal.screen import say
 
     found = read_data(absolute(config).data_dir, config.data)
+    check_places(absolute(config))
     for line in found.said:
         say(screen, line)
     counts = [len(found.splits[split].labels) for split in ("train", "test")]
@@ -244,7 +243,9 @@ def _run_here(config: RunConfig, from_node: str | None, quiet: bool, screen: Con
 
 @app.command()
 def attach(
-    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]")] = None,
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Its id; the newest by default.")
+    ] = None,
     output: Output = OUTPUT,
 ) -> None:
     """Follows a run that was started with --detach, and ends with its exit code."""
@@ -326,7 +327,11 @@ def doctor(
 
 
 @app.command(help=_SCHEMA)
-def schema(of: Annotated[str, typer.Argument(metavar="profile|cluster")]) -> None:
+def schema(
+    of: Annotated[
+        str, typer.Argument(metavar="profile|cluster", help="What the schema describes.")
+    ],
+) -> None:
     with user_errors():
         from core.config import require
         from pipeline.schema import SCHEMAS

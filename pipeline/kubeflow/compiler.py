@@ -31,7 +31,8 @@ _HEADER = "# Inkwell for Kubeflow Pipelines 2.x, made by `inkwell compile`; not 
 
 def compile_options(
     path: Path,
-    profile: str,
+    profile: str | None,
+    config_file: Path | None = None,
     data: str | None = None,
     overrides: Sequence[str] = (),
     cluster_file: str | None = None,
@@ -41,7 +42,8 @@ def compile_options(
 
     Args:
         path: File to write.
-        profile: Name of a profile.
+        profile: Name of a profile; None uses the one that ``config_file`` extends, or full.
+        config_file: As ``load_config``.
         data: Directory of images and labels as pods see it; None uses that of the cluster.
         overrides: As ``load_config``.
         cluster_file: As ``load_cluster``.
@@ -54,7 +56,7 @@ def compile_options(
     if data is not None:
         check_data_uri(data)
         cluster = dataclasses.replace(cluster, data_uri=data)
-    config = load_config(profile, cluster.data_uri, overrides)
+    config = load_config(profile, cluster.data_uri, overrides, config_file, default="full")
     require(path.suffix in (".yaml", ".yml"), f"{path} must end in .yaml, as KFP requires.")
     check_gates(config)
     _check_writable(path)
@@ -64,8 +66,8 @@ def compile_options(
 
     gpu_nodes = [node_id for node_id in NODES if cluster.pod(node_id).gpus]
     notes = [
-        f"{path}: profile {profile}, {len(NODES)} nodes, {len(gpu_nodes)} of them on GPU nodes; "
-        f"data {cluster.data_uri}, artifacts {cluster.pipeline_root or OWN_ROOT}."
+        f"{path}: profile {config.profile}, {len(NODES)} nodes, {len(gpu_nodes)} of them on GPU "
+        f"nodes; data {cluster.data_uri}, artifacts {cluster.pipeline_root or OWN_ROOT}."
     ]
     untagged = [name for name in vars(cluster.images).values() if not _TAGGED.search(name)]
     if untagged:

@@ -18,7 +18,7 @@ from core.models import JUDGE, MODELS
 from pipeline.config import RunConfig
 from pipeline.local.database import DATABASE
 from pipeline.local.history import choose_id
-from pipeline.local.workspace import spelled_out, temporary_folder
+from pipeline.local.workspace import SERVING_OPTION, spelled_out, temporary_folder
 from pipeline.plan import PIPELINE_NAME
 from pipeline.results import ModelResult, RunResult, load_results, read_gate
 
@@ -148,6 +148,7 @@ def evaluate_candidates(
 def evaluate_and_show(
     models: Sequence[str],
     profile: str | None,
+    file: Path | None,
     overrides: Sequence[str],
     run_id: str | None,
     output: str,
@@ -159,7 +160,8 @@ def evaluate_and_show(
 
     Args:
         models: Names; empty takes every model that was trained.
-        profile: Settings and gates; None takes those of the run.
+        profile: Settings and gates; None takes the profile that ``file`` extends, or the run's.
+        file: A user's own settings, as of ``load_config``.
         overrides: ``dotted.key=value`` each.
         run_id: Run of the models; None takes the newest.
         output: Directory of the runs.
@@ -171,20 +173,21 @@ def evaluate_and_show(
         InputError: A wrong setting, run or model, or a model or data that cannot be read.
         EvaluationFailed: Anything else; the sentence names the log.
     """
-    from pipeline.config import load_config
+    from pipeline.config import load_config, read_yaml
     from pipeline.local.failures import explain
     from pipeline.local.workspace import absolute, check_ours, make_directory
     from pipeline.terminal import tables
     from pipeline.terminal.screen import say
 
     overrides = [*overrides, f"output_dir={json.dumps(output)}"]
-    if profile is not None:
-        load_config(profile, None, overrides)  # reports a wrong setting first
+    if file is not None:
+        profile = profile or read_yaml(file).get("extends")
+    load_config(profile, None, overrides, file)  # reports a wrong setting first
     runs = choose_runs(Path(output), profile, run_id)
-    config = absolute(load_config(profile or runs[0].profile, None, overrides))
+    config = absolute(load_config(profile, None, overrides, file, default=runs[0].profile))
     check_ours(Path(config.output_dir), "--output")
     if "://" not in config.serving_dir:
-        check_ours(Path(config.serving_dir), "--set serving_dir=...")
+        check_ours(Path(config.serving_dir), SERVING_OPTION)
     candidates = find_candidates(Path(config.output_dir), runs, models)
     folder = (folder or new_folder(config)).absolute()
     make_directory(folder, "--to")

@@ -32,6 +32,7 @@ from pipeline.local.integrity import Ledger
 from pipeline.local.watch import Watch, interrupted_by
 from pipeline.local.workspace import (
     RUN_ID,
+    SERVING_OPTION,
     absolute,
     lock,
     make_directory,
@@ -92,7 +93,7 @@ def run(
     for folder in (profile_dir, *(profile_dir / name for name in ("logs", "runs", ARTIFACTS))):
         make_directory(folder)
     if "://" not in config.serving_dir:
-        make_directory(Path(config.serving_dir), "--set serving_dir=...", DIRECTORY_MODE)
+        make_directory(Path(config.serving_dir), SERVING_OPTION, DIRECTORY_MODE)
         for name in MODELS:
             whole_version(config.serving_dir, name)  # before hours of training
     code = code_origin()

@@ -19,6 +19,7 @@ from core.files import PRIVATE_DIRECTORY_MODE, open_own, stranger
 from pipeline.config import RunConfig
 from pipeline.results import order_of
 
+SERVING_OPTION = "--set serving_dir=DIR"  # names the directory of the pushed versions
 RUN_ID = "INKWELL_RUN_ID"  # in the environment: the id of a detached run, taken when it was started
 
 
@@ -69,9 +70,30 @@ def make_directory(
         writable = path.is_dir() and os.access(path, os.W_OK)
     except OSError:
         writable = False
-    if not writable:
-        raise InputError(f"{path} cannot be written; name another directory with {option}.")
+    require(writable, f"{path} cannot be written; name another directory with {option}.")
     check_ours(path, option)
+
+
+def check_places(config: RunConfig) -> None:
+    """Raises ``InputError`` if a directory of the run could not be made or written, which is tried.
+
+    Nothing is left behind: whatever is wrong is said before anything is made.
+
+    Args:
+        config: Its paths are absolute.
+    """
+    places = {"--output": config.output_dir, SERVING_OPTION: config.serving_dir}
+    for option, place in places.items():
+        if "://" in place:
+            continue
+        path = Path(place)
+        there = next(parent for parent in (path, *path.parents) if parent.exists())
+        remedy = f"name another directory with {option}."
+        require(there.is_dir(), f"{there} is a file; {remedy}")
+        try:
+            tempfile.TemporaryDirectory(dir=there).cleanup()
+        except OSError:
+            raise InputError(f"{path} cannot be written; {remedy}") from None
 
 
 def check_ours(path: Path, option: str) -> None:

@@ -121,7 +121,17 @@ def test_the_commands_of_the_pipeline_have_examples():
 @pytest.mark.parametrize("command", HELP)
 def test_help_names_no_type_in_pythons_words(command):
     text = "\n".join(rendered_help(command))
-    assert not re.search(r"<\w+(\[\w+\])?>|BOOLEAN|\bTEXT\b", text)
+    assert not re.search(r"<\w+(\[\w+\])?>|BOOLEAN|\bTEXT\b|<=x|x>=", text)
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_help_breaks_and_cuts_no_word_at_80_columns(command):
+    narrow, wide = (
+        re.sub(r"[│─╭╮╰╯\s]+", " ", inkwell(*command.split(), "--help", COLUMNS=columns).stdout)
+        for columns in ("80", "400")
+    )
+    assert "…" not in narrow
+    assert sorted(narrow.split()) == sorted(wide.split())
 
 
 def test_the_profiles_that_help_names_are_those_that_there_are():
@@ -160,6 +170,12 @@ def test_dry_run_prints_the_settings_and_the_nodes_and_touches_nothing(tmp_path)
         (["--set", "gan.epoch=2"], "did you mean epochs?"),
         (["--data", "/nowhere"], "/nowhere"),
         (["--from-node", "evaluate-gn"], "did you mean evaluate-gan?"),
+        (["--output", "README.md"], "README.md is a file; name another directory with --output."),
+        (["--output", "/proc/foo/bar"], "/proc/foo/bar cannot be written; name another directory"),
+        (
+            ["--set", "serving_dir=/proc/x"],
+            "/proc/x cannot be written; name another directory with --set serving_dir=DIR.",
+        ),
     ],
 )
 def test_a_users_mistake_is_one_sentence_and_exit_code_2(arguments, words, tmp_path):

@@ -132,7 +132,9 @@ def test_models_of_others_are_not_evaluated(tmp_path, monkeypatch):
     (tmp_path / "out").chmod(0o777)
     monkeypatch.setattr(evaluations, "choose_runs", lambda *_: [None])
     with pytest.raises(InputError, match="can be changed by every user"):
-        evaluations.evaluate_and_show([], "smoke", [], None, str(tmp_path / "out"), None, None)
+        evaluations.evaluate_and_show(
+            *([], "smoke", None, [], None, str(tmp_path / "out"), None, None)
+        )
 
 
 def test_what_runs_keep_is_the_users_alone(tmp_path):

@@ -132,7 +132,10 @@ def test_generate_writes_a_grid(served, tmp_path):
             "--label canary",
         ),
         (("generate", "gan", "--label", "foo"), "the labels are stable and canary."),
-        (("predict", "gan", "discrimin", "--image", "PICTURE"), "it has discriminate, generate"),
+        (
+            ("predict", "gan", "discrimin", "--image", "PICTURE"),
+            "(did you mean discriminate?); it has",
+        ),
         (("predict", "diffusion", "denoise", "--image", "PICTURE"), "give it with --noise-level"),
         (
             ("predict", "diffusion", "denoise", "--image", "PICTURE", "--noise-level", "4"),
@@ -151,13 +154,24 @@ def test_generate_writes_a_grid(served, tmp_path):
             ("predict", "gan", "discriminate", "--image", "PICTURE", "-o", "a.png"),
             "discriminate returns no images; leave out -o.",
         ),
-        (("generate", "gan", "-o", "/none/a.png"), "cannot be written"),
+        (("generate", "vae", "-o", "/none/a.png"), "there is no directory /none; name another"),
+        (("generate", "vae", "-o", "/none/a.txt"), "ends in no format of images, such as .png"),
+        (("generate", "vae", "-o", "/tmp"), "/tmp cannot be written: it is a directory"),
+        (("generate", "gan", "-o", "/proc/a.png"), "/proc/a.png cannot be written (No such file"),
+        (
+            ("predict", "vae", "denoise", "--image", "PICTURE", "-o", "/none/a.png"),
+            "there is no directory /none; name another file with -o.",
+        ),
+        (("generate", "gna"), "does not serve gna (did you mean gan?); it serves"),
         (("predict", "gan", "discriminate", "--image", "none.png"), "There is no file none.png"),
         (("promote", "gan", "9"), "There is no version 9 of gan"),
         (("promote", "gan", "new"), "A version is a whole number or newest"),
         (("promote", "gan", "newest", "--label", "foo"), "There is no label foo; use stable or"),
         (("promote", "gan", "newest", "--label", "canary"), "for a canary, name its version"),
-        (("rollback", "gna"), "the models there: autoencoder, diffusion, gan."),
+        (
+            ("rollback", "gna"),
+            "(did you mean gan?); the models there: autoencoder, diffusion, gan.",
+        ),
         (("rollback", "gan"), "no version of gan to go back to"),
         (("canary", "gan"), "No version of gan has the label stable"),
         (("canary", "gan", "--share", "2"), "between 0 and 1"),
@@ -181,7 +195,7 @@ def test_mistakes_are_one_sentence_and_exit_code_two(served, arguments, words, t
 )
 def test_numbers_out_of_range_are_refused_before_anything_is_sent(option, value):
     done = inkwell("generate", "diffusion", option, value, "--server", "127.0.0.1:1")
-    assert done.returncode == 2 and f"Invalid value for '{option}'" in done.stderr
+    assert done.returncode == 2 and f"{option} must be at " in done.stderr
     assert "Traceback" not in done.stderr
 
 
