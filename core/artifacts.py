@@ -168,7 +168,7 @@ def read_stage(title: str, model_dir: str) -> Stage:
         history=read_json(root / HISTORY_FILE),
         config=read_json(root / CONFIG_FILE),
         pictures=[
-            Picture(_step_title(grid.stem), "", read_picture(root, f"{SAMPLES_DIR}/{grid.name}"))
+            Picture(step_title(grid.stem), "", read_picture(root, f"{SAMPLES_DIR}/{grid.name}"))
             for grid in grids
         ],
     )
@@ -208,6 +208,7 @@ def key_pictures(pictures: Sequence[Picture]) -> list[Picture]:
     return first
 
 
-def _step_title(stem: str) -> str:
+def step_title(stem: str) -> str:
+    """What a picture of a training shows, by the name of its file: ``epoch 3``."""
     words, _, digits = stem.rpartition("_")
     return f"{words} {int(digits):,}" if digits.isdecimal() else stem.replace("_", " ")

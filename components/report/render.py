@@ -50,10 +50,15 @@ def render_report(data: ReportData) -> str:
     return _template().render(
         data=data,
         config=flatten(data.config),
-        style=Markup(_text("report.css") + histograms.STYLE),
+        style=Markup(style() + histograms.STYLE),
         script=Markup(script),
         script_digest=digest,
     )
+
+
+def style() -> str:
+    """The style of the report, for other pages about a run."""
+    return _text("report.css")
 
 
 def verdict(model: ModelReport) -> Verdict:

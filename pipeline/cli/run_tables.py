@@ -82,7 +82,7 @@ def data_words(data: Mapping[str, Any] | None) -> str:
     """``sha256 5fe0…, max_images 3000``."""
     if not data:
         return "not recorded"
-    others = [f"{k} {v}" for k, v in data.items() if k != "digest" and v not in (None, False)]
+    others = [f"{k} {v}" for k, v in data.items() if k != "digest" and v not in (None, False, [])]
     return ", ".join([f"digest {data['digest'][:_DIGEST]}", *others])
 
 

@@ -17,8 +17,7 @@ from core.artifacts import METRICS_FILE
 from pipeline.local import database
 from pipeline.local.integrity import Ledger
 from pipeline.local.metadata import Graph, RunMetadata
-from pipeline.local.runner import ARTIFACTS
-from pipeline.local.workspace import lock
+from pipeline.local.workspace import ARTIFACTS, lock
 from pipeline.plan import PIPELINE_NAME
 from pipeline.results import order_of
 from serving.releases import served_models

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.artifacts import SAMPLES_DIR
 from core.config import InputError
 from core.files import DIRECTORY_MODE
 from core.models import MODELS
@@ -29,8 +30,10 @@ from pipeline.local.check_page import write_check
 from pipeline.local.database import DATABASE, check, keep_copy
 from pipeline.local.failures import explain
 from pipeline.local.integrity import Ledger
+from pipeline.local.live import LivePage, usual_seconds
 from pipeline.local.watch import Watch, interrupted_by
 from pipeline.local.workspace import (
+    ARTIFACTS,
     RUN_ID,
     SERVING_OPTION,
     absolute,
@@ -57,8 +60,6 @@ from serving.versions import damage
 
 if TYPE_CHECKING:
     from pipeline.local.metadata import RunMetadata
-
-ARTIFACTS = "pipeline"  # their directory below that of the profile
 
 
 class StartError(RuntimeError):
@@ -130,9 +131,14 @@ def _run_logged(config, from_node, build, run_id, log, console, signals) -> RunR
     with _sign_of_life(console):
         ir, metadata, ledger = _prepare(config, from_node, build, run_id, log.parents[1], console)
     node_ids = [node.pipeline_node.node_info.id for node in ir.nodes]
-    board = Board(node_ids)
+    board = Board(node_ids, usual=usual_seconds(log.parents[2], config.profile))
     failure = None
-    with make_display(board, console) as display:
+    page = LivePage(
+        *(log.parents[1], board, run_id, started),
+        lambda node_id: _samples(metadata, run_id, node_id),
+    )
+    say(console, f"Follow it in a browser: {page.path.as_uri()}")
+    with make_display(board, console) as shown, page.follows(shown) as display:
 
         def ended(node_id: str) -> str:
             state = _state(metadata, run_id, node_id)
@@ -157,7 +163,7 @@ def _run_logged(config, from_node, build, run_id, log, console, signals) -> RunR
         if board.running:
             display.finished(board.running, INTERRUPTED if signals else FAILED)
     failure = failure or _silent_failure(board)
-    return RunResult(
+    result = RunResult(
         run_id=run_id,
         profile=config.profile,
         started=started.isoformat(timespec="seconds"),
@@ -169,6 +175,14 @@ def _run_logged(config, from_node, build, run_id, log, console, signals) -> RunR
         failure=failure,
         check=write_check(config, metadata, run_id, log.parents[1]) if failure else None,
     )
+    page.ended(result)
+    return result
+
+
+def _samples(metadata: RunMetadata, run_id: str, node_id: str) -> Path | None:
+    """Where the model that a node gave, or took from the cache, has its grids of samples."""
+    artifact = metadata.output(run_id, node_id, "model")
+    return metadata.directory(artifact) / SAMPLES_DIR if artifact else None
 
 
 def _as_served(model: ModelResult) -> ModelResult:

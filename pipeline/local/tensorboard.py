@@ -16,8 +16,7 @@ from pathlib import Path
 
 from core.config import InputError, require
 from pipeline.local.database import DATABASE
-from pipeline.local.runner import ARTIFACTS
-from pipeline.local.workspace import spelled_out
+from pipeline.local.workspace import ARTIFACTS, spelled_out
 from pipeline.plan import PIPELINE_NAME
 
 LOGS = "model_run"  # output of a trainer that holds its event files

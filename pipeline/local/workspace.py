@@ -20,6 +20,7 @@ from pipeline.config import RunConfig
 from pipeline.results import order_of
 
 SERVING_OPTION = "--set serving_dir=DIR"  # names the directory of the pushed versions
+ARTIFACTS = "pipeline"  # their directory below that of the profile
 RUN_ID = "INKWELL_RUN_ID"  # in the environment: the id of a detached run, taken when it was started
 
 

@@ -7,7 +7,7 @@ by the runner from any thread. It writes to a ``Screen``, which outlives its rea
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 from rich.console import Console
@@ -54,10 +54,17 @@ class NodeProgress:
 class Board:
     """State of all nodes of a run, shared by all displays."""
 
-    def __init__(self, node_ids: Sequence[str], clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        node_ids: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+        usual: Mapping[str, float] | None = None,
+    ):
+        """``usual`` are the seconds of nodes in earlier runs; None shows nothing of the whole."""
         self.nodes = {node_id: NodeProgress() for node_id in node_ids}
         self.running: str | None = None
         self.lock = threading.Lock()  # a display is drawn by a thread of its own
+        self.usual = usual
         self._clock = clock
 
     def started(self, node_id: str) -> None:
@@ -96,6 +103,38 @@ class Board:
             return None
         steps = node.progress.step - first_step
         return elapsed / steps * (node.progress.total - node.progress.step) if steps > 0 else None
+
+    def share(self) -> float:
+        """Part of the run that is over, 0 to 1: of its usual time, or of its nodes."""
+        usual = self.usual or {}
+        known = all(usual.get(node_id) for node_id in self.nodes)
+        weights = {node_id: usual[node_id] if known else 1.0 for node_id in self.nodes}
+        over = 0.0
+        for node_id, node in self.nodes.items():
+            if node.state == RUNNING and known:
+                over += min(self._clock() - node.started, weights[node_id])
+            elif node.state not in (WAITING, RUNNING):
+                over += weights[node_id]
+        return over / sum(weights.values())
+
+    def time_to_go(self) -> float | None:
+        """Seconds until the run ends, by the usual seconds of its nodes; None while unknown.
+
+        Until a node has been computed all may come from the cache.
+        """
+        usual = self.usual or {}
+        if not any(node.state == DONE for node in self.nodes.values()):
+            return None
+        left = 0.0
+        for node_id, node in self.nodes.items():
+            if node.state not in (WAITING, RUNNING):
+                continue
+            if node_id not in usual:
+                return None
+            left += usual[node_id]
+            if node.state == RUNNING:
+                left -= min(self._clock() - node.started, usual[node_id])
+        return left
 
 
 class LiveDisplay:
@@ -177,7 +216,8 @@ def make_display(board: Board, console: Console) -> LiveDisplay | PlainDisplay:
 
 def board_table(board: Board, width: int, height: int) -> PlainTable:
     """All nodes as a table of at most ``height`` lines; hides the oldest finished nodes."""
-    hidden = _hidden(board, height - 2)  # the titles, and the line that counts the hidden
+    other = 2 if board.usual is None else 3  # titles, the count of the hidden, the whole run
+    hidden = _hidden(board, height - other)
     widths = [max(len(node_id) for node_id in board.nodes), len(WAITING), len("12 min 05 s")]
     gap = 2
     table = PlainTable()
@@ -199,7 +239,26 @@ def board_table(board: Board, width: int, height: int) -> PlainTable:
                 duration(board.seconds(node_id)),
                 detail,
             )
+    if board.usual is not None:
+        whole = _whole(board)
+        whole.truncate(room, overflow="ellipsis")
+        table.add_row("all", "", "", whole)
     return table
+
+
+def _whole(board: Board) -> Text:
+    """Bar, ended nodes and time to go of the run, in one line."""
+    ended = sum(node.state not in (WAITING, RUNNING) for node in board.nodes.values())
+    left = board.time_to_go()
+    words = [f"{ended}/{len(board.nodes)} nodes", f"{duration(left)} to go" if left else ""]
+    return _bar(board.share(), words)
+
+
+def _bar(share: float, words: Sequence[str]) -> Text:
+    full = min(_BAR, int(_BAR * share))
+    return Text.assemble(
+        ("━" * full, "green"), ("─" * (_BAR - full), "dim"), f" {'  '.join(filter(None, words))}"
+    )
 
 
 def _hidden(board: Board, lines: int) -> set[str]:
@@ -212,7 +271,6 @@ def _detail(board: Board, node_id: str) -> Text:
     progress = board.nodes[node_id].progress
     if board.nodes[node_id].state != RUNNING or progress is None:
         return Text()
-    full = min(_BAR, _BAR * progress.step // max(progress.total, 1))
     eta = board.eta(node_id)
     words = [
         f"{progress.step}/{progress.total}",
@@ -220,9 +278,7 @@ def _detail(board: Board, node_id: str) -> Text:
         progress.stage.partition(": ")[2],  # "evaluate gan: t-SNE": the node is known
         figures(progress),
     ]
-    return Text.assemble(
-        ("━" * full, "green"), ("─" * (_BAR - full), "dim"), f" {'  '.join(filter(None, words))}"
-    )
+    return _bar(progress.step / max(progress.total, 1), words)
 
 
 def figures(progress: Progress) -> str:

@@ -1,5 +1,6 @@
 """Files next to a SavedModel: Keras networks for a warm start, grids of images."""
 
+import io
 from pathlib import Path
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 
 from core.artifacts import KERAS_DIR
 from core.config import InputError
+from core.files import write_whole
 from core.images import HEIGHT, WIDTH
 
 
@@ -48,5 +50,6 @@ def save_grid(images: np.ndarray, path: Path, columns: int = 8) -> None:
     sheet[: len(images)] = images[..., 0]
     sheet = sheet.reshape(rows, columns, HEIGHT, WIDTH).transpose(0, 2, 1, 3)
     sheet = sheet.reshape(rows * HEIGHT, columns * WIDTH).repeat(2, axis=0).repeat(2, axis=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    keras.utils.save_img(path, sheet[..., None] * 255, scale=False)
+    file = io.BytesIO()
+    keras.utils.save_img(file, sheet[..., None] * 255, file_format="png", scale=False)
+    write_whole(path, file.getvalue())  # the page of a run may be reading it
