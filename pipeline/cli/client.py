@@ -21,7 +21,7 @@ from pipeline.cli.common import (
     tell,
     user_errors,
 )
-from serving.model_server.flags import BOUNDS
+from serving.model_server.bounds import BOUNDS
 
 Server = Annotated[
     str, typer.Option("--server", metavar="HOST:PORT", help="The model server's REST address.")

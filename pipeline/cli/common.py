@@ -148,10 +148,10 @@ def _sentence(error: TyperException) -> str:
     if ctx is None:
         return f"{words}; see: {PROGRAM} --help"
     names = [name for param in ctx.command.params for name in param.opts if name.startswith("-")]
-    if hasattr(error, "possibilities"):  # of options, as the one given does not exist
+    if found := re.match(r"No such option: (\S+)", words):
         from core.config import suggest
 
-        words = f"There is no option {error.option_name}{suggest(error.option_name, names)}"
+        words = f"There is no option {found[1]}{suggest(found[1], names)}"
     elif found := re.search(r"unexpected extra arguments?(?:\(s\))? \((.*)\)", words):
         words = f"{ctx.command_path} does not take {found[1]}"
         word = found[1].split(" ")[0]

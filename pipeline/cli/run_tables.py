@@ -7,12 +7,14 @@ leaves out columns on a narrow terminal, or wraps titles; ids and numbers are ne
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from core.wording import number, with_interval
+from pipeline.local.workspace import ARTIFACTS
 from pipeline.results import RunResult
 from pipeline.terminal.display import CACHED, DONE, duration
 from pipeline.terminal.screen import PlainTable
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.local.lineage import Origin
 
 _VERDICTS = {"better": "green", "worse": "bold red"}
+_COMMIT = re.compile(r"[0-9a-f]{40}(?=-|$)")
 _DIGEST = 12  # characters of a digest that a table shows
 
 
@@ -159,6 +162,8 @@ def _pairs(title: str, names: Sequence[str], pairs: Mapping[str, tuple[Any, Any]
 def _value(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, str) and (commit := _COMMIT.match(value)):
+        return value.replace(commit[0], commit[0][:_DIGEST])
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -183,16 +188,21 @@ def origin_tables(origin: Origin) -> Iterator[PlainTable | str]:
     for group, settings in (lineage.get("settings") or {}).items():
         yield facts({f"{group}.{key}": _value(value) for key, value in (settings or {}).items()})
     table = PlainTable()
-    for title in ("artifact", "made from"):
+    for title in (f"artifact in {ARTIFACTS}", "made from"):
         table.add_column(title, overflow="fold")
     gone = False
     for artifact in origin.artifacts:
         gone |= artifact.present is False
         mark = " (removed)" if artifact.present is False else ""
-        table.add_row(f"{artifact.uri}{mark}", "\n".join(artifact.made_from))
+        table.add_row(f"{_short(artifact.uri)}{mark}", "\n".join(map(_short, artifact.made_from)))
     yield table
     if all(artifact.present is None for artifact in origin.artifacts):
         yield "This run is not in the directory of runs, so nothing more is known of its artifacts."
+
+
+def _short(uri: str) -> str:
+    """Without the folder of all artifacts, so that two fit on a line."""
+    return uri.removeprefix(f"{ARTIFACTS}/")
 
 
 def garbage_table(found: Sequence[Garbage]) -> PlainTable:

@@ -32,7 +32,7 @@ from pipeline.cli.common import (
     tell,
     user_errors,
 )
-from serving.model_server.flags import BOUNDS
+from serving.model_server.bounds import BOUNDS
 
 _TokenFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File with a token that every client must send.")

@@ -218,7 +218,8 @@ def board_table(board: Board, width: int, height: int) -> PlainTable:
     """All nodes as a table of at most ``height`` lines; hides the oldest finished nodes."""
     other = 2 if board.usual is None else 3  # titles, the count of the hidden, the whole run
     hidden = _hidden(board, height - other)
-    widths = [max(len(node_id) for node_id in board.nodes), len(WAITING), len("12 min 05 s")]
+    states = [WAITING, *(node.state for node in board.nodes.values())]
+    widths = [*(max(map(len, words)) for words in (board.nodes, states)), len("12 min 05 s")]
     gap = 2
     table = PlainTable()
     for title, columns in zip(("node", "state", "time"), widths, strict=True):
@@ -231,34 +232,32 @@ def board_table(board: Board, width: int, height: int) -> PlainTable:
         table.add_row(f"({len(hidden)} finished)")
     for node_id, node in board.nodes.items():
         if node_id not in hidden:
-            detail = _detail(board, node_id)
-            detail.truncate(room, overflow="ellipsis")
             table.add_row(
                 node_id,
                 Text(node.state, style=STYLES.get(node.state, "dim")),
                 duration(board.seconds(node_id)),
-                detail,
+                _detail(board, node_id, room),
             )
     if board.usual is not None:
-        whole = _whole(board)
-        whole.truncate(room, overflow="ellipsis")
-        table.add_row("all", "", "", whole)
+        ended = sum(node.state not in (WAITING, RUNNING) for node in board.nodes.values())
+        seconds = sum(board.seconds(node_id) or 0.0 for node_id in board.nodes)
+        left = board.time_to_go()
+        whole = _bar(board.share(), [f"{duration(left)} to go"] if left else [], room)
+        table.add_row("all", f"{ended}/{len(board.nodes)}", duration(seconds), whole)
     return table
 
 
-def _whole(board: Board) -> Text:
-    """Bar, ended nodes and time to go of the run, in one line."""
-    ended = sum(node.state not in (WAITING, RUNNING) for node in board.nodes.values())
-    left = board.time_to_go()
-    words = [f"{ended}/{len(board.nodes)} nodes", f"{duration(left)} to go" if left else ""]
-    return _bar(board.share(), words)
-
-
-def _bar(share: float, words: Sequence[str]) -> Text:
+def _bar(share: float, words: Sequence[str], room: int) -> Text:
+    """A bar and the first of the words that fit into ``room`` columns; none is cut."""
     full = min(_BAR, int(_BAR * share))
-    return Text.assemble(
-        ("━" * full, "green"), ("─" * (_BAR - full), "dim"), f" {'  '.join(filter(None, words))}"
-    )
+    text = Text.assemble(("━" * full, "green"), ("─" * (_BAR - full), "dim"))
+    for i, word in enumerate(filter(None, words)):
+        added = f"{'  ' if i else ' '}{word}"
+        if len(text) + len(added) > room:
+            break
+        text.append(added)
+    text.truncate(room)
+    return text
 
 
 def _hidden(board: Board, lines: int) -> set[str]:
@@ -266,7 +265,7 @@ def _hidden(board: Board, lines: int) -> set[str]:
     return set(finished[: max(0, len(board.nodes) - lines)])
 
 
-def _detail(board: Board, node_id: str) -> Text:
+def _detail(board: Board, node_id: str, room: int) -> Text:
     """Bar, steps, time to go, stage and newest metrics of a running node, in one line."""
     progress = board.nodes[node_id].progress
     if board.nodes[node_id].state != RUNNING or progress is None:
@@ -276,9 +275,9 @@ def _detail(board: Board, node_id: str) -> Text:
         f"{progress.step}/{progress.total}",
         f"{duration(eta)} to go" if eta is not None else "",
         progress.stage.partition(": ")[2],  # "evaluate gan: t-SNE": the node is known
-        figures(progress),
+        *figures(progress).split("  "),
     ]
-    return _bar(progress.step / max(progress.total, 1), words)
+    return _bar(progress.step / max(progress.total, 1), words, room)
 
 
 def figures(progress: Progress) -> str:

@@ -13,16 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+from serving.model_server.bounds import BOUNDS
 from serving.model_server.starting import LOCAL
 
-# Of one request, by flag; the same flags with hyphens are options of ``inkwell serve``.
-BOUNDS = {
-    "max_request_mib": 64,
-    "max_requests_mib": 1024,
-    "max_instances": 10_000,
-    "max_count": 1000,
-    "max_steps": 100,
-}
 _LAST_PORT = 65535
 _THREADS = 64  # nearly all of them wait: for a batch, or for TensorFlow's own threads
 # Upstream's flags that are accepted and have no effect here, and why.

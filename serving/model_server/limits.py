@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
+from serving.model_server.bounds import BOUNDS
 from serving.model_server.errors import StatusError, invalid, unavailable
-from serving.model_server.flags import BOUNDS
 
 MOST_DIMENSIONS = 32
 MIB = 2**20

@@ -7,6 +7,7 @@ pytest.importorskip("ml_metadata")
 
 from core.config import InputError
 from pipeline.cli.main import app
+from pipeline.cli.run_tables import _value
 from pipeline.local import history
 from pipeline.local.lineage import trace
 from serving.errors import ServingError
@@ -192,15 +193,22 @@ def test_a_lineage_goes_back_to_the_data_and_says_what_was_removed(place, pushed
     assert examples.uri.startswith("pipeline/example-gen/examples/") and examples.present
     (place.folder / model.uri).rename(place.folder / "away")
     code, text = inkwell("lineage", "gan", "--serving", pushed, "--output", place.output)
-    assert code == 0 and f"{model.uri} (removed)" in text
+    assert code == 0 and f"{model.uri.removeprefix('pipeline/')} (removed)" in text
+    assert "artifact in pipeline" in text
     for words in ("c1", "keras 3.15.1", "gan.epochs", "digest 171717171717"):
         assert words in text
+
+
+def test_a_table_names_a_commit_by_its_beginning():
+    commit = "8f46777dd85512fb63d64b8bd3b20e4b02ae2f40"
+    assert _value(commit) == "8f46777dd855" and _value(f"{commit}-dirty") == "8f46777dd855-dirty"
+    assert _value(commit + "1") == commit + "1"  # a digest
 
 
 def test_a_lineage_without_its_run_names_what_the_version_itself_knows(place, pushed, tmp_path):
     (tmp_path / "none").mkdir()
     text = inkwell("lineage", "gan", "--serving", pushed, "--output", tmp_path / "none")[1]
-    assert "pipeline/gan/model/" in text and "nothing more is known" in text
+    assert "\ngan/model/" in text and "nothing more is known" in text
     given = inkwell("lineage", "gan", "--serving", pushed, "--json", "--output", place.output)[1]
     assert json.loads(given)["artifacts"][1]["present"] is True
 

@@ -76,8 +76,8 @@ def test_the_table_of_a_run_ends_with_the_whole_and_others_do_not():
         return re.sub(" +", " ", lines[-1])
 
     usual = {"judge": 10, "gan": 60, "report": 10}
-    assert last_line(usual).strip() == "all ━─────────── 1/3 nodes 70 s to go"
-    assert last_line({}).strip() == "all ━━━━──────── 1/3 nodes"
+    assert last_line(usual).strip() == "all 1/3 0.0 s ━─────────── 70 s to go"
+    assert last_line({}).strip() == "all 1/3 0.0 s ━━━━────────"
     assert last_line(None).startswith("report")
 
 

@@ -131,7 +131,13 @@ def test_live_table_shows_state_bar_figures_and_time_to_go(clock):
 def test_live_table_fits_a_narrow_terminal_with_every_state_readable(clock):
     lines = drawn(training_board(clock), width=60)
     assert max(len(line) for line in lines) <= 60
-    assert "running" in lines[2] and "200/400" in lines[2] and lines[2].endswith("…")
+    assert "running" in lines[2] and lines[2].endswith("────── 200/400")  # the rest goes
+
+
+def test_live_table_cuts_no_state(clock):
+    board = training_board(clock)
+    board.finished("gan", "interrupted")
+    assert "interrupted" in drawn(board, width=60)[2]
 
 
 def test_live_table_fits_a_low_terminal_with_the_running_node_in_it(clock):
