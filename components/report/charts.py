@@ -55,7 +55,7 @@ def line_chart(
     to_y = _scale(low, high, _HEIGHT - _BOTTOM, _TOP, logarithmic)
     scale = ", logarithmic" if logarithmic else ""
     parts = [_frame(title), _text(0, 14, y_title + scale, "start")]
-    parts += [_y_tick(tick, to_y(tick)) for tick in ticks]
+    parts += _y_ticks(ticks, to_y)
     parts += [_x_tick(tick, to_x(tick)) for tick in _ends(every_x)]
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_title, "middle"))
     for i, line in enumerate(lines.values()):
@@ -80,7 +80,7 @@ def bar_chart(
     ticks = [tick for tick in _ticks(0.0, max(values)) if tick >= 0]
     to_y = _scale(0.0, max([*values, *ticks]) or 1.0, _HEIGHT - _BOTTOM, _TOP)
     parts = [_frame(title), _text(0, 14, y_title, "start")]
-    parts += [_y_tick(tick, to_y(tick)) for tick in ticks]
+    parts += _y_ticks(ticks, to_y)
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_title, "middle"))
     slot = (_WIDTH - _LEFT - _RIGHT) / len(labels)
     width = slot * 0.8 / len(groups)
@@ -209,11 +209,18 @@ def _frame(title: str) -> str:
     )
 
 
-def _y_tick(value: float, y: float) -> str:
-    return (
+def _y_ticks(values: list[float], to_y) -> list[str]:
+    """A line and a number each, with as many digits as tell them apart."""
+    words: list[str] = []
+    for digits in range(3, 9):
+        words = [_short(value, digits) for value in values]
+        if len(set(words)) == len(words):
+            break
+    return [
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        + _text(_LEFT - 6, y + 4, _short(value), "end")
-    )
+        + _text(_LEFT - 6, y + 4, word, "end")
+        for y, word in zip(map(to_y, values), words, strict=True)
+    ]
 
 
 def _x_tick(value: float, x: float) -> str:
@@ -225,10 +232,10 @@ def _text(x: float, y: float, words: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def _short(value: float) -> str:
+def _short(value: float, digits: int = 3) -> str:
     if abs(value) >= 10_000:
-        return f"{value / 1000:.4g}k"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+        return f"{value / 1000:.{digits + 1}g}k"
+    return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _legend(names: list[str], kind: str = "line") -> str:

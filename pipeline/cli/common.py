@@ -145,6 +145,8 @@ class Group(_PlainHelp, TyperGroup):
 def _sentence(error: TyperException) -> str:
     """What is wrong with a command, and how to get it right."""
     words, ctx = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if found := re.fullmatch(r"Option '(\S+)' requires an argument", words):
+        words = f"{found[1]} needs a value"
     if ctx is None:
         return f"{words}; see: {PROGRAM} --help"
     names = [name for param in ctx.command.params for name in param.opts if name.startswith("-")]

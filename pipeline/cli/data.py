@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,10 +54,13 @@ def check(
     with user_errors():
         from core.config import InputError
         from core.files import write_whole
+        from pipeline.local.workspace import check_file
         from pipeline.terminal.quiet import output_to
         from pipeline.terminal.screen import say
 
         config = _config(format_, allow, transpose)
+        if output is not None:
+            check_file(Path(output), "--output")
         _prepare()
         with output_to(None):
             from components.data_gate.check import check_data

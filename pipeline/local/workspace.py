@@ -85,16 +85,25 @@ def check_places(config: RunConfig) -> None:
     """
     places = {"--output": config.output_dir, SERVING_OPTION: config.serving_dir}
     for option, place in places.items():
-        if "://" in place:
-            continue
-        path = Path(place)
-        there = next(parent for parent in (path, *path.parents) if parent.exists())
-        remedy = f"name another directory with {option}."
-        require(there.is_dir(), f"{there} is a file; {remedy}")
-        try:
-            tempfile.TemporaryDirectory(dir=there).cleanup()
-        except OSError:
-            raise InputError(f"{path} cannot be written; {remedy}") from None
+        if "://" not in place:
+            _check_writable(Path(place), Path(place), f"name another directory with {option}.")
+
+
+def check_file(path: Path, option: str) -> None:
+    """Raises ``InputError`` if a file, or the directories above it, could not be written."""
+    remedy = f"name another file with {option}."
+    require(not path.is_dir(), f"{path} is a directory; {remedy}")
+    _check_writable(path, path.parent, remedy)
+
+
+def _check_writable(path: Path, folder: Path, remedy: str) -> None:
+    """Raises ``InputError`` about ``path`` unless ``folder`` can be written, or made."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    require(there.is_dir(), f"{there} is a file; {remedy}")
+    try:
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+    except OSError:
+        raise InputError(f"{path} cannot be written; {remedy}") from None
 
 
 def check_ours(path: Path, option: str) -> None:

@@ -18,7 +18,7 @@ from pipeline.config import load_config
 from pipeline.kubeflow import settings
 from pipeline.kubeflow import spec as kubeflow_spec
 from pipeline.kubeflow.cluster import DATA_DIGEST
-from pipeline.kubeflow.compiler import compile_pipeline, tfx_spec
+from pipeline.kubeflow.compiler import compile_options, compile_pipeline, tfx_spec
 from pipeline.plan import NODES, TRAINERS
 from tests.conftest import ROOT
 from tests.kubeflow.golden import meaning, waits_for
@@ -226,6 +226,15 @@ def test_the_command_takes_under_twenty_seconds_and_is_quiet(tmp_path):
     assert used - before.children_user - before.children_system < 20
 
 
+@pytest.mark.parametrize(("extends", "profile"), [("extends: smoke\n", "smoke"), ("", "full")])
+def test_own_settings_are_those_of_the_package(tmp_path, extends, profile):
+    own = tmp_path / "my.yaml"
+    own.write_text(f"{extends}gan:\n  epochs: 7\n")
+    notes = compile_options(tmp_path / "p.yaml", None, own)
+    assert f"profile {profile}, 22 nodes" in notes[0]
+    assert re.search(rf"\b{profile} [^\n]*gan\.epochs=7", (tmp_path / "p.yaml").read_text())
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -238,6 +247,7 @@ def test_the_command_takes_under_twenty_seconds_and_is_quiet(tmp_path):
         (["--images", "none.json"], "none.json cannot be read"),
         (["--set", "gan.epoch=2"], "did you mean epochs?"),
         (["--profile", "ful"], "did you mean full?"),
+        (["--config", "none.yaml"], "none.yaml cannot be read (No such file"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_writes_nothing(tmp_path, monkeypatch, options, words):

@@ -29,6 +29,9 @@ def inkwell(*arguments: str) -> tuple[int, str]:
         (["generate", "gan", "--seed", "x"], "--seed must be a whole number, not x; see: "),
         (["canary", "gan", "--share", "0,3"], "--share must be a number, not 0,3; see: "),
         (["tensorboard", "--port", "8" * 5000], "--port must be a smaller number"),
+        (["run", "--set"], "inkwell: --set needs a value; see: "),
+        (["check", "--data", "/none", "-o", "/proc/a/b"], "/proc/a/b cannot be written; name ano"),
+        (["check", "--data", "/none", "-o", "/tmp"], "/tmp is a directory; name another file"),
         (["show"], "Missing argument 'RUN'; see: "),
         (["run", "--set", "evaluator.gates.gan.class_tv=1"], "class_tv is a group of settings"),
         (
@@ -68,6 +71,12 @@ def test_own_settings_lie_over_the_profile_that_they_extend_and_below_set(tmp_pa
     assert load_config(None, None, ["gan.epochs=6"], own).gan.epochs == 6
     with pytest.raises(InputError, match="extends smoke, and --profile is quick"):
         load_config("quick", file=own)
+    own.write_text("gan:\n  epochs: 5\n")
+    assert load_config(None, file=own).profile == "quick"
+    assert load_config(None, file=own, default="full").profile == "full"
     own.write_text("gan:\n  epoch: 5\n")
+    for command in ("evaluate", "compile", "run"):
+        code, text = inkwell(command, "--config", str(own))
+        assert code == 2 and "did you mean epochs?" in text
     with pytest.raises(InputError, match=r"my.yaml: Unknown setting gan.epoch \(did you mean"):
         load_config(None, file=own)

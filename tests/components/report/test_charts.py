@@ -49,6 +49,12 @@ def test_a_wide_range_is_drawn_on_a_logarithmic_axis():
     assert middle == pytest.approx((top + bottom) / 2, abs=0.2)
 
 
+def test_numbers_of_a_narrow_range_are_told_apart():
+    chart = line_chart({"loss": ([20, 21], [0.25782, 0.25761])}, "step", "loss", "title")
+    ticks = re.findall(r'text-anchor="end">([0-9.]+)<', chart)
+    assert "0.2578" in ticks and len(set(ticks)) == len(ticks) >= 4
+
+
 def test_a_constant_curve_and_a_single_point_can_be_drawn():
     assert path_points(line_chart({"a": ([1, 2], [5.0, 5.0])}, "step", "loss", "t"))
     [dot] = svg(line_chart({"a": ([1], [0.0])}, "step", "loss", "t")).iter("circle")
