@@ -182,9 +182,10 @@ def evaluate_and_show(
     overrides = [*overrides, f"output_dir={json.dumps(output)}"]
     if file is not None:
         profile = profile or read_yaml(file).get("extends")
-    load_config(profile, None, overrides, file)  # reports a wrong setting first
+    if profile is not None:
+        load_config(profile, None, overrides, file)  # reports a wrong setting first
     runs = choose_runs(Path(output), profile, run_id)
-    config = absolute(load_config(profile, None, overrides, file, default=runs[0].profile))
+    config = absolute(load_config(profile or runs[0].profile, None, overrides, file))
     check_ours(Path(config.output_dir), "--output")
     if "://" not in config.serving_dir:
         check_ours(Path(config.serving_dir), SERVING_OPTION)

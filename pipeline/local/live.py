@@ -30,6 +30,7 @@ from components.report.charts import line_chart
 from components.report.render import style
 from core.artifacts import SAMPLES_DIR, read_bytes, step_title
 from core.files import PRIVATE_FILE_MODE, write_whole
+from core.foreign import safe
 from core.models import MODELS, STAGES
 from core.progress import Progress
 from pipeline.local.workspace import ARTIFACTS
@@ -192,7 +193,7 @@ class LivePage:
             charts=self._charts(),
             result=result,
             is_good=result is not None and result.exit_code == OK,
-            sentence=end_sentence(result) if result else "",
+            sentence=safe(end_sentence(result)) if result else "",
             links=links,
             written=int(time.time()),
             lost=_LOST_SECONDS,

@@ -75,8 +75,8 @@ def test_own_settings_lie_over_the_profile_that_they_extend_and_below_set(tmp_pa
     assert load_config(None, file=own).profile == "quick"
     assert load_config(None, file=own, default="full").profile == "full"
     own.write_text("gan:\n  epoch: 5\n")
-    for command in ("evaluate", "compile", "run"):
-        code, text = inkwell(command, "--config", str(own))
+    for command in ("evaluate --profile quick", "compile", "run"):
+        code, text = inkwell(*command.split(), "--config", str(own))
         assert code == 2 and "did you mean epochs?" in text
     with pytest.raises(InputError, match=r"my.yaml: Unknown setting gan.epoch \(did you mean"):
         load_config(None, file=own)

@@ -11,7 +11,7 @@ import pytest
 from core.models import MODELS
 from core.progress import Progress
 from pipeline.local.live import PAGE, LivePage, usual_seconds
-from pipeline.results import NodeResult, RunResult, save_result
+from pipeline.results import Failure, NodeResult, RunResult, save_result
 from pipeline.terminal.display import Board, PlainDisplay, board_table
 from pipeline.terminal.screen import Screen
 from tests.browser import needs_chromium, open_browser
@@ -179,6 +179,14 @@ def test_the_page_of_a_run_that_has_ended_points_to_its_report(tmp_path):
     log = str(tmp_path / "smoke" / "logs" / "x.log")
     page.ended(RunResult("20261127-1", "smoke", "", 1.0, nodes, [], str(report), log))
     assert 'href="pipeline/report/a%20b/index.html">Open the report' in page.path.read_text()
+
+
+def test_the_page_shows_no_secret_and_no_markup_of_a_failure(tmp_path):
+    page = live(tmp_path, Board(NODES, Clock()))
+    failure = Failure("crash", "gan", "no answer from http://ada:secret@host <script>")
+    page.ended(RunResult("20261127-1", "smoke", "", 1.0, [], [], None, "log", failure))
+    text = page.path.read_text()
+    assert "no answer from http://***@host &lt;script&gt;" in text and "secret" not in text
 
 
 @needs_chromium
