@@ -113,6 +113,7 @@ class LivePage:
         self._folders: dict[str, Path | None] = {}
         self._losses: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
         self._lock = threading.Lock()  # of the losses
+        self._writing = threading.Lock()  # an older page replaces no newer one
         self._stop = threading.Event()
         self._is_lost = False
         self._display: Any = None
@@ -161,7 +162,8 @@ class LivePage:
 
     def _write(self, result: RunResult | None = None) -> None:
         try:
-            write_whole(self.path, self._render(result), PRIVATE_FILE_MODE)
+            with self._writing:
+                write_whole(self.path, self._render(result), PRIVATE_FILE_MODE)
         except OSError as error:
             if not self._is_lost:
                 _LOG.warning("The page %s could not be written (%s).", self.path, error.strerror)
