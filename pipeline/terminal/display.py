@@ -266,14 +266,14 @@ def _hidden(board: Board, lines: int) -> set[str]:
 
 
 def _detail(board: Board, node_id: str, room: int) -> Text:
-    """Bar, steps, time to go, stage and newest metrics of a running node, in one line."""
+    """Bar, time to go, steps, stage and newest metrics of a running node, in one line."""
     progress = board.nodes[node_id].progress
     if board.nodes[node_id].state != RUNNING or progress is None:
         return Text()
     eta = board.eta(node_id)
     words = [
-        f"{progress.step}/{progress.total}",
         f"{duration(eta)} to go" if eta is not None else "",
+        f"{progress.step}/{progress.total}",
         progress.stage.partition(": ")[2],  # "evaluate gan: t-SNE": the node is known
         *figures(progress).split("  "),
     ]

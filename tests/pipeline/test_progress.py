@@ -124,7 +124,7 @@ def test_live_table_shows_state_bar_figures_and_time_to_go(clock):
     _, judge, gan, evaluate = drawn(training_board(clock))
     assert judge.split() == ["judge", "cached", "4.0", "s"]
     assert gan.split()[:4] == ["gan", "running", "10", "s"]
-    assert gan.endswith("━━━━━━────── 200/400  20 s to go  generator loss 0.25")
+    assert gan.endswith("━━━━━━────── 20 s to go  200/400  generator loss 0.25")
     assert evaluate.split() == ["evaluate-gan", "waiting"]
 
 
@@ -132,7 +132,7 @@ def test_live_table_fits_a_narrow_terminal_with_every_state_readable(clock):
     for width in range(60, 100):
         lines = drawn(training_board(clock), width)
         assert max(len(line) for line in lines) <= width and "running" in lines[2]
-        assert lines[2].endswith(("── 200/400", "  20 s to go", "  generator loss 0.25"))
+        assert lines[2].endswith(("──", " 20 s to go", "  200/400", "  generator loss 0.25"))
 
 
 def test_live_table_cuts_no_state(clock):
