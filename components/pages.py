@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from core.foreign import shown
 
@@ -25,6 +26,12 @@ def page_environment(folder: Path) -> jinja2.Environment:
     )
     environment.filters["data_uri"] = data_uri
     return environment
+
+
+def report_style() -> Markup:
+    """The report's style sheet, for other pages that look like it."""
+    css = (Path(__file__).parent / "report" / "report.css").read_text(encoding="utf-8")
+    return Markup(css)  # noqa: S704 - our own file
 
 
 def data_uri(content: bytes | str, kind: str = "image/png") -> str:

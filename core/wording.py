@@ -1,8 +1,9 @@
-"""Numbers and intervals in words, the same in the report and on the model cards.
+"""Numbers, intervals and settings in words, the same on the screen and on every page.
 
 Contract: pure functions; what is None or not finite is ``MISSING``, never a blank or a zero.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -50,6 +51,13 @@ def bound(direction: str, threshold: Any, stated: str = "") -> str:
     """The threshold of a gate in words: "at most 0.5", and how its profile states it, if given."""
     words = f"{'at most' if direction == 'max' else 'at least'} {number(threshold)}"
     return f"{words} ({stated})" if stated else words
+
+
+def setting(value: Any) -> str:
+    """The value of a setting as YAML takes it: ``0.004``, ``true``; ``none`` if there is none."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def sentence(words: str) -> str:

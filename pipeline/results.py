@@ -45,6 +45,7 @@ class GateResult:
     sentence: str = ""
     interval: tuple[float, float] | None = None  # 95 %, of the value
     limit: float | None = None  # the worst value that the champion allows; None: no comparison
+    metric: str = ""  # its name in the catalogue; empty in a record of an older release
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +128,7 @@ def read_gate(gate: dict[str, Any]) -> GateResult:
         sentence=gate.get("sentence", ""),
         interval=tuple(gate["interval"]) if gate.get("interval") else None,
         limit=gate.get("limit"),
+        metric=gate["metric"],
     )
 
 

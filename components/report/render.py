@@ -20,7 +20,7 @@ from markupsafe import Markup
 from components.data_gate import histograms
 from components.model_card.results import not_measured
 from components.model_card.words import words_of
-from components.pages import page_environment
+from components.pages import page_environment, report_style
 from components.report.charts import bar_chart, gate_strip, line_chart
 from components.report.data import EmbeddingMap, ModelReport, ReportData
 from components.report.topics import by_topic
@@ -50,15 +50,10 @@ def render_report(data: ReportData) -> str:
     return _template().render(
         data=data,
         config=flatten(data.config),
-        style=Markup(style() + histograms.STYLE),
+        style=report_style() + Markup(histograms.STYLE),
         script=Markup(script),
         script_digest=digest,
     )
-
-
-def style() -> str:
-    """The style of the report, for other pages about a run."""
-    return _text("report.css")
 
 
 def verdict(model: ModelReport) -> Verdict:

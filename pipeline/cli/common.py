@@ -61,6 +61,10 @@ SERVING = Path("serving_models")
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the result alone, without progress.")
 ]
+Page = Annotated[
+    Path | None, typer.Option("--page", "-o", metavar="FILE", help="Write it as a page.")
+]
+Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -199,6 +203,44 @@ def run_ids(ctx: typer.Context) -> list[str]:
     """Ids of the runs, for completion, and what names the newest."""
     records = Path(ctx.params.get("output") or OUTPUT).glob("*/runs/*.json")
     return [*sorted((path.stem for path in records), reverse=True), "newest"]
+
+
+def write_page(path: Path, content: str, open_: bool) -> None:
+    """Writes a page and prints its path.
+
+    Args:
+        path: Of the file.
+        content: HTML or SVG.
+        open_: Whether to open it in the browser.
+
+    Raises:
+        InputError: The file cannot be written, or no browser can be started.
+    """
+    from core.config import InputError
+    from core.files import write_whole
+
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}).") from None
+    print_path(path)
+    if open_:
+        open_page(path)
+
+
+def print_path(path: str | Path) -> None:
+    """Prints a path, to a script as it is."""
+    (tell if sys.stdout.isatty() else typer.echo)(str(path))
+
+
+def open_page(path: str | Path) -> None:
+    """Opens a page in the browser; raises ``InputError`` if none can be started."""
+    import webbrowser
+
+    if not webbrowser.open(f"file://{os.path.abspath(path)}"):
+        from core.config import InputError
+
+        raise InputError(f"No browser could be started; open {path} in one yourself.")
 
 
 def print_json(value: object) -> None:

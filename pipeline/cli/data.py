@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.common import DataFormat, console, tell, user_errors
+from pipeline.cli.common import DataFormat, console, tell, user_errors, write_page
 
 if TYPE_CHECKING:
     from components.idx_example_gen.config import DataConfig
@@ -52,8 +52,6 @@ def check(
     ] = None,
 ) -> None:
     with user_errors():
-        from core.config import InputError
-        from core.files import write_whole
         from pipeline.local.workspace import check_file
         from pipeline.terminal.quiet import output_to
         from pipeline.terminal.screen import say
@@ -81,11 +79,7 @@ def check(
             f"{drift}",
         )
         if output is not None:
-            try:
-                write_whole(output, page(verdict, data))
-            except OSError as error:
-                raise InputError(f"{output} cannot be written ({error.strerror}).") from None
-            tell(output)
+            write_page(Path(output), page(verdict, data), open_=False)
     if verdict.stops:
         raise typer.Exit(2)
 

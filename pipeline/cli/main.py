@@ -27,6 +27,7 @@ from pipeline.cli.common import (
     ConfigFile,
     DataFormat,
     Group,
+    Open,
     OptionalProfile,
     Output,
     Overrides,
@@ -36,7 +37,9 @@ from pipeline.cli.common import (
     console,
     group_commands,
     leave,
+    open_page,
     open_streams,
+    print_path,
     tell,
     user_errors,
 )
@@ -275,7 +278,7 @@ def report(
             help="Where runs keep their files; with --run, the page to write: report.html.",
         ),
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    open_: Open = False,
     run_id: Annotated[
         str | None, typer.Option("--run", metavar="RUN_ID", help="Of a run on a cluster.")
     ] = None,
@@ -295,12 +298,9 @@ def report(
                 raise InputError("A run on a cluster (--run) needs its --endpoint.")
             address = kubeflow.Address(endpoint, ui, namespace, ca_cert, insecure)
             path = kubeflow.save_report(address, run_id, output or "report.html")
-        (tell if sys.stdout.isatty() else typer.echo)(path)  # a script takes it as it is
+        print_path(path)
         if open_:
-            import webbrowser
-
-            if not webbrowser.open(f"file://{os.path.abspath(path)}"):
-                raise InputError(f"No browser could be started; open {path} in one yourself.")
+            open_page(path)
 
 
 @app.command()

@@ -6,14 +6,13 @@ leaves out columns on a narrow terminal, or wraps titles; ids and numbers are ne
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from core.wording import number, with_interval
+from core.wording import number, setting, with_interval
 from pipeline.local.workspace import ARTIFACTS
 from pipeline.results import RunResult
 from pipeline.terminal.display import CACHED, DONE, duration
@@ -160,11 +159,10 @@ def _pairs(title: str, names: Sequence[str], pairs: Mapping[str, tuple[Any, Any]
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, str) and (commit := _COMMIT.match(value)):
-        return value.replace(commit[0], commit[0][:_DIGEST])
-    return value if isinstance(value, str) else json.dumps(value)
+    """As ``setting``, with a commit as short as a digest."""
+    words = setting(value)
+    commit = _COMMIT.match(words)
+    return words.replace(commit[0], commit[0][:_DIGEST]) if commit else words
 
 
 def origin_tables(origin: Origin) -> Iterator[PlainTable | str]:

@@ -15,7 +15,9 @@ from pipeline.cli.common import (
     OUTPUT,
     SERVING,
     Json,
+    Open,
     Output,
+    Page,
     Serving,
     console,
     leave,
@@ -24,10 +26,12 @@ from pipeline.cli.common import (
     run_ids,
     tell,
     user_errors,
+    write_page,
 )
 
 if TYPE_CHECKING:
     from pipeline.local.history import Run
+    from pipeline.local.overview import Listed
     from pipeline.results import RunResult
 
 RunName = Annotated[
@@ -36,12 +40,13 @@ RunName = Annotated[
         metavar="RUN", help="Its id, the beginning of it, or newest.", autocompletion=run_ids
     ),
 ]
-_RUNS = """Lists the runs, the newest last.
+_RUNS = """Lists the runs, the newest last, or writes a page with their metrics.
 
 Examples:
 
 ```
 inkwell runs
+inkwell runs -o runs.html
 inkwell runs --json
 ```
 """
@@ -70,6 +75,7 @@ Examples:
 
 ```
 inkwell lineage gan
+inkwell lineage gan -o lineage.html
 inkwell lineage gan@1795769075 --json
 inkwell lineage autoencoder@newest --serving outputs/try/models
 ```
@@ -106,17 +112,26 @@ def add_to(app: typer.Typer) -> None:
     app.command(help=_GC)(gc)
 
 
-def runs(output: Output = OUTPUT, as_json: Json = False) -> None:
+def runs(
+    page: Page = None, open_: Open = False, output: Output = OUTPUT, as_json: Json = False
+) -> None:
     with user_errors():
         from pipeline.cli.run_tables import runs_table
-        from pipeline.local.workspace import spelled_out
+        from pipeline.local.overview import list_runs
+        from pipeline.local.workspace import check_exists, spelled_out
         from pipeline.terminal.screen import say
 
-        results = load(output)
+        check_exists(output, OUTPUT, "the one of the runs with --output")
+        found = list_runs(Path(output))
         if as_json:
-            print_json([_record(result) for result in results])
-        elif results:
-            console().print(runs_table(results))
+            print_json([_listed(one) for one in found])
+        elif page or open_:
+            from pipeline.pages.runs import runs_page
+
+            path = page or Path(output) / "runs.html"
+            write_page(path, runs_page(found, path.parent), open_)
+        elif found:
+            console().print(runs_table([one.result for one in found]))
         else:
             where = spelled_out(output)
             say(console(), f"There are no runs in {where} yet; start one with: inkwell run")
@@ -194,6 +209,13 @@ def lineage(
             autocompletion=model_names,
         ),
     ],
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--page", "-o", metavar="FILE", help="Write it as a page, or draw it to a .svg file."
+        ),
+    ] = None,
+    open_: Open = False,
     serving: Serving = SERVING,
     output: Output = OUTPUT,
     as_json: Json = False,
@@ -209,6 +231,15 @@ def lineage(
         origin = trace(name, serving, Path(output))
         if as_json:
             print_json(dataclasses.asdict(origin))
+        elif page or open_:
+            from pipeline.pages.lineage import lineage_graph, lineage_page
+
+            path = page or Path(output) / "lineage.html"
+            if path.suffix == ".svg":
+                content = lineage_graph(origin, path.parent, alone=True)
+            else:
+                content = lineage_page(origin, path.parent)
+            write_page(path, content, open_)
         else:
             show_all(origin_tables(origin))
 
@@ -312,6 +343,23 @@ def _find(output: str, name: str) -> Run:
 
     check_exists(output, OUTPUT, "the one of the runs with --output")
     return find(Path(output), name)
+
+
+def _listed(one: Listed) -> dict[str, Any]:
+    record, changed = _record(one.result), one.changed
+    for model in one.result.models:
+        record["models"][model.name]["gates"] = [
+            {
+                "metric": gate.metric or None,
+                "title": gate.title,
+                "value": gate.value,
+                "interval": gate.interval,
+                "threshold": gate.threshold,
+                "passed": gate.passed,
+            }
+            for gate in model.gates
+        ]
+    return {**record, "settings_changed": changed}
 
 
 def _record(result: RunResult) -> dict[str, Any]:

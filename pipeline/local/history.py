@@ -17,7 +17,7 @@ from core.origin import DATA_PROPERTY
 from pipeline.local.database import DATABASE, check
 from pipeline.local.workspace import spelled_out
 from pipeline.plan import PIPELINE_NAME
-from pipeline.results import GateResult, RunResult, load_results, read_record
+from pipeline.results import GateResult, ModelResult, RunResult, load_results, read_record
 
 NEWEST = "newest"
 _NAMED = 5  # runs that a mistake names
@@ -243,7 +243,7 @@ def compare(first: Run, second: Run) -> Difference:
         data=differing(first.data, second.data),
         code={key.removeprefix("packages."): pair for key, pair in code.items()},
         verdicts={
-            name: (_verdict(named[0].get(name)), _verdict(named[1].get(name)))
+            name: (verdict_of(named[0].get(name)), verdict_of(named[1].get(name)))
             for name in {**named[0], **named[1]}
         },
         changes=changes,
@@ -251,7 +251,7 @@ def compare(first: Run, second: Run) -> Difference:
     )
 
 
-def _verdict(model: Any) -> str:
+def verdict_of(model: ModelResult | None) -> str:
     """What became of a model: ``pushed as 18``, ``not approved``, ``not judged``."""
     if model is None or model.blessed is None:
         return "not judged"

@@ -27,6 +27,7 @@ class Artifact:
     uri: str
     present: bool | None  # None where it is not known where it would lie
     made_from: Sequence[str] = ()  # URIs
+    digest: str = ""  # of a model's files, or of the files that examples were read from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Origin:
     damage: str  # empty if the version is whole
     lineage: Mapping[str, Any]  # lineage.json
     artifacts: Sequence[Artifact]  # each after what it was made from
+    folder: Path | None  # where paths of artifacts begin; None if the run is not there
 
 
 def trace(name: str, serving_dir: Path, output_dir: Path) -> Origin:
@@ -54,6 +56,9 @@ def trace(name: str, serving_dir: Path, output_dir: Path) -> Origin:
     release = read_releases(serving_dir).get(model, Release())
     path = _directory(serving_dir, model, version if at else None, release)
     lineage = read_lineage(path)
+    run_id = lineage.get("run_id")
+    records = list(output_dir.glob(f"*/runs/{run_id}.json")) if run_id else []
+    folder = records[0].parents[1] if records else None
     labels = [label for label, number in release.labels.items() if number == int(path.name)]
     return Origin(
         model=model,
@@ -62,7 +67,8 @@ def trace(name: str, serving_dir: Path, output_dir: Path) -> Origin:
         labels=labels,
         damage=damage(path),
         lineage=lineage,
-        artifacts=_artifacts(lineage, output_dir),
+        artifacts=_artifacts(lineage, folder),
+        folder=folder,
     )
 
 
@@ -82,32 +88,34 @@ def _directory(serving_dir: Path, model: str, version: str | None, release: Rele
     return paths[number]
 
 
-def _artifacts(lineage: Mapping[str, Any], output_dir: Path) -> list[Artifact]:
+def named_uris(lineage: Mapping[str, Any]) -> list[str]:
+    """The artifacts that the push read."""
+    return sorted({uri for key, uri in lineage.items() if key.endswith("_uri")})
+
+
+def _artifacts(lineage: Mapping[str, Any], folder: Path | None) -> list[Artifact]:
     """The artifacts that the lineage names and, where the metadata are there, all before them."""
-    named = sorted({uri for key, uri in lineage.items() if key.endswith("_uri")})
-    run_id = lineage.get("run_id")
-    records = list(output_dir.glob(f"*/runs/{run_id}.json")) if run_id else []
-    if not records:
+    named = named_uris(lineage)
+    if folder is None:
         return [Artifact(uri, None) for uri in named]
-    profile_dir = records[0].parents[1]
-    made_from = _made_from(profile_dir, named)
-    return [
-        Artifact(uri, (profile_dir / uri).is_dir(), made_from.get(uri, ()))
-        for uri in (*made_from, *(uri for uri in named if uri not in made_from))
-    ]
+    made = _made(folder, named)
+    unknown = [Artifact(uri, (folder / uri).is_dir()) for uri in named if uri not in made]
+    return [*made.values(), *unknown]
 
 
-def _made_from(profile_dir: Path, uris: Sequence[str]) -> dict[str, Sequence[str]]:
-    """What every artifact up to these was made from, in the order in which they were made."""
-    database = profile_dir / DATABASE
+def _made(folder: Path, uris: Sequence[str]) -> dict[str, Artifact]:
+    """Every artifact up to these by URI, in the order in which they were made."""
+    database = folder / DATABASE
     check(database)
     if not database.is_file():
         return {}
     from pipeline.local.metadata import RunMetadata
 
     graph = RunMetadata(database, PIPELINE_NAME).graph()
-    found: dict[str, Sequence[str]] = {}
+    found: dict[str, Artifact] = {}
     for number in sorted(graph.upstream(graph.makers(uris))):
+        read = tuple(dict.fromkeys(graph.inputs.get(number, ())))
         for uri in graph.outputs.get(number, ()):
-            found.setdefault(uri, tuple(dict.fromkeys(graph.inputs.get(number, ()))))
+            there, digest = (folder / uri).is_dir(), graph.digests.get(uri, "")
+            found.setdefault(uri, Artifact(uri, there, read, digest))
     return found

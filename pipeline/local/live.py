@@ -25,9 +25,8 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from components.pages import page_environment
+from components.pages import page_environment, report_style
 from components.report.charts import line_chart
-from components.report.render import style
 from core.artifacts import SAMPLES_DIR, read_bytes, step_title
 from core.files import PRIVATE_FILE_MODE, write_whole
 from core.foreign import safe
@@ -200,7 +199,7 @@ class LivePage:
             written=int(time.time()),
             lost=_LOST_SECONDS,
             seconds=int(_SECONDS),
-            style=Markup(style()),  # noqa: S704 - ours
+            style=report_style(),
             script=Markup(_SCRIPT),  # noqa: S704 - ours
             script_digest=base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
         )

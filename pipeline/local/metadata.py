@@ -6,6 +6,7 @@ that this can be moved.
 """
 
 import dataclasses
+import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from core.artifacts import METRICS_FILE, SUPERSEDED, read_json
+from core.artifacts import METRICS_FILE, MODEL_DIGEST, SUPERSEDED, read_json
 from core.models import MODELS
-from core.origin import public_metrics
+from core.origin import DATA_PROPERTY, public_metrics
 from pipeline.results import ModelResult, read_gate
 from serving.releases import served_version
 from serving.versions import extra_file
@@ -33,6 +34,7 @@ class Graph:
     inputs: Mapping[int, Collection[str]]  # URIs by execution
     outputs: Mapping[int, Collection[str]]
     pushes: Mapping[str, str]  # directory of the pushed version, by URI of the push
+    digests: Mapping[str, str]  # of models and of the examples' data, by URI
 
     def makers(self, uris: Collection[str]) -> set[int]:
         """Executions that wrote an artifact, or took it from the cache."""
@@ -115,6 +117,7 @@ class RunMetadata:
             inputs=read,
             outputs=written,
             pushes={uri: destination for uri, destination in pushes.items() if destination},
+            digests={a.uri: digest for a in artifacts.values() if (digest := _digest(a))},
         )
 
     def models(self, run_id: str) -> list[ModelResult]:
@@ -210,6 +213,12 @@ def _met_champion(metrics: dict[str, Any], serving_dir: Path) -> bool:
     if approved == public_metrics(metrics):
         return True
     return met is not None and met["version"] == champion.name
+
+
+def _digest(artifact: Any) -> str:
+    """Of a model's files, or of the files that examples were read from; empty for others."""
+    data = _text(artifact, DATA_PROPERTY)
+    return json.loads(data)["digest"] if data else _text(artifact, MODEL_DIGEST)
 
 
 def _flag(artifact: Any | None, name: str) -> bool | None:
