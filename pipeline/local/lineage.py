@@ -27,7 +27,7 @@ class Artifact:
     uri: str
     present: bool | None  # None where it is not known where it would lie
     made_from: Sequence[str] = ()  # URIs
-    digest: str = ""  # of a model's files, or of the files that examples were read from
+    digest: str = ""  # of a model's files, or of the data that it holds or describes
 
 
 @dataclasses.dataclass(frozen=True)

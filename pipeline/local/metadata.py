@@ -34,7 +34,7 @@ class Graph:
     inputs: Mapping[int, Collection[str]]  # URIs by execution
     outputs: Mapping[int, Collection[str]]
     pushes: Mapping[str, str]  # directory of the pushed version, by URI of the push
-    digests: Mapping[str, str]  # of models and of the examples' data, by URI
+    digests: Mapping[str, str]  # of models, and of the data of examples and statistics, by URI
 
     def makers(self, uris: Collection[str]) -> set[int]:
         """Executions that wrote an artifact, or took it from the cache."""
@@ -216,7 +216,7 @@ def _met_champion(metrics: dict[str, Any], serving_dir: Path) -> bool:
 
 
 def _digest(artifact: Any) -> str:
-    """Of a model's files, or of the files that examples were read from; empty for others."""
+    """Of a model's files, or of the data that it holds or describes; empty for others."""
     data = _text(artifact, DATA_PROPERTY)
     return json.loads(data)["digest"] if data else _text(artifact, MODEL_DIGEST)
 

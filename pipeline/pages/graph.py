@@ -9,12 +9,13 @@ import dataclasses
 import html
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-_WIDTH, _HEIGHT = 148, 62  # of a box
+_HEIGHT, _LETTER = 62, 8.4  # of a box, and the width of a letter of its title
 _ACROSS, _DOWN = 34, 22  # between boxes
 _LANE = 10  # height of a place for an arrow that goes by
 _SWEEPS = 8  # over the columns, to sort each by the places of its neighbours
-_MARGIN = 4
+_INSET, _MARGIN = 10, 4  # around the text of a box, and around all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,19 @@ class Box:
     lines: Sequence[str]
     link: str = ""
     kind: str = ""  # a class of the style sheet
+
+
+class _Place(NamedTuple):
+    """Of a box, or of an arrow that goes by."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    @property
+    def middle(self) -> float:
+        return (self.top + self.bottom) / 2
 
 
 def draw(
@@ -40,21 +54,21 @@ def draw(
     """
     before = _reduced(boxes, arrows)
     columns, routes = _columns(before)
-    places = _places(columns, set(boxes), routes)
-    right = max(x for x, _ in places.values()) + _WIDTH
-    bottom = max(y + (_HEIGHT if n in boxes else 0) for n, (_, y) in places.items())
-    size = f"{-_MARGIN} {-_MARGIN} {right + 2 * _MARGIN} {bottom + 2 * _MARGIN:.0f}"
+    places = _places(columns, boxes, routes)
+    width = max(place.right for place in places.values()) + 2 * _MARGIN
+    height = max(place.bottom for place in places.values()) + 2 * _MARGIN
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="{size}" '
-        f'width="{right + 2 * _MARGIN}" height="{bottom + 2 * _MARGIN:.0f}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" '
+        f'viewBox="{-_MARGIN} {-_MARGIN} {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}" '
         'role="group" aria-labelledby="graph-title" aria-describedby="graph-words">',
         f'<title id="graph-title">{html.escape(title)}</title>',
         f'<desc id="graph-words">{html.escape(words)}</desc>',
         f"<style>{style}</style>" if style else "",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
         'markerHeight="8" orient="auto"><path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>',
-        *(_arrow([places[name] for name in route], boxes) for route in routes),
-        *(_box(box, *places[name]) for name, box in boxes.items()),
+        *(_arrow([places[name] for name in route]) for route in routes),
+        *(_box(box, places[name]) for name, box in boxes.items()),
         "</svg>",
     ]
     return "".join(parts)
@@ -116,18 +130,15 @@ def _columns(before: Mapping[str, Sequence[str]]) -> tuple[list[list[str]], list
 
 
 def _places(
-    columns: list[list[str]], boxes: set[str], routes: Sequence[Sequence[str]]
-) -> dict[str, tuple[int, float]]:
-    """Left edge and top of every box, and left edge and height of every place of an arrow."""
+    columns: Sequence[list[str]], boxes: Mapping[str, Box], routes: Sequence[Sequence[str]]
+) -> dict[str, _Place]:
+    """Where every box and every place of an arrow is; sorts the columns."""
     near: dict[str, list[str]] = {name: [] for column in columns for name in column}
     for route in routes:
         for first, second in itertools.pairwise(route):
             near[first].append(second)
             near[second].append(first)
-
-    def height(name: str) -> int:
-        return _HEIGHT if name in boxes else _LANE
-
+    height = {name: _HEIGHT if name in boxes else _LANE for name in near}
     middle = {name: float(i) for column in columns for i, name in enumerate(column)}
     for sweep in range(_SWEEPS):
         for column in columns if sweep % 2 == 0 else reversed(columns):
@@ -136,45 +147,46 @@ def _places(
                 for name in column
             }
             column.sort(key=wanted.__getitem__)
-            whole = sum(height(name) for name in column) + _DOWN * (len(column) - 1)
-            top = sum(wanted.values()) / len(column) - whole / 2 if sweep else -whole / 2
+            whole = sum(height[name] for name in column) + _DOWN * (len(column) - 1)
+            top = sum(wanted.values()) / len(column) - whole / 2
             for name in column:
-                middle[name] = top + height(name) / 2
-                top += height(name) + _DOWN
-    highest = min(middle[name] - height(name) / 2 for name in middle)
-    return {
-        name: (
-            i * (_WIDTH + _ACROSS),
-            middle[name] - highest - (_HEIGHT / 2 if name in boxes else 0),
-        )
-        for i, column in enumerate(columns)
-        for name in column
-    }
+                middle[name] = top + height[name] / 2
+                top += height[name] + _DOWN
+    highest = min(middle[name] - height[name] / 2 for name in middle)
+    places, left = {}, 0.0
+    for column in columns:
+        longest = max(len(line) for name in column if name in boxes for line in boxes[name].lines)
+        right = left + longest * _LETTER + 2 * _INSET
+        for name in column:
+            top = middle[name] - height[name] / 2 - highest
+            places[name] = _Place(left, right, top, top + height[name])
+        left = right + _ACROSS
+    return places
 
 
-def _arrow(places: Sequence[tuple[int, float]], boxes: Mapping[str, Box]) -> str:
-    """A curve through the places: level at each, and level across the width of a column."""
-    (left, top), *rest = places
-    x, y = left + _WIDTH, top + _HEIGHT / 2
-    path = f"M{x} {y:.1f}"
-    for i, (left, top) in enumerate(rest):
-        is_last = i == len(rest) - 1
-        height = top + _HEIGHT / 2 if is_last else top
-        half = (x + left) / 2
-        path += f"C{half} {y:.1f} {half} {height:.1f} {left - is_last} {height:.1f}"
-        x, y = left, height
-        if not is_last:
-            x += _WIDTH
-            path += f"H{x}"
+def _arrow(places: Sequence[_Place]) -> str:
+    """A curve from the first place to the last, level across those between."""
+    first, *rest = places
+    x, y = first.right, first.middle
+    path = f"M{x:.1f} {y:.1f}"
+    for place in rest:
+        half, middle = (x + place.left) / 2, place.middle
+        path += f"C{half:.1f} {y:.1f} {half:.1f} {middle:.1f} {place.left:.1f} {middle:.1f}"
+        x, y = place.right, middle
+        if place is not rest[-1]:
+            path += f"H{x:.1f}"
     return f'<path class="arrow" d="{path}" marker-end="url(#tip)"/>'
 
 
-def _box(box: Box, x: int, y: float) -> str:
+def _box(box: Box, place: _Place) -> str:
     lines = "".join(
-        f'<text x="{x + 10}" y="{y + 20 + 16 * i:.1f}" class="{"small" if i else "name"}">'
-        f"{html.escape(line)}</text>"
+        f'<text x="{place.left + _INSET:.1f}" y="{place.top + 20 + 16 * i:.1f}" '
+        f'class="{"small" if i else "name"}">{html.escape(line)}</text>'
         for i, line in enumerate(box.lines)
     )
-    shape = f'<rect x="{x}" y="{y:.1f}" width="{_WIDTH}" height="{_HEIGHT}" rx="8"/>'
+    shape = (
+        f'<rect x="{place.left:.1f}" y="{place.top:.1f}" width="{place.right - place.left:.1f}" '
+        f'height="{_HEIGHT}" rx="8"/>'
+    )
     drawn = f'<g class="box {box.kind}">{shape}{lines}</g>'
     return f'<a href="{html.escape(box.link)}">{drawn}</a>' if box.link else drawn

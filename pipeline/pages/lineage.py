@@ -53,8 +53,9 @@ def lineage_graph(origin: Origin, page_dir: Path, alone: bool = False) -> str:
         made.setdefault(_execution(artifact.uri), []).append(artifact)
     boxes = {_DATA: Box(["data", _short((origin.lineage.get("data") or {}).get("digest"))])}
     boxes |= {name: _box(origin, name, artifacts, page_dir) for name, artifacts in made.items()}
+    state = "damaged" if origin.damage else ", ".join(origin.labels) or "pushed"
     boxes[_VERSION] = Box(
-        [f"{origin.model} {origin.version}", *(["damaged"] if origin.damage else ["in serving"])],
+        [f"{origin.model} {origin.version}", state],
         _relative(origin.directory, page_dir),
         "bad" if origin.damage else "good",
     )
