@@ -46,6 +46,7 @@ class _Paths:
     data_dir: _Directory = "data/mnist"  # 28x28 images and labels, in any format
     output_dir: _Directory = "outputs"  # metadata, artifacts, logs, reports; one folder per profile
     serving_dir: _Directory = "serving_models"  # <model>/<version>, what a model server watches
+    mlflow: str | None = None  # URI of the MLflow server or directory to which the run is logged
     beam_args: BeamArgs = BEAM_ARGS  # options of Beam; its workers need the storage of this process
 
 
@@ -113,7 +114,7 @@ def override(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """
     settings = as_yaml_has_it(config)
     given = _apply(settings, overrides)
-    for key in ("profile", "data_dir", "output_dir", "serving_dir", "beam_args"):
+    for key in ("profile", "data_dir", "output_dir", "serving_dir", "mlflow", "beam_args"):
         require(key not in given, f"{key} cannot be set for a run of a compiled pipeline.")
     if "seed" in given:
         _spread_seed(settings, given)

@@ -57,6 +57,8 @@ def create_pipeline(
     if is_local:
         content = content or digests_if_readable(config.data_dir)
 
+    require(is_local or not config.mlflow, "mlflow is for runs on this machine; leave it out here.")
+
     def add(component: Any, *code: str) -> Any:
         """Makes the component a node, with its code and that of ``code`` in its cache key."""
         nodes.append(stamp_code(component, *code))
@@ -189,7 +191,8 @@ def create_pipeline(
             report_inputs[f"{kind.name}_base_model"] = base
 
     # One HTML page with all results, approved or not, wherever its directory is moved.
-    settings = {k: value for k, value in dataclasses.asdict(config).items() if k != "output_dir"}
+    apart = ("output_dir", "mlflow")  # change nothing that is computed
+    settings = {k: value for k, value in dataclasses.asdict(config).items() if k not in apart}
     add(
         Report(
             config=json.dumps(settings, sort_keys=True),

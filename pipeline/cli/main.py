@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import RunConfig
+    from pipeline.results import RunResult
 
 app = typer.Typer(
     cls=Group,
@@ -76,6 +77,7 @@ inkwell run --profile smoke --output outputs/try
 inkwell run --data data/fashion --set gan.epochs=12 --set seed=7
 inkwell run --config my.yaml
 inkwell run --from-node evaluate-gan
+inkwell run --mlflow http://localhost:5000
 inkwell run --dry-run
 ```
 
@@ -156,6 +158,10 @@ def run(
             autocompletion=_nodes,
         ),
     ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="MLflow server or directory to log the run to."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the settings and the nodes, then exit.")
     ] = False,
@@ -173,6 +179,8 @@ def run(
             overrides.append(f"output_dir={json.dumps(output)}")
         if format_ is not None:
             overrides.append(f"data.format={json.dumps(format_)}")
+        if mlflow is not None:
+            overrides.append(f"mlflow={json.dumps(mlflow)}")
         config = load_config(profile, data, overrides, config_file)
         check_gates(config)
         if from_node is not None:
@@ -182,6 +190,10 @@ def run(
             return
         screen = console(patient=True)  # nothing of a terminal ends a run
         screen.quiet = quiet
+        if config.mlflow:
+            from pipeline.local import tracking
+
+            tracking.check(config.mlflow)
         _check_data(config, screen)
         if detach:
             from pipeline.local import detached
@@ -236,12 +248,26 @@ def _run_here(config: RunConfig, from_node: str | None, quiet: bool, screen: Con
     except KeyboardInterrupt:
         complain("Interrupted while no node was running. Run the same command again to go on.")
         leave(INTERRUPTED)
+    if config.mlflow:
+        _track(config, result, quiet)
     if quiet:
         tell(end_sentence(result))
         typer.echo(result.report or result.log)
     else:
         print_summary(result, screen, next_steps(result, config.output_dir, config.serving_dir))
     return result.exit_code
+
+
+def _track(config: RunConfig, result: RunResult, quiet: bool) -> None:
+    """Logs a run that has ended to MLflow; what goes wrong there is a warning."""
+    from pipeline.local import tracking
+
+    record = Path(config.output_dir) / result.profile / "runs" / f"{result.run_id}.json"
+    is_logged, words = tracking.log_run(record, config.mlflow)
+    if not is_logged:
+        complain(words)
+    elif not quiet:
+        tell(words)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from pipeline.results import GateResult, ModelResult, RunResult, load_results, r
 
 NEWEST = "newest"
 _NAMED = 5  # runs that a mistake names
-_NO_SETTINGS = ("output_dir", "reason")  # change nothing that is computed
+_NO_SETTINGS = ("output_dir", "mlflow", "reason")  # change nothing that is computed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pipeline.local.database import DATABASE
 from pipeline.local.metadata import RunMetadata
 from pipeline.results import GateResult, ModelResult, NodeResult, RunResult, save_result
 
-GATE = GateResult("FD", True, 4.5, 10.0, "max", "FD is 4.5.", (4.0, 5.0))
+GATE = GateResult("FD", True, 4.5, 10.0, "max", "FD is 4.5.", (4.0, 5.0), metric="fd")
 
 
 class Place:

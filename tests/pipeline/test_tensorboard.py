@@ -1,4 +1,4 @@
-"""TensorBoard over the runs of a directory: it starts, and has their scalars."""
+"""TensorBoard over the runs of a directory: it starts, and has their scalars, images and settings."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("ml_metadata")
 
@@ -29,6 +30,14 @@ def test_a_training_is_shown_with_its_run_and_node_and_once_where_it_was_cached(
     assert dict(trainings(place.output)) == {f"smoke/{RUN}/gan": place.folder / logs}
 
 
+def ask(address: str, wanted: dict | None = None):
+    """The answer to a request, which has a body if something is ``wanted``."""
+    body = None if wanted is None else json.dumps(wanted).encode()
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return json.load(answer)
+
+
 @pytest.mark.slow
 def test_it_starts_and_serves_the_scalars_of_every_run(tmp_path):
     from tensorboard.compat.proto.event_pb2 import Event
@@ -36,7 +45,12 @@ def test_it_starts_and_serves_the_scalars_of_every_run(tmp_path):
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     place = Place(tmp_path)
-    [logs] = place.execute(RUN, "gan", {"model_run": {}})
+    [logs, model] = place.execute(RUN, "gan", {"model_run": {}, "model": {}})
+    samples = place.folder / model / "samples"
+    samples.mkdir()
+    for step in (20, 40):
+        Image.new("L", (28, 56)).save(samples / f"step_{step:06}.png")
+    place.record(RUN, {"gan": {"epochs": 8, "layers": ["a"]}, "serving_dir": "here"})
     writer = EventFileWriter(str(place.folder / logs))
     value = Summary.Value(tag="loss", simple_value=0.5)
     writer.add_event(Event(step=1, wall_time=1.0, summary=Summary(value=[value])))
@@ -51,16 +65,32 @@ def test_it_starts_and_serves_the_scalars_of_every_run(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    address = f"http://127.0.0.1:{port}/data/plugin/scalars/tags"
+    address = f"http://127.0.0.1:{port}/data/plugin"
+    results = f"results/smoke/{RUN}"
     try:
         found, end = {}, time.monotonic() + 120
-        while not found and time.monotonic() < end and process.poll() is None:
+        while len(found) < 2 and time.monotonic() < end and process.poll() is None:
             try:
-                with urllib.request.urlopen(address, timeout=5) as answer:
-                    found = json.load(answer)
+                found = ask(f"{address}/scalars/tags")
             except (urllib.error.URLError, OSError):
                 time.sleep(0.5)
-        assert list(found) == [f"smoke/{RUN}/gan"] and "loss" in found[f"smoke/{RUN}/gan"]
+        assert {run: list(tags) for run, tags in found.items()} == {
+            f"smoke/{RUN}/gan": ["loss"],
+            results: ["gan/fd"],
+        }
+        assert list(ask(f"{address}/images/tags")[results]) == ["gan/samples"]
+        grids = ask(f"{address}/images/images?tag=gan/samples&run={results}&sample=0")
+        assert [(grid["step"], grid["width"], grid["height"]) for grid in grids] == [
+            (20, 28, 56),
+            (40, 28, 56),
+        ]
+        statuses = ["STATUS_SUCCESS", "STATUS_UNKNOWN", "STATUS_FAILURE", "STATUS_RUNNING"]
+        wanted = {"experimentName": "", "allowedStatuses": statuses, "sliceSize": 9}
+        [group] = ask(f"{address}/hparams/session_groups", wanted)["sessionGroups"]
+        assert group["name"] == RUN and group["sessions"][0]["status"] == "STATUS_SUCCESS"
+        assert group["hparams"] == {"gan.epochs": 8, "gan.layers": '["a"]'}
+        [metric] = group["metricValues"]
+        assert (metric["name"]["tag"], metric["value"]) == ("gan/fd", 4.5)
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
