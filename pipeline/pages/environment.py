@@ -1,8 +1,10 @@
 """The templates of this folder, in the style of the report."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from components.pages import page_environment, report_style
@@ -11,12 +13,18 @@ from core.wording import setting
 _HERE = Path(__file__).parent
 
 
-def environment() -> jinja2.Environment:
-    """The templates; each extends ``page.html.jinja``."""
-    found = page_environment(_HERE)
-    found.globals["style"] = report_style() + Markup(_text("page.css") + graph_style())  # noqa: S704 - our own files
-    found.filters["setting"] = setting
-    return found
+def render(template: str, filters: Mapping[str, Any] = MappingProxyType({}), **values: Any) -> str:
+    """The page of a template, which extends ``page.html.jinja``.
+
+    Args:
+        template: Name of its file.
+        filters: Of its own, by name.
+        values: By name.
+    """
+    environment = page_environment(_HERE)
+    environment.filters |= {"setting": setting, **filters}
+    own = Markup(_text("page.css") + graph_style())  # noqa: S704 - our own files
+    return environment.get_template(template).render(style=report_style() + own, **values)
 
 
 def graph_style() -> str:

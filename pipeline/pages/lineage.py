@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from core.wording import setting
 from pipeline.local.lineage import Artifact, Origin, named_uris
-from pipeline.pages.environment import environment, graph_style
+from pipeline.pages.environment import graph_style, render
 from pipeline.pages.graph import Box, draw
 from pipeline.plan import NODES, TRAINERS
 
@@ -27,16 +27,13 @@ _PAGE = "index.html"  # of an artifact that has one
 
 def lineage_page(origin: Origin, page_dir: Path) -> str:
     """The page, for a file in ``page_dir``."""
-    return (
-        environment()
-        .get_template("lineage.html.jinja")
-        .render(
-            origin=origin,
-            graph=Markup(lineage_graph(origin, page_dir)),  # noqa: S704 - escaped
-            facts=_facts(origin),
-            settings=_settings(origin),
-            links={a.uri: _link(origin, [a], page_dir) for a in origin.artifacts},
-        )
+    return render(
+        "lineage.html.jinja",
+        origin=origin,
+        graph=Markup(lineage_graph(origin, page_dir)),  # noqa: S704 - escaped
+        facts=_facts(origin),
+        settings=_settings(origin),
+        links={artifact.uri: _link(origin, [artifact], page_dir) for artifact in origin.artifacts},
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from core.wording import interval, number
 from pipeline.local.history import verdict_of
 from pipeline.local.overview import Listed
-from pipeline.pages.environment import environment
+from pipeline.pages.environment import render
 from pipeline.results import INTERRUPTED, OK, USER_ERROR, GateResult, ModelResult
 from pipeline.terminal.display import duration
 
@@ -24,8 +24,7 @@ _KINDS = {OK: "good", USER_ERROR: "unknown", INTERRUPTED: "unknown"}  # else bad
 
 def runs_page(runs: Sequence[Listed], page_dir: Path) -> str:
     """The page, for a file in ``page_dir``."""
-    pages = environment()
-    pages.filters |= {
+    filters = {
         "duration": duration,
         "interval": interval,
         "key_gates": _key_gates,
@@ -34,7 +33,7 @@ def runs_page(runs: Sequence[Listed], page_dir: Path) -> str:
     }
     models = list(dict.fromkeys(model.name for run in runs for model in run.result.models))
     rows = [_row(run, models, page_dir) for run in reversed(runs)]
-    return pages.get_template("runs.html.jinja").render(rows=rows, models=models)
+    return render("runs.html.jinja", filters, rows=rows, models=models)
 
 
 def _row(run: Listed, models: Sequence[str], page_dir: Path) -> Mapping[str, Any]:

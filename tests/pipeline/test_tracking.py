@@ -1,4 +1,4 @@
-"""Runs in MLflow: read back by MLflow's own client from a directory; mistakes end before training."""
+"""Runs in MLflow, read back by its own client; mistakes end before training."""
 
 import importlib.util
 import os
