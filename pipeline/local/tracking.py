@@ -6,6 +6,7 @@ MLflow itself is an extra, imported here alone.
 """
 
 import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,7 @@ def log_run(record: Path, uri: str) -> tuple[bool, str]:
 def _client(uri: str) -> Any:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for each time that it tries again
     from mlflow import MlflowClient  # pyrefly: ignore[missing-import]
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
