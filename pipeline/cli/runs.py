@@ -80,7 +80,7 @@ inkwell lineage gan@1795769075 --json
 inkwell lineage autoencoder@newest --serving outputs/try/models
 ```
 """
-_TENSORBOARD = """Opens TensorBoard: losses, samples, settings of every run, also of one that goes on.
+_TENSORBOARD = """Opens TensorBoard: losses, samples and settings of all runs, live ones too.
 
 Examples:
 
