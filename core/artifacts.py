@@ -51,6 +51,7 @@ class Picture:
     png: bytes | None
     file: str = ""  # relative to metrics.json
     topic: str = ""  # section of the report
+    is_chart: bool = False  # dark lines on white
 
     @property
     def size(self) -> tuple[int, int]:
@@ -195,8 +196,8 @@ def read_evaluation(evaluation_dir: str) -> tuple[Mapping[str, Any] | None, list
         file = image["file"]
         if file != MAP_SPRITE:  # thumbnails of the map, not a plot
             title, caption = image.get("title", ""), image.get("caption", "")
-            topic = image.get("topic", "")
-            pictures.append(Picture(title, caption, read_picture(root, file), file, topic))
+            topic, chart = image.get("topic", ""), image.get("chart") is True
+            pictures.append(Picture(title, caption, read_picture(root, file), file, topic, chart))
     return metrics, pictures
 
 

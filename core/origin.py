@@ -5,11 +5,15 @@ On a cluster a node reads copies of artifacts; the entrypoint of its pod notes e
 
 import functools
 import importlib.metadata
+import json
 import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from core.artifacts import CONFIG_FILE, read_json
+from core.models import MODELS
 
 ORIGIN_PROPERTY = "origin"
 # Custom property of examples and of their statistics: as JSON, the digest of the files that were
@@ -46,6 +50,25 @@ def public_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
         **metrics,
         **{key: {**v, "path": public(v.get("path", ""), parts=2)} for key, v in compared.items()},
     }
+
+
+def sources(model_name: str, artifacts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model was made from, as lineage.json holds it: ``data``, ``settings`` and its code.
+
+    ``data`` are the digest of the files of images and labels, and how they were read, None if not
+    known; ``settings`` those of each training, by their group in a run's settings.
+
+    Args:
+        model_name: Name it is served under.
+        artifacts: ``statistics``, ``base_model`` and ``model``, as far as there are any.
+    """
+    statistics = artifacts.get("statistics")
+    recorded = statistics.get_string_custom_property(DATA_PROPERTY) if statistics else ""
+    models = [artifacts[name] for name in ("base_model", "model") if artifacts.get(name)]
+    read = [read_json(Path(model.uri, CONFIG_FILE)) for model in models]
+    groups = [s.settings for s in MODELS[model_name].stages][-len(models) :] if models else []
+    data = json.loads(recorded) if recorded else None
+    return {"data": data, "settings": dict(zip(groups, read, strict=True)), **code_origin()}
 
 
 @functools.cache  # a run of hours is of the commit at its start

@@ -47,6 +47,11 @@ def with_interval(value: float | None, ends: tuple[float, float] | None) -> str:
     return f"{value:.{decimals}f} ± {half:.{decimals}f}"
 
 
+def reference_word(better: str | None) -> str:
+    """What a metric's reference value is called: a floor where less is better."""
+    return "floor" if better == "lower" else "reference"
+
+
 def bound(direction: str, threshold: Any, stated: str = "") -> str:
     """The threshold of a gate in words: "at most 0.5", and how its profile states it, if given."""
     words = f"{'at most' if direction == 'max' else 'at least'} {number(threshold)}"
@@ -57,7 +62,7 @@ def setting(value: Any) -> str:
     """The value of a setting as YAML takes it: ``0.004``, ``true``; ``none`` if there is none."""
     if value is None:
         return "none"
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) and value else json.dumps(value)
 
 
 def sentence(words: str) -> str:

@@ -65,6 +65,7 @@ class Plot:
     caption: str
     png: bytes = dataclasses.field(repr=False)
     topic: str = ""
+    is_chart: bool = False  # dark lines on white, which a dark page inverts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,13 @@ class Evaluation:
                 "primary": self.primary,
                 "quality_gates": self.quality_gates,
                 "images": [
-                    {"file": p.file, "title": p.title, "caption": p.caption, "topic": p.topic}
+                    {
+                        "file": p.file,
+                        "title": p.title,
+                        "caption": p.caption,
+                        "topic": p.topic,
+                        "chart": p.is_chart,
+                    }
                     for p in self.plots
                 ],
                 "tables": [dataclasses.asdict(table) for table in self.tables],

@@ -26,7 +26,6 @@ from components.model_card.formats import to_html, to_markdown
 from components.pusher.push import KEEP_VERSIONS, Approval, Superseded, push
 from core.artifacts import (
     CHANGED_GATES,
-    CONFIG_FILE,
     HISTORY_FILE,
     KERAS_DIR,
     METRICS_FILE,
@@ -42,8 +41,7 @@ from core.artifacts import (
 )
 from core.config import InputError
 from core.files import write_whole
-from core.models import MODELS
-from core.origin import DATA_PROPERTY, code_origin, origin, public, public_metrics
+from core.origin import origin, public, public_metrics, sources
 from core.statistics import read_statistics
 from serving.errors import ServingError
 from serving.signing import signing_key
@@ -189,10 +187,9 @@ def extra_files(
     lineage |= {"primary": primary(metrics)}
     if changed := artifacts["model_blessing"].get_string_custom_property(CHANGED_GATES):
         lineage |= {CHANGED_GATES: changed}
-    lineage |= {"data": data_of(artifacts), "settings": settings_of(model_name, artifacts)}
+    lineage |= sources(model_name, artifacts)
     first = Path(artifacts.get("base_model", artifacts["model"]).uri)
     lineage |= {WARM_START: (read_json(first / HISTORY_FILE) or {}).get(WARM_START)}
-    lineage |= code_origin()
     files = {
         METRICS_FILE: json.dumps(public_metrics(metrics), indent=1).encode() + b"\n",
         LINEAGE_FILE: json.dumps(lineage, indent=2).encode() + b"\n",
@@ -206,21 +203,6 @@ def extra_files(
     for path in sorted(first.glob(f"{KERAS_DIR}/*.keras")):  # what a later training starts from
         files[f"{KERAS_DIR}/{path.name}"] = path.read_bytes()
     return files | card_files(model_name, artifacts, lineage, data_dir)
-
-
-def data_of(artifacts: dict[str, Any]) -> dict[str, Any] | None:
-    """``digest`` of the files of images and labels, and how they were read; None if not known."""
-    statistics = artifacts.get("statistics")
-    recorded = statistics.get_string_custom_property(DATA_PROPERTY) if statistics else ""
-    return json.loads(recorded) if recorded else None
-
-
-def settings_of(model_name: str, artifacts: dict[str, Any]) -> dict[str, Any]:
-    """Settings of each training of the model, by their group in a run's settings."""
-    models = [artifacts[name] for name in ("base_model", "model") if name in artifacts]
-    read = (read_json(Path(model.uri, CONFIG_FILE)) for model in models)
-    groups = [stage.settings for stage in MODELS[model_name].stages[-len(models) :]]
-    return dict(zip(groups, read, strict=True))
 
 
 def primary(metrics: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -15,12 +15,20 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.model_card.words import words_of
-from components.report.data import Link, ModelReport, Push, ReportData, read_map, read_push
+from components.report.data import (
+    Link,
+    ModelReport,
+    Push,
+    ReportData,
+    read_map,
+    read_push,
+    read_since,
+)
 from components.report.render import render_report
 from core.artifacts import read_evaluation, read_json, read_stage, read_stages
 from core.files import write_whole
 from core.models import MODELS
-from core.origin import origin, public
+from core.origin import origin, public, sources
 from core.statistics import read_statistics
 
 PAGE = "index.html"
@@ -109,6 +117,7 @@ def _model(name: str, artifacts: dict[str, Any], page_dir: str) -> ModelReport:
     uris = {role: artifact.uri if artifact else None for role, artifact in found.items()}
     evaluation, check = uris["evaluation"], uris["infra_blessing"]
     metrics, pictures = read_evaluation(evaluation) if evaluation else (None, [])
+    made_from = {**found, "statistics": artifacts.get("statistics")}
     blessing = found["blessing"]
     return ModelReport(
         name=name,
@@ -121,6 +130,7 @@ def _model(name: str, artifacts: dict[str, Any], page_dir: str) -> ModelReport:
         reason=blessing.get_string_custom_property("reason") if blessing else "",
         serving_check=read_json(Path(check) / "serving_check.json") if check else None,
         push=_push(found["pushed_model"], page_dir) if found["pushed_model"] else None,
+        since=read_since(name, metrics, sources(name, made_from)) if metrics else None,
     )
 
 

@@ -13,15 +13,19 @@ from typing import Any
 from core.artifacts import (
     MAP_FILE,
     MAP_SPRITE,
+    METRICS_FILE,
     Picture,
     Stage,
     read_bytes,
     read_json,
     read_picture,
 )
+from core.comparison import Change, Metric, differing, flatten, measured
 from core.origin import public
 from core.statistics import SplitStatistics
-from serving.versions import CARD_HTML, CARD_MARKDOWN, LINEAGE_FILE, extra_file
+from serving.versions import CARD_HTML, CARD_MARKDOWN, LINEAGE_FILE, extra_file, read_lineage
+
+_ORDER = ("worse", "better", "unclear", "")  # of changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,21 @@ class Push:
 
 
 @dataclasses.dataclass(frozen=True)
+class Since:
+    """What changed since the version that clients got when the model was evaluated.
+
+    Each pair is that of the version then and of this run; None where it is not recorded.
+    """
+
+    version: str
+    settings: Mapping[str, tuple[Any, Any]] | None = None  # of the trainings, by dotted key
+    data: Mapping[str, tuple[Any, Any]] | None = None
+    code: Mapping[str, tuple[Any, Any]] | None = None  # commit, and versions of packages
+    changes: Sequence[Change] = ()  # of the gated metrics, the worse ones first
+    metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)  # of the version
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelReport:
     """Everything about one model; None marks steps that did not run."""
 
@@ -61,6 +80,7 @@ class ModelReport:
     reason: str = ""
     serving_check: Mapping[str, Any] | None = None
     push: Push | None = None
+    since: Since | None = None  # None where no version was in serving
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +114,46 @@ def read_map(evaluation_dir: str) -> EmbeddingMap | None:
         return None
     labels = [str(label) for label in found.get("labels") or []]
     return EmbeddingMap(found["points"], labels, read_picture(root, MAP_SPRITE))
+
+
+def read_since(name: str, metrics: Mapping[str, Any], sources: Mapping[str, Any]) -> Since | None:
+    """Compares this run with the champion of an evaluation, by what was pushed with the champion.
+
+    Args:
+        name: Of the model.
+        metrics: metrics.json of this run.
+        sources: What the model was made from, as ``core.origin.sources`` has it.
+    """
+    champion = metrics.get("champion")
+    if not champion:
+        return None
+    place = Path(champion["path"])
+    lineage = read_lineage(place)
+
+    parts = zip(_parts(lineage), _parts(sources), strict=True)
+    settings, data, code = (differing(*pair) if all(pair) else None for pair in parts)
+    before, now = measured(read_json(extra_file(place, METRICS_FILE))), measured(metrics)
+    gated = dict.fromkeys(gate["metric"] for gate in metrics.get("gates") or [])
+    pairs = [(before.get(metric), now.get(metric)) for metric in gated]
+    changes = [Change(name, pair) for pair in pairs if before and any(pair)]
+    return Since(
+        version=str(champion["version"]),
+        settings=settings,
+        data=data,
+        code=code,
+        changes=sorted(changes, key=lambda change: _ORDER.index(change.verdict)),
+        metrics=before,
+    )
+
+
+def _parts(sources: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Settings, data and code by dotted key; empty where they are not recorded."""
+    settings, data, commit, packages = map(sources.get, ("settings", "data", "commit", "packages"))
+    return (
+        flatten(settings) if settings else {},
+        flatten(data, "data") if data else {},
+        ({"commit": commit} if commit else {}) | (packages or {}),
+    )
 
 
 def read_push(destination: str, version: str, page_dir: str) -> Push:

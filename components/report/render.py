@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -21,26 +21,29 @@ from components.data_gate import histograms
 from components.model_card.results import not_measured
 from components.model_card.words import words_of
 from components.pages import page_environment, report_style
+from components.report import first
 from components.report.charts import bar_chart, gate_strip, line_chart
-from components.report.data import EmbeddingMap, ModelReport, ReportData
+from components.report.data import EmbeddingMap, ReportData
 from components.report.topics import by_topic
-from core.artifacts import Stage, key_pictures
+from core import comparison
+from core.artifacts import Stage
 from core.config import from_dict
 from core.models import MODELS
 from core.statistics import SplitStatistics
-from core.wording import FORM_ONLY, MISSING, bound, interval, number, sentence
+from core.wording import (
+    MISSING,
+    bound,
+    interval,
+    number,
+    reference_word,
+    sentence,
+    setting,
+    with_interval,
+)
 
 _HERE = Path(__file__).parent
-_KEY_FIGURES = 4
+_SHOWN = {"SHOWN": 5, "SHOWN_REASONS": 1, "MOST_NOTES": 6}  # lines before a link to the rest
 _HELD_OUT = "held-out "  # begins the name of a curve of the eval split
-
-
-class Verdict(NamedTuple):
-    """``kind`` is good, bad or unknown; ``title`` a few words; ``reasons`` sentences."""
-
-    kind: str
-    title: str
-    reasons: list[str]
 
 
 def render_report(data: ReportData) -> str:
@@ -49,49 +52,11 @@ def render_report(data: ReportData) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return _template().render(
         data=data,
-        config=flatten(data.config),
+        config=setting_pairs(data.config) if data.config else [],
         style=report_style() + Markup(histograms.STYLE),
         script=Markup(script),
         script_digest=digest,
     )
-
-
-def verdict(model: ModelReport) -> Verdict:
-    """The verdict on the model, and the reasons."""
-    if model.push and model.push.pushed:
-        form_only = (model.evaluation or {}).get("quality_gates") is False
-        title = f"Approved and pushed as version {model.push.version}"
-        return Verdict("good", title, [FORM_ONLY] if form_only else [])
-    if model.evaluation is None:
-        return Verdict("unknown", "Not evaluated", ["The run holds no evaluation of this model."])
-    failed = [gate for gate in model.evaluation.get("gates", []) if not gate.get("passed")]
-    if failed or model.blessed is False:
-        reasons = [gate.get("sentence") or gate.get("title", "") for gate in failed]
-        return Verdict("bad", "Not approved", reasons or [model.reason])
-    check = model.serving_check
-    if check is not None and not check.get("passed"):
-        return Verdict("bad", "Approved, but fails the serving check", [check.get("reason", "")])
-    why = [model.push.reason] if model.push and model.push.reason else []
-    return Verdict("bad", "Approved, but not pushed", why)
-
-
-def key_figures(model: ModelReport) -> list[Mapping[str, Any]]:
-    """The gated metrics, in the order of the gates, else the first ones; at most four."""
-    figures = (model.evaluation or {}).get("figures", [])
-    by_name = {figure.get("name"): figure for figure in figures}
-    gates = (model.evaluation or {}).get("gates", [])
-    gated = [by_name[gate["metric"]] for gate in gates if gate.get("metric") in by_name]
-    return (gated or figures)[:_KEY_FIGURES]
-
-
-def outcome(data: ReportData) -> str:
-    """The outcome for all models, in one sentence."""
-    pushed = [model.title for model in data.models if model.push and model.push.pushed]
-    others = [model.title for model in data.models if model.title not in pushed]
-    if not others:
-        return f"All {len(pushed)} models were approved and pushed."
-    words = f"Not pushed: {', '.join(others)}."
-    return f"{words} Pushed: {', '.join(pushed)}." if pushed else f"No model was pushed. {words}"
 
 
 def comparisons(evaluation: Mapping[str, Any]) -> dict[str, bool]:
@@ -119,7 +84,9 @@ def strip(gate: Mapping[str, Any]) -> Markup:
 
 
 def curve_charts(stage: Stage, of: str) -> list[tuple[str, Markup]]:
-    """Captions and charts of the curves of a training: names with equal endings share a chart.
+    """Captions and charts of the curves of a training.
+
+    Names with equal endings share a chart, but held-out ones have one of their own.
 
     Curves have one value per ``step``, or per ``epoch_end_step`` where they are that long.
 
@@ -130,15 +97,17 @@ def curve_charts(stage: Stage, of: str) -> list[tuple[str, Markup]]:
     history = stage.history or {}
     curves = history.get("curves") or {}
     axes = [curves[name] for name in ("epoch_end_step", "step") if curves.get(name)]
-    groups: dict[str, dict[str, tuple[Sequence, Sequence]]] = {}
+    groups: dict[tuple[str, bool], dict[str, tuple[Sequence, Sequence]]] = {}
     for name, values in curves.items():
         in_order = axes if name.startswith("val_") else axes[::-1]
         x = next((axis for axis in in_order if len(axis) == len(values)), None)
         if x is not None and not name.endswith("step"):
             words = name.replace("val_", _HELD_OUT).replace("_", " ")
-            groups.setdefault(name.rpartition("_")[2], {})[words] = (x, values)
+            # Held-out losses leave out what a training adds to its own, so the two share no axis.
+            key = (name.rpartition("_")[2], name.startswith("val_"))
+            groups.setdefault(key, {})[words] = (x, values)
     charts = []
-    for group, series in groups.items():
+    for (group, _), series in groups.items():
         caption = _caption(group, list(series))
         unit = _unit(group, history.get("model"))
         svg = line_chart(series, "training step", unit, f"{of}, {stage.title.lower()}: {caption}")
@@ -159,7 +128,7 @@ def _caption(group: str, names: Sequence[str]) -> str:
         "multiple of how much real images do; about 1 is healthy",
     }.get((group, is_game), f"{group} during training")
     held_out = any(name.startswith(_HELD_OUT) for name in names)
-    return sentence(words + (", on the train split and on held-out images" if held_out else ""))
+    return sentence(words + (", on held-out images" if held_out else ""))
 
 
 def _unit(group: str, model: str | None) -> str:
@@ -206,19 +175,9 @@ def map_json(found: EmbeddingMap) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
 
 
-def flatten(config: Mapping[str, Any], where: str = "") -> list[tuple[str, str]]:
-    """Nested settings as dotted names with their values."""
-    rows = []
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            rows += flatten(value, f"{where}{key}.")
-        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
-            for i, item in enumerate(value):
-                rows += flatten(item, f"{where}{key}.{item.get('metric', i)}.")
-        else:
-            words = value if isinstance(value, str) and value else json.dumps(value)
-            rows.append((f"{where}{key}", words))
-    return rows
+def setting_pairs(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Settings by dotted key with their values in words."""
+    return [(key, setting(value)) for key, value in comparison.flatten(config).items()]
 
 
 def number_pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -239,20 +198,13 @@ def _text(name: str) -> str:
 def _template() -> jinja2.Template:
     environment = page_environment(_HERE)
     environment.filters.update(number=number, sentence=sentence, interval=interval)
-    helpers = (verdict, outcome, key_figures, key_pictures, comparisons, strip, not_measured)
-    helpers += (
-        by_topic,
-        curve_charts,
-        label_chart,
-        column_rows,
-        drift_plots,
-        map_json,
-        flatten,
-        number_pairs,
-    )
-    helpers += (bound, words_of)
+    helpers = (first.verdict, first.outcome, first.noteworthy)
+    helpers += (first.key_figures, first.threshold_of, first.champion_of, first.first_pictures)
+    helpers += (comparisons, strip, not_measured, by_topic, curve_charts, label_chart, column_rows)
+    helpers += (drift_plots, map_json, setting, setting_pairs, number_pairs, bound, words_of)
+    helpers += (reference_word, with_interval, first.differences, first.alike)
     named = {helper.__name__: helper for helper in helpers}
     environment.globals.update(
-        {**named, "MISSING": MISSING, "MODELS": MODELS, "KEY": Markup(histograms.KEY)}
+        {**named, "MISSING": MISSING, "MODELS": MODELS, "KEY": Markup(histograms.KEY), **_SHOWN}
     )
     return environment.get_template("report.html.jinja")

@@ -1,10 +1,15 @@
 "use strict";
-// The page works without this script. It marks the section in view, and makes every map of a code
-// interactive: zoom, move, and show the image of a point.
+// The page works without this script. It marks the section in view, opens what a link leads to and
+// what is printed, and makes every map of a code interactive: zoom, move, show a point's image.
 
-// Paul Tol's "muted" scheme, distinct with any colour vision, and black; as in the static map.
-const COLOURS = ["#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE",
-                 "#882255", "#44AA99", "#999933", "#AA4499", "#000000"];
+// Paul Tol's "muted" scheme, distinct with any colour vision, and black; as in the static map. On a
+// dark page its dark colours are lighter.
+const LIGHT = ["#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE",
+               "#882255", "#44AA99", "#999933", "#AA4499", "#000000"];
+const DARK = ["#CC6677", "#8C7BE6", "#DDCC77", "#3FA564", "#88CCEE",
+              "#C65A92", "#44AA99", "#A9A93F", "#C277B4", "#FFFFFF"];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const ofPage = name => getComputedStyle(document.documentElement).getPropertyValue(name);
 const THUMBNAIL = 28, PER_ROW = 64;        // pixels; images in a row of the sprite
 const MOST = 80, STEP = 1.5, PAD = 24;     // largest zoom; one press of a button; CSS pixels
 const IMAGES_FROM = 250;                   // so few points in view are drawn as their images
@@ -16,7 +21,7 @@ function startMap(root) {
   const tip = root.querySelector(".tip"), digit = tip.querySelector("canvas");
   const words = tip.querySelector("span"), spoken = root.querySelector("output");
   const classes = [...new Set(labels)].sort((a, b) => a.localeCompare(b, "en", {numeric: true}));
-  const colour = Object.fromEntries(classes.map((label, i) => [label, classColour(i, classes.length)]));
+  let colour = {};
   const view = {scale: 1, x: 0, y: 0};     // x, y: how far the middle has moved, CSS pixels
   let chosen = -1, shownClass = null, asked = false, pointing = false;
 
@@ -207,7 +212,6 @@ function startMap(root) {
 
   for (const label of classes) {
     const button = document.createElement("button"), dot = document.createElement("i");
-    dot.style.background = colour[label];
     button.type = "button";
     button.append(dot, label);
     button.setAttribute("aria-pressed", "false");
@@ -220,6 +224,15 @@ function startMap(root) {
     root.querySelector(".classes").append(button);
   }
 
+  function paint() {
+    const entries = classes.map((label, i) => [label, classColour(i, classes.length)]);
+    colour = Object.fromEntries(entries);
+    root.querySelectorAll(".classes i").forEach((dot, i) => { dot.style.background = entries[i][1]; });
+    askToDraw();
+  }
+  dark.addEventListener("change", paint);
+  paint();
+
   root.hidden = false;
   for (const still of document.querySelectorAll(`[data-still="${root.id}"]`)) still.hidden = true;
   new ResizeObserver(askToDraw).observe(stage);
@@ -229,8 +242,10 @@ function startMap(root) {
 const ends = values => values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
 const median = values => values.sort((a, b) => a - b)[values.length >> 1];
 const cell = i => [(i % PER_ROW) * THUMBNAIL, Math.floor(i / PER_ROW) * THUMBNAIL, THUMBNAIL, THUMBNAIL];
-const classColour = (i, count) =>
-  count <= COLOURS.length ? COLOURS[i] : `hsl(220 45% ${15 + 65 * i / (count - 1)}%)`;
+function classColour(i, count) {
+  const few = dark.matches ? DARK : LIGHT, darkest = dark.matches ? 35 : 15;
+  return count <= few.length ? few[i] : `hsl(220 45% ${darkest + 60 * i / (count - 1)}%)`;
+}
 
 function disc(pen, x, y, radius, colour) {
   pen.fillStyle = colour;
@@ -240,7 +255,7 @@ function disc(pen, x, y, radius, colour) {
 }
 
 function ring(pen, x, y, radius) {
-  for (const [colour, line] of [["#fff", 5], ["#000", 2.5]]) {
+  for (const [colour, line] of [[ofPage("--paper"), 5], [ofPage("--ink"), 2.5]]) {
     pen.strokeStyle = colour;
     pen.lineWidth = line;
     pen.beginPath();
@@ -255,9 +270,9 @@ function write(pen, words, x, y) {
   pen.textBaseline = "middle";
   pen.lineJoin = "round";
   pen.lineWidth = 5;
-  pen.strokeStyle = "#fff";
+  pen.strokeStyle = ofPage("--paper");
   pen.strokeText(words, x, y);
-  pen.fillStyle = "#000";
+  pen.fillStyle = ofPage("--ink");
   pen.fillText(words, x, y);
 }
 
@@ -282,5 +297,25 @@ function markSection() {
   mark();
 }
 
+function openParts() {
+  const open = hash => {
+    const target = hash ? document.getElementById(hash.slice(1)) : null;
+    for (let part = target?.closest("details"); part; part = part.parentElement.closest("details"))
+      part.open = true;
+    return target;
+  };
+  const arrive = () => open(location.hash)?.scrollIntoView();
+  document.addEventListener("click", event => open(event.target.closest("a")?.hash));
+  window.addEventListener("hashchange", arrive);
+  arrive();
+  let closed = [];
+  window.addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    for (const part of closed) part.open = true;
+  });
+  window.addEventListener("afterprint", () => { for (const part of closed) part.open = false; });
+}
+
 for (const root of document.querySelectorAll(".map")) startMap(root);
 markSection();
+openParts();

@@ -20,8 +20,9 @@ from pipeline.terminal.screen import PlainTable
 from pipeline.terminal.tables import FittingTable
 
 if TYPE_CHECKING:
+    from core.comparison import Change, Metric
     from pipeline.local.garbage import Garbage
-    from pipeline.local.history import Change, Difference, Metric, Run
+    from pipeline.local.history import Difference, Run
     from pipeline.local.lineage import Origin
 
 _VERDICTS = {"better": "green", "worse": "bold red"}
@@ -154,7 +155,7 @@ def _pairs(title: str, names: Sequence[str], pairs: Mapping[str, tuple[Any, Any]
     for name in (title, *names):
         table.add_column(name, overflow="fold")
     for key, values in pairs.items():
-        table.add_row(key, *map(_value, values))
+        table.add_row(key, *map(setting, values))
     return table
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.artifacts import METRICS_FILE, read_json
+from core.comparison import Change, Metric, differing, flatten, measured
 from core.config import InputError, require
 from core.models import MODELS
 from core.origin import DATA_PROPERTY
@@ -25,18 +26,6 @@ _NO_SETTINGS = ("output_dir", "mlflow", "reason")  # change nothing that is comp
 
 
 @dataclasses.dataclass(frozen=True)
-class Metric:
-    """One measured metric of a model."""
-
-    name: str
-    title: str
-    value: float
-    interval: tuple[float, float] | None = None  # 95 %
-    better: str = ""  # lower or higher; empty where neither is
-    reference: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class Run:
     """All that is known of a run."""
 
@@ -46,30 +35,6 @@ class Run:
     data: Mapping[str, Any]  # digest of the data, and how they were read; empty if not recorded
     metrics: Mapping[str, Mapping[str, Metric]]  # by model and name
     record: Path
-
-
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """A metric of a model in two runs."""
-
-    model: str
-    metrics: tuple[Metric | None, Metric | None]
-
-    @property
-    def either(self) -> Metric:
-        """The metric where it was measured."""
-        return next(metric for metric in self.metrics if metric)
-
-    @property
-    def verdict(self) -> str:
-        """better or worse where the intervals do not meet, else unclear; empty if not known."""
-        first, second = self.metrics
-        if not (first and second and first.interval and second.interval and first.better):
-            return ""
-        (low, high), (other_low, other_high) = first.interval, second.interval
-        if other_low <= high and low <= other_high:
-            return "unclear"
-        return "better" if (second.value < first.value) == (first.better == "lower") else "worse"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +103,7 @@ def read(record: Path) -> Run:
         origin=content.get("origin") or {},
         data=data,
         metrics={
-            model.name: _measured(evaluations.get(model.name)) or _gated(model.gates)
+            model.name: measured(evaluations.get(model.name)) or _gated(model.gates)
             for model in result.models
         },
         record=record,
@@ -172,24 +137,6 @@ def _artifacts(profile_dir: Path, run_id: str) -> tuple[dict[str, Any], dict[str
     return json.loads(recorded.string_value) if recorded else {}, found
 
 
-def _measured(evaluation: Mapping[str, Any] | None) -> dict[str, Metric]:
-    """The metrics of metrics.json, in its order but the primary first."""
-    found = {}
-    for figure in (evaluation or {}).get("figures", []):
-        if isinstance(figure.get("value"), (int, float)):
-            ends = figure.get("interval")
-            found[figure["name"]] = Metric(
-                name=figure["name"],
-                title=figure.get("title") or figure["name"],
-                value=figure["value"],
-                interval=tuple(ends) if ends else None,
-                better=figure.get("better") or "",
-                reference=figure.get("floor"),
-            )
-    first = [name for name in ((evaluation or {}).get("primary"),) if name in found]
-    return {name: found[name] for name in (*first, *(n for n in found if n not in first))}
-
-
 def _gated(gates: Sequence[GateResult]) -> dict[str, Metric]:
     """The metrics of the gates, which the record itself has: by title, as it has no names."""
     better = {"max": "lower", "min": "higher"}
@@ -198,26 +145,6 @@ def _gated(gates: Sequence[GateResult]) -> dict[str, Metric]:
         for g in gates
         if g.value is not None
     }
-
-
-def flatten(settings: Any, path: str = "") -> dict[str, Any]:
-    """Settings by dotted key, as ``--set`` takes them; those that compute nothing are left out."""
-    if isinstance(settings, list) and all(isinstance(s, dict) and "metric" in s for s in settings):
-        settings = {item["metric"]: item for item in settings}
-    if not isinstance(settings, dict) or not settings:
-        return {path: settings}
-    return {
-        key: value
-        for name, part in settings.items()
-        if name not in _NO_SETTINGS
-        for key, value in flatten(part, f"{path}.{name}".removeprefix(".")).items()
-    }
-
-
-def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The keys whose values differ; None where one side lacks the key."""
-    pairs = {key: (first.get(key), second.get(key)) for key in {**first, **second}}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def compare(first: Run, second: Run) -> Difference:
@@ -233,7 +160,7 @@ def compare(first: Run, second: Run) -> Difference:
             else:
                 changes.append(Change(model, pair))
     settings, code = (
-        differing(*(flatten(part(run)) if part(run) else {} for run in runs))
+        differing(*(_computing(part(run)) for run in runs))
         for part in (lambda run: run.settings, lambda run: run.origin)
     )
     named = [{model.name: model for model in run.result.models} for run in runs]
@@ -249,6 +176,12 @@ def compare(first: Run, second: Run) -> Difference:
         changes=changes,
         same=same,
     )
+
+
+def _computing(part: Mapping[str, Any]) -> dict[str, Any]:
+    """By dotted key, without what computes nothing."""
+    rows = flatten(part) if part else {}
+    return {k: v for k, v in rows.items() if k.rpartition(".")[2] not in _NO_SETTINGS}
 
 
 def verdict_of(model: ModelResult | None) -> str:

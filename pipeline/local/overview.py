@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.local.history import differing, flatten, settings_of
+from core.comparison import differing, flatten
+from pipeline.local.history import settings_of
 from pipeline.results import RunResult, load_results
 
 

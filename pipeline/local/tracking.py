@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from core.comparison import flatten
 from core.config import InputError, require
 from core.wording import setting
-from pipeline.local.history import Run, flatten, read, verdict_of
+from pipeline.local.history import Run, read, verdict_of
 from serving.versions import CARD_HTML, CARD_MARKDOWN, extra_file
 
 EXPERIMENT = "inkwell"

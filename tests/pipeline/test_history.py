@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("ml_metadata")
 
+from core.comparison import Change, Metric
 from core.config import InputError
 from pipeline.cli.main import app
 from pipeline.cli.run_tables import _value
@@ -108,10 +109,10 @@ def test_two_runs_differ_in_what_was_changed_and_in_nothing_else(place):
 def test_a_change_is_better_or_worse_only_where_the_intervals_do_not_meet(second, better, verdict):
     value, *ends = second
     pair = (
-        history.Metric("fd", "FD", 4.5, (4, 5), better),
-        history.Metric("fd", "FD", value, tuple(ends), better),
+        Metric("fd", "FD", 4.5, (4, 5), better),
+        Metric("fd", "FD", value, tuple(ends), better),
     )
-    assert history.Change("gan", pair).verdict == verdict
+    assert Change("gan", pair).verdict == verdict
 
 
 def test_commands_print_the_same_as_json_for_programs(place):

@@ -39,6 +39,23 @@ def denoise(network: keras.Model, image, noise_level, pixel_mean: float, pixel_s
     return ops.clip(x_0 * pixel_std + pixel_mean, 0.0, 1.0)
 
 
+def chance(seed, count, sizes):
+    """All that is random in ``generate``: noise by step, as ``sampler.sample`` takes it; clusters.
+
+    Args:
+        seed: Int or int tensor.
+        count: Number of images.
+        sizes: Of the clusters, as ``guidance.sizes_of`` has it.
+    """
+    import tensorflow as tf
+
+    def noise(k):
+        return tf.random.stateless_normal([count, *IMAGE_SHAPE], tf.stack([seed, k]))
+
+    order = tf.random.stateless_uniform([count + 1], tf.stack([seed, -1]))
+    return noise, spread_clusters(order[1:], order[0], sizes)
+
+
 def signatures(
     generator: keras.Model, denoiser: keras.Model, pixel_mean: float, pixel_std: float
 ) -> dict[str, Signature]:
@@ -63,11 +80,7 @@ def signatures(
         count = check_between("count", count, 1, MAX_COUNT)
         steps = check_between("steps", steps, 1, schedule.STEPS)
 
-        def noise(k):
-            return tf.random.stateless_normal([count, 28, 28, 1], tf.stack([seed, k]))
-
-        order = tf.random.stateless_uniform([count + 1], tf.stack([seed, -1]))
-        cluster = spread_clusters(order[1:], order[0], sizes)
+        noise, cluster = chance(seed, count, sizes)
 
         def velocity(x_t, t, cluster):
             x_t = tf.ensure_shape(x_t, [None, *IMAGE_SHAPE])

@@ -118,7 +118,7 @@ def _picture(
 ) -> Plot:
     order = np.lexsort((-score.purity, score.majority))
     nearest = nearest_to_centres(codes, found, _MEMBERS)
-    blank = np.ones_like(decoded[:1])
+    blank = np.full_like(decoded[:1], plots.SURROUND)
     rows = [
         np.concatenate([decoded[k : k + 1], blank, data.test_images[nearest[k]]]) for k in order
     ]

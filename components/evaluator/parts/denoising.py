@@ -151,6 +151,7 @@ def _curves(
         f"Means over {count:,} test images; higher is better. Noise is clipped to 0..1 as in a "
         "stored image. The linear optimum and the filters were fitted to train images.",
         plots.lines(list(noise_levels), panels, "noise (standard deviation, pixels in 0..1)"),
+        is_chart=True,
     )
 
 

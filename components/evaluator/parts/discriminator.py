@@ -53,6 +53,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         "the less it separates them; this does not prove good fakes, as a dead discriminator "
         "overlaps too.",
         plots.score_histogram(real_scores, fake_scores),
+        is_chart=True,
     )
     table = Table(
         f"Discriminator on {len(reals):,} held-out reals and as many fakes",

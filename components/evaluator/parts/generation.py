@@ -55,6 +55,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
             "generated images",
             references.data.names,
         ),
+        is_chart=True,
     )
     table = _table(scores, references)
     return Measured(rows, [grid, histogram], [table])

@@ -32,6 +32,7 @@ _LINES += (("#999933", (0, (1, 1)), "v"), ("#777777", ":", "^"))
 _ERROR_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _MOST_NAMED = 12  # classes under a plot; more names would overlap
 _GAP = 2  # pixels between the images of a grid
+SURROUND = 0.25  # brightness around images: a dark grey that suits light and dark pages
 
 
 def class_colours(count: int) -> list[str]:
@@ -60,11 +61,12 @@ def sample_grid(images: np.ndarray, columns: int = 8) -> bytes:
 def image_rows(rows: Sequence[np.ndarray], labels: Sequence[str] = ()) -> bytes:
     """One line of images [N, 28, 28, 1] per row, with its label to the left where given.
 
-    Rows may have different lengths; the rest stays white.
+    Rows may have different lengths; the rest stays empty.
     """
     height, width = rows[0].shape[1:3]
     columns = max(len(row) for row in rows)
-    canvas = np.ones((len(rows) * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP))
+    pixels = (len(rows) * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP)
+    canvas = np.full(pixels, SURROUND)
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             y, x = i * (height + _GAP), j * (width + _GAP)
@@ -72,13 +74,15 @@ def image_rows(rows: Sequence[np.ndarray], labels: Sequence[str] = ()) -> bytes:
     cell = 0.52  # inches per image: 62 pixels of the PNG
     margin = (0.068 * max(map(len, labels)) + 0.12) if labels else 0.0
     size = (margin + columns * cell, len(rows) * cell)
-    figure = Figure(figsize=size, dpi=_DPI)
+    figure = Figure(figsize=size, dpi=_DPI, facecolor=str(SURROUND))
     axes = figure.add_axes((margin / size[0], 0.0, 1.0 - margin / size[0], 1.0))
     axes.imshow(canvas, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
     for i, label in enumerate(labels):
         y = i * (height + _GAP) + height / 2 - 0.5
-        axes.text(-3, y, label, ha="right", va="center", fontsize=_FONT, clip_on=False)
+        axes.text(
+            -3, y, label, ha="right", va="center", fontsize=_FONT, color="white", clip_on=False
+        )
     return _png(figure)
 
 

@@ -100,6 +100,7 @@ def _curve(pca: dict[int, Errors], found: Errors, size: int, count: int) -> Plot
             [float(errors.mse.mean()) for errors in pca.values()],
             (size, float(found.mse.mean())),
         ),
+        is_chart=True,
     )
 
 

@@ -1,4 +1,10 @@
-"""A plot of the reverse process step by step, without metrics. Seeded; a second."""
+"""A plot of the forward and the reverse process step by step, without metrics. A second.
+
+The reverse process is that of the model's own sampler: its images are those of the signature
+``generate`` with the same seed.
+"""
+
+from pathlib import Path
 
 import numpy as np
 
@@ -8,60 +14,82 @@ from components.evaluator.parts import plots
 from components.evaluator.references import References
 from components.evaluator.results import Plot
 from components.evaluator.saved_model import LoadedModel
-from core.images import IMAGE_SHAPE
+from core.artifacts import KERAS_DIR
 
-_DIGITS, _FRAMES = 6, 10  # rows and columns
+_DIGITS, _FRAMES = 3, 10  # rows of each process, and columns
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:
-    """Film strips from pure noise to a digit; left out for a model without the signature."""
+    """Film strips from a digit to noise and from noise to a digit."""
     return (Part("reverse process", "process", (), measure),)
 
 
 def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
-    """The reverse process of some digits through the served denoiser."""
-    if not draw or "denoise" not in model.handle.signatures:
+    """Both processes of some digits; left out where the model has no Keras file of its network."""
+    path = Path(model.path).parent / KERAS_DIR / "generator.keras"
+    if not draw or not path.is_file():
         return Measured()
-    config = references.config
-    steps = config.generate_steps
-    shown, frames = reverse_process(model, steps, config.seed, references.data.train_images)
+    steps, seed = references.config.generate_steps, references.config.seed
+    digits = references.data.test_images[:_DIGITS]
+    mean = float(references.data.train_images.mean())
+    std = float(references.data.train_images.std())
+    shown, reverse = reverse_process(path, steps, seed, mean, std)
+    rows = [*forward_process(model, digits, seed), *reverse]
     after = f"{', '.join(map(str, shown[:-1]))} and {shown[-1]}"
     picture = Plot(
         "figures/reverse_process.png",
-        "Reverse process",
-        f"Each row is one digit: pure noise on the left, then the images after {after} of "
-        f"{steps} steps of the deterministic reverse process (DDIM), which calls the served "
-        "denoiser. The generated images come from the model's own sampler "
-        "and, where the denoiser was fine-tuned, from the network before that.",
-        plots.image_rows(list(np.swapaxes(frames, 0, 1))),
+        "Forward and reverse process",
+        "Forward: a test image becomes pure noise from left to right. Reverse: pure noise becomes "
+        f"a digit, shown after {after} of {steps} steps of the model's sampler; the last column "
+        f"is what the signature generate gives with seed {seed}.",
+        plots.image_rows(rows, ["forward"] * _DIGITS + ["reverse"] * _DIGITS),
     )
     return Measured(plots=[picture])
 
 
+def forward_process(model: LoadedModel, images: np.ndarray, seed: int) -> np.ndarray:
+    """Images [N, 28, 28, 1] in [0, 1] with more and more noise: [N, F, 28, 28, 1] in [0, 1]."""
+    import tensorflow as tf
+
+    from trainer_modules.diffusion.schedule import STEPS
+
+    forward, frames = model.signature("forward"), []
+    for step in np.linspace(0, STEPS, _FRAMES).round().astype(np.int32):
+        given = {"image": tf.constant(images), "step": tf.fill([len(images)], step)}
+        frames.append(forward(**given, seed=tf.constant(seed, tf.int32))["image"].numpy())
+    return np.stack(frames, axis=1)
+
+
 def reverse_process(
-    model: LoadedModel, steps: int, seed: int, train_images: np.ndarray
+    generator: Path, steps: int, seed: int, mean: float, std: float
 ) -> tuple[list[int], np.ndarray]:
-    """Numbers of the steps that are shown, and the images after each: [F, N, 28, 28, 1] in [0, 1].
+    """Numbers of the steps that are shown, and images after each: [N, F, 28, 28, 1] in [0, 1].
 
-    DDIM (Song et al. 2021, eq. 12) in the coordinates y = x_t / sqrt(alpha_bar_t) of their eq. 13,
-    where it reads y_s = x_0 + sigma_s / sigma_t (y_t - x_0) with x_0 the signature's estimate.
-    Images are shown at the variance of the train images: the difference of y from their mean over
-    sqrt(1 + sigma^2).
+    Args:
+        generator: Keras file of the network that generates.
+        steps: Of the sampler.
+        seed: As the signature ``generate`` takes it.
+        mean: Mean of the train pixels.
+        std: Their standard deviation.
     """
-    from keras import ops
+    import keras
 
-    from trainer_modules.diffusion.schedule import alpha_bar
+    from trainer_modules.diffusion import model, sampler  # noqa: F401, the layers of the file
+    from trainer_modules.diffusion.guidance import eta_of, sizes_of
+    from trainer_modules.diffusion.signatures import chance
 
+    network = keras.models.load_model(generator, compile=False)
+    noise, cluster = chance(seed, _DIGITS, sizes_of(network))
+    states = []
+
+    def predict_velocity(x_t, t):
+        states.append(x_t)  # the sampler's loop runs in Python here
+        return network([x_t, t, cluster], training=False)
+
+    low, high = (0.0 - mean) / std, (1.0 - mean) / std
+    states.append(
+        sampler.sample(predict_velocity, noise, _DIGITS, steps, low, high, eta_of(network))
+    )
     shown = sorted({round(i * steps / (_FRAMES - 1)) for i in range(_FRAMES)})
-    a = ops.convert_to_numpy(alpha_bar(np.linspace(1.0, 0.0, steps + 1, dtype=np.float32)))
-    sigma = np.sqrt(1.0 / a - 1.0)  # in units of standardised images
-    mean, std = float(train_images.mean()), float(train_images.std())
-    noise = np.random.default_rng([seed, 3]).standard_normal((_DIGITS, *IMAGE_SHAPE))
-    y = (mean + sigma[0] * std * noise).astype(np.float32)
-    frames = [mean + (y - mean) / np.sqrt(1.0 + sigma[0] ** 2)]
-    for i in range(steps):
-        level = np.full(len(y), sigma[i] * std, np.float32)
-        x_0 = model.run("denoise", image=y, noise_level=level)["image"]
-        y = x_0 + np.float32(sigma[i + 1] / sigma[i]) * (y - x_0)
-        frames.append(mean + (y - mean) / np.sqrt(1.0 + sigma[i + 1] ** 2))
-    return shown, np.clip(np.stack([frames[i] for i in shown]), 0.0, 1.0)
+    frames = np.stack([np.asarray(states[i]) for i in shown], axis=1)
+    return shown, np.clip(frames * std + mean, 0.0, 1.0)

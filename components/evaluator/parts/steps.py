@@ -67,5 +67,6 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         f"Each step is one call of the network; {count:,} images for each number. The metrics of "
         f"this report are those of {config.generate_steps} steps.",
         plots.lines(config.step_counts, panels, "steps"),
+        is_chart=True,
     )
     return Measured(plots=[plot], tables=[table])

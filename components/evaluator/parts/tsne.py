@@ -57,6 +57,7 @@ def measure(model: LoadedModel, references: References, stage: str, draw: bool) 
         f"{len(part):,} test images, coloured by their true class, which the map does not use. "
         "Neighbours can be trusted; distances between groups and sizes of groups cannot.",
         plots.scatter_map(points, labels, data.num_classes, data.names),
+        is_chart=True,
     )
     shown = min(len(points), _DOCUMENT_POINTS)
     thumbnails = Plot(

@@ -13,9 +13,10 @@ from components.evaluator.parts import classifier, fid, generation, neighbours, 
 from components.evaluator.parts import latent_walk as latent_walk_part
 from components.evaluator.parts import reverse_process as reverse_process_part
 from components.evaluator.parts.latent_walk import latent_walk
-from components.evaluator.parts.reverse_process import reverse_process
+from components.evaluator.parts.reverse_process import forward_process, reverse_process
 from components.evaluator.references import References, read_eval_data
-from components.evaluator.saved_model import DEEP_ONLY, NotFinite, NotRun
+from components.evaluator.saved_model import DEEP_ONLY, NotFinite, NotRun, load_model
+from core.artifacts import KERAS_DIR, SAVED_MODEL_DIR
 
 
 @pytest.fixture(scope="module")
@@ -162,22 +163,38 @@ def test_fid_is_measured_with_the_weights_it_is_given(
     assert found.tables[0].title.startswith("FID, Inception-v3")
 
 
-def test_the_reverse_process_starts_at_noise_and_ends_where_the_denoiser_leads(
-    diffusion_uri, load, data, references
-):
-    model = load("diffusion", diffusion_uri("real"))
-    shown, frames = reverse_process(model, 20, seed=1, train_images=data.train_images)
-    assert shown[0] == 0 and shown[-1] == 20 and len(shown) == len(frames) == 10
-    assert frames.shape[2:] == (28, 28, 1)
-    assert 0.0 <= frames.min() <= frames.max() <= 1.0
-    # Neighbouring pixels of noise are unlike, those of what the linear denoiser draws are alike.
-    roughness = np.abs(np.diff(frames, axis=3)).mean(axis=(1, 2, 3, 4)) / frames.std(
-        axis=(1, 2, 3, 4)
-    )
-    assert roughness[0] > 2 * roughness[-1]
+def test_the_film_ends_in_what_the_served_model_generates(tmp_path, data, references):
+    """On a small real network, saved and exported as its training does."""
+    import tensorflow as tf
+
+    from trainer_modules.common.export import write_saved_model
+    from trainer_modules.common.keras_files import save_network
+    from trainer_modules.diffusion.config import DiffusionConfig
+    from trainer_modules.diffusion.guidance import build_generator
+    from trainer_modules.diffusion.model import build_network
+    from trainer_modules.diffusion.signatures import signatures
+
+    mean, std = float(data.train_images.mean()), float(data.train_images.std())
+    network = build_network(DiffusionConfig(channels=4, global_width=8, clusters=3))
+    generator = build_generator(network, 0.0, 1.0, data.train_images[:99], mean, std)
+    served = signatures(generator, network, mean, std)
+    write_saved_model(tmp_path / SAVED_MODEL_DIR, [generator, network], served)
+    save_network(generator, tmp_path, "generator")
+    model = load_model("diffusion", tmp_path / SAVED_MODEL_DIR, 8)
+    path = tmp_path / KERAS_DIR / "generator.keras"
+    shown, frames = reverse_process(path, 20, 1, mean, std)
+    assert shown == [0, 2, 4, 7, 9, 11, 13, 16, 18, 20] and frames.shape[:2] == (3, 10)
+    given = {"seed": 1, "count": 3, "steps": 20}
+    given = {name: tf.constant(value, tf.int32) for name, value in given.items()}
+    made = model.signature("generate")(**given)["image"].numpy()
+    np.testing.assert_allclose(frames[:, -1], made, atol=1e-2)
+    assert np.abs(frames[:, 0] - made).mean() > 0.1
+    forward = forward_process(model, data.test_images[:3], seed=1)
+    np.testing.assert_allclose(forward[:, 0], data.test_images[:3], atol=1e-5)
+    noise = np.abs(forward - forward[:, :1]).mean(axis=(0, 2, 3, 4))
+    assert (np.diff(noise) > 0).all()
     config = dataclasses.replace(references.config, generate_steps=20)
-    twenty = References(data, None, config)
-    found = reverse_process_part.measure(model, twenty, "", True)
+    found = reverse_process_part.measure(model, References(data, None, config), "", True)
     assert found.plots[0].png.startswith(b"\x89PNG")
     assert "after 0, 2, 4, 7, 9, 11, 13, 16, 18 and 20 of 20 steps" in found.plots[0].caption
 

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from components.data_gate.histograms import Histogram
-from components.report.data import EmbeddingMap, Link, ModelReport, Push, ReportData
+from components.report.data import EmbeddingMap, Link, ModelReport, Push, ReportData, Since
 from core.artifacts import Picture, Stage
+from core.comparison import Change, Metric
 from core.statistics import ColumnStatistics, SplitStatistics
 
 BELL = (0.02, 0.08, 0.3, 0.35, 0.2, 0.05)  # shares of a histogram
@@ -152,6 +153,27 @@ def embedding_map(count: int = 300) -> EmbeddingMap:
     return EmbeddingMap(points.tolist(), [str(k) for k in labels], buffer.getvalue())
 
 
+def since() -> Since:
+    """As of a version that one metric got worse since, one better, and others neither."""
+    values = {"frechet_distance": 4.5678, "recall": 0.61} | {f"denoising_{i}": i for i in range(5)}
+
+    def metric(name: str, value: float) -> Metric:
+        title = f"{name.replace('_', ' ').capitalize()}: normalised, on the judge's features"
+        better = "higher" if name == "recall" else "lower"
+        return Metric(name, title, value, (value - 0.1, value + 0.1), better)
+
+    before = {name: metric(name, value) for name, value in values.items()}
+    now = {**values, "frechet_distance": 4.9, "recall": 0.9}
+    return Since(
+        version="17",
+        settings={"gan.epochs": (4, 6), "gan.learning_rate": (0.001, 0.002)},
+        data={"data.digest": ("0123456789abcdef" * 4, "fedcba9876543210" * 4)},
+        code={},
+        changes=[Change("gan", (before[name], metric(name, now[name]))) for name in values],
+        metrics=before,
+    )
+
+
 def model_report(name: str, title: str, passed: bool = True) -> ModelReport:
     lineage = {"run_id": "20260821-101500", "model": "/outputs/quick/pipeline/x/model/17"}
     return ModelReport(
@@ -169,7 +191,10 @@ def model_report(name: str, title: str, passed: bool = True) -> ModelReport:
         evaluation=evaluation(name, passed),
         pictures=[
             Picture("Samples", "64 of 10,000.", png(480, 480, 1), "figures/samples.png", "samples"),
-            Picture("Map", "t-SNE of the bottleneck.", png(900, 600, 2), "figures/tsne.png", "map"),
+            Picture(
+                *("Map", "t-SNE of the bottleneck.", png(900, 600, 2), "figures/tsne.png", "map"),
+                is_chart=True,
+            ),
             Picture("Denoised", "", png(1200, 120, 3), "figures/denoising.png", "denoising"),
             Picture("A file that is not there", "", None, "figures/lost.png"),
         ],
@@ -195,6 +220,7 @@ def model_report(name: str, title: str, passed: bool = True) -> ModelReport:
         )
         if passed
         else Push(False),
+        since=since(),
     )
 
 

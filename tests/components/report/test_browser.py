@@ -2,9 +2,11 @@
 map of the code answers to mouse, finger and keyboard."""
 
 import dataclasses
+import io
 import time
 
 import pytest
+from PIL import Image
 
 from components.report.render import render_report
 from tests.browser import needs_chromium, open_browser
@@ -90,6 +92,68 @@ def test_the_network_is_forbidden_to_the_page(browser, path):
     assert refused == "img-src"
 
 
+def test_four_screens_say_what_matters_and_all_else_is_closed(open_page):
+    page = open_page(1280, 800)
+    top = page.evaluate("document.getElementById('appendix').getBoundingClientRect().top")
+    assert 1600 < top <= 4 * 800
+    heights = "[...document.querySelectorAll('section.first')].map(s => s.offsetHeight)"
+    assert max(page.evaluate(heights)) <= 800
+    assert page.locator("#appendix details").count() > 20
+    assert page.locator("details[open]").count() == 0
+
+
+def test_a_link_opens_the_part_that_it_leads_to(open_page, browser, path):
+    page = open_page(1280, 800)
+    page.locator("ul.notes a", has_text="GAN: Fréchet distance").click()
+    assert page.evaluate("document.getElementById('gan-gates').open")
+    wait(page, "Math.abs(document.getElementById('gan-gates').getBoundingClientRect().top) < 40")
+    assert page.locator("details[open]").count() == 1
+    other = browser.new_page()
+    other.goto(f"{path.as_uri()}#diffusion-training")
+    wait(other, "document.getElementById('diffusion-training').open")
+    other.close()
+
+
+def test_a_print_has_every_part(open_page):
+    page = open_page(1280, 800)
+    page.evaluate(
+        """() => addEventListener('beforeprint', () => {
+          window.closed = document.querySelectorAll('details:not([open])').length;
+        })"""
+    )
+    page.pdf()
+    assert page.evaluate("window.closed") == 0
+    wait(page, "document.querySelectorAll('details[open]').length === 0")
+
+
+def test_the_edge_of_a_table_fades_where_it_goes_on(open_page, path):
+    def edge(page) -> list[int]:
+        box = table.bounding_box()
+        x, y = box["x"] + box["width"] - 3, box["y"] + box["height"] - 3
+        shot = page.screenshot(clip={"x": x, "y": y, "width": 1, "height": 1})
+        return Image.open(io.BytesIO(shot)).convert("RGB").getpixel((0, 0))
+
+    for scheme, paper in (("light", (255, 255, 255)), ("dark", (18, 22, 28))):
+        page = open_page(390, scheme=scheme)
+        page.evaluate("document.getElementById('statistics').open = true")
+        table = page.locator("#statistics .scroll").nth(1)
+        table.scroll_into_view_if_needed()
+        assert table.evaluate("t => t.scrollWidth > t.clientWidth")
+        assert max(abs(a - b) for a, b in zip(edge(page), paper, strict=True)) > 25
+        table.evaluate("t => { t.scrollLeft = t.scrollWidth; }")
+        assert max(abs(a - b) for a, b in zip(edge(page), paper, strict=True)) < 6
+
+
+def test_in_the_dark_the_map_is_dark_and_charts_are_inverted(open_page):
+    page = open_map(open_page, 1280, scheme="dark")
+    scale(page)
+    ground = "getComputedStyle(document.querySelector('.map .stage')).backgroundColor"
+    assert page.evaluate(ground) == "rgb(18, 22, 28)"
+    filters = "[...document.images].map(i => [i.alt, getComputedStyle(i).filter])"
+    for words, found in page.evaluate(filters):
+        assert ("invert" in found) == words.endswith(": Map"), words
+
+
 def test_the_contents_mark_the_section_in_view(open_page):
     page = open_page(1280)
     current = "document.querySelector('nav.contents a[aria-current]').hash"
@@ -104,6 +168,13 @@ def wait(page, condition: str, seconds: float = 10) -> None:
     while not page.evaluate(condition):
         assert time.monotonic() < end, condition
         time.sleep(0.02)
+
+
+def open_map(open_page, width: int, **options):
+    """The page with the part of the map open."""
+    page = open_page(width, **options)
+    page.evaluate("document.getElementById('autoencoder-map').open = true")
+    return page
 
 
 def scale(page) -> float:
@@ -149,7 +220,7 @@ def outermost(found) -> int:
 
 def test_pointing_at_a_dot_shows_its_image_and_class(open_page, report_data):
     found = report_data.models[0].map
-    page = open_page(1280)
+    page = open_map(open_page, 1280)
     middle(page)
     index = outermost(found)
     page.mouse.move(*place_of(page, found, index))
@@ -163,7 +234,7 @@ def test_pointing_at_a_dot_shows_its_image_and_class(open_page, report_data):
 
 def test_the_wheel_zooms_where_the_mouse_points_and_dragging_moves(open_page, report_data):
     found = report_data.models[0].map
-    page = open_page(1280)
+    page = open_map(open_page, 1280)
     middle(page)
     index = outermost(found)
     x, y = place_of(page, found, index)
@@ -180,7 +251,7 @@ def test_the_wheel_zooms_where_the_mouse_points_and_dragging_moves(open_page, re
 
 
 def test_scrolling_the_page_over_the_map_does_not_zoom(open_page):
-    page = open_page(1280)
+    page = open_map(open_page, 1280)
     x, y = middle(page)
     top = page.evaluate("scrollY")
     page.mouse.move(x, y)
@@ -192,7 +263,7 @@ def test_scrolling_the_page_over_the_map_does_not_zoom(open_page):
 
 
 def test_buttons_zoom_and_show_all_again(open_page):
-    page = open_page(1280)
+    page = open_map(open_page, 1280)
     page.get_by_label("Zoom in").click()
     page.get_by_label("Zoom in").click()
     assert scale(page) == pytest.approx(2.25)
@@ -204,7 +275,7 @@ def test_buttons_zoom_and_show_all_again(open_page):
 
 def test_the_keyboard_goes_from_image_to_image_and_zooms(open_page, report_data):
     found = report_data.models[0].map
-    page = open_page(1280)
+    page = open_map(open_page, 1280)
     page.locator(MAP).focus()
     page.keyboard.press("ArrowRight")
     first = chosen(page)
@@ -222,7 +293,7 @@ def test_the_keyboard_goes_from_image_to_image_and_zooms(open_page, report_data)
 
 def test_a_tap_shows_the_image_and_a_pinch_zooms(open_page, browser, report_data):
     found = report_data.models[0].map
-    page = open_page(390)
+    page = open_map(open_page, 390)
     x, y = middle(page)
     index = outermost(found)
     page.touchscreen.tap(*place_of(page, found, index))
@@ -245,7 +316,7 @@ def test_a_tap_shows_the_image_and_a_pinch_zooms(open_page, browser, report_data
 
 def test_one_class_can_be_shown_alone(open_page, report_data):
     found = report_data.models[0].map
-    page = open_page(1280)
+    page = open_map(open_page, 1280)
     middle(page)
     index = outermost(found)
     other = next(label for label in found.labels if label != found.labels[index])
@@ -264,13 +335,14 @@ def test_without_script_the_static_map_is_there(browser, path):
     client = browser.new_cdp_session(page)
     client.send("Emulation.setScriptExecutionDisabled", {"value": True})
     page.goto(path.as_uri())
+    page.locator("#autoencoder-map > summary").click()
     assert page.locator("[data-still] img").first.is_visible()
     assert not page.locator(".map").first.is_visible()
     page.close()
 
 
 def test_with_script_the_map_stands_for_the_static_picture(open_page):
-    page = open_page(1280)
+    page = open_map(open_page, 1280)
     assert page.locator(".map").first.is_visible()
     assert not page.locator("[data-still] img").first.is_visible()
 

@@ -80,6 +80,29 @@ def test_a_page_of_nothing_says_what_is_missing(tmp_path):
     assert page.count("The evaluation is missing.") == 3
 
 
+def test_the_page_says_what_changed_since_the_version_in_serving(tmp_path):
+    inputs = gan(tmp_path, blessed=False)
+    version = tmp_path / "serving" / "gan" / "17"
+    champion = {"version": "17", "path": str(version)}
+    metrics = {**evaluation("gan", False), "champion": champion}
+    (tmp_path / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"epochs": 6}))
+    extra = version / "assets.extra"
+    extra.mkdir(parents=True)
+    lineage = {"settings": {"gan": {"epochs": 4}}, "data": {"digest": "a"}}
+    (extra / "lineage.json").write_text(json.dumps(lineage))
+    figures = [{"name": "frechet_distance", "value": 9.0, "interval": [8, 10], "better": "lower"}]
+    (extra / "metrics.json").write_text(json.dumps({"figures": figures}))
+    inputs["statistics"] = artifact(
+        standard_artifacts.ExampleStatistics, tmp_path / "statistics", data='{"digest": "b"}'
+    )
+    page = write_page(inputs, tmp_path)
+    assert "What changed since version 17" in page
+    assert "<code>gan.epochs</code> 4 &rarr; <b>6</b>" in page
+    assert "<code>data.digest</code> a &rarr; <b>b</b>" in page
+    assert "9.0 ± 1.0" in page and "4.57 ± 0.25" in page and "apart: better" in page
+
+
 def test_every_input_is_optional_and_the_output_a_standard_type():
     assert all(parameter.optional for parameter in ReportSpec.INPUTS.values())
     node = Report(config="{}").with_id("report")

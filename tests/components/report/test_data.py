@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from components.report.data import read_map, read_push
+from components.report.data import read_map, read_push, read_since
 from core.artifacts import (
     MAP_SPRITE,
     Picture,
@@ -143,3 +143,60 @@ def test_statistics_of_every_split_that_is_there(tmp_path):
     assert (number.name, number.mean, number.high, number.missing) == ("ink_fraction", 0.25, 1.0, 3)
     assert split.label_shares == {"9": 75.0, "10": 25.0}
     assert (category.name, list(category.counts.items())) == ("label", [("9", 15.0), ("10", 5.0)])
+
+
+def figure(name: str, value: float, better: str = "lower") -> dict:
+    ends = [value - 0.1, value + 0.1]
+    return {"name": name, "title": name, "value": value, "better": better, "interval": ends}
+
+
+def since_17(tmp_path, lineage: dict, then: list[dict]):
+    """What changed since a version with that lineage and those metrics."""
+    version = tmp_path / "gan" / "17"
+    if lineage:
+        write(version / "assets.extra" / "lineage.json", lineage)
+    if then:
+        write(version / "assets.extra" / "metrics.json", {"figures": then})
+    metrics = {
+        "champion": {"version": "17", "path": str(version)},
+        "gates": [{"metric": name} for name in ("same", "better", "worse")],
+        "figures": [figure("same", 1), figure("better", 1), figure("worse", 3), figure("free", 9)],
+    }
+    sources = {
+        "settings": {"gan": {"epochs": 6, "seed": 1}},
+        "data": {"digest": "b"},
+        "commit": "c2",
+        "packages": {"keras": "3.15"},
+    }
+    return read_since("gan", metrics, sources)
+
+
+def test_what_changed_is_read_from_what_was_pushed_with_the_champion(tmp_path):
+    lineage = {
+        "settings": {"gan": {"epochs": 4, "seed": 1}},
+        "data": {"digest": "b"},
+        "commit": "c1",
+        "packages": {"keras": "3.15"},
+    }
+    then = [figure("same", 1.05), figure("better", 2), figure("worse", 2), figure("free", 1)]
+    since = since_17(tmp_path, lineage, then)
+    assert since.version == "17"
+    assert since.settings == {"gan.epochs": (4, 6)}
+    assert since.data == {} and since.code == {"commit": ("c1", "c2")}
+    found = [(c.either.name, c.verdict, [m.value for m in c.metrics]) for c in since.changes]
+    assert found == [
+        ("worse", "worse", [2, 3]),
+        ("better", "better", [2, 1]),
+        ("same", "unclear", [1.05, 1]),
+    ]
+    assert since.metrics["free"].value == 1  # not gated, but shown next to this run's
+
+
+def test_of_a_version_without_records_nothing_is_said_to_be_the_same(tmp_path):
+    since = since_17(tmp_path, {}, [])
+    assert (since.settings, since.data, since.code) == (None, None, None)
+    assert since.changes == []
+
+
+def test_without_a_champion_there_is_nothing_to_compare_with():
+    assert read_since("gan", {"champion": None}, {}) is None
