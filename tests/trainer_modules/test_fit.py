@@ -16,8 +16,11 @@ from tests.trainer_modules.conftest import write_examples
 from trainer_modules.autoencoder.config import AutoencoderConfig
 from trainer_modules.autoencoder.model import AutoencoderTrainer, build_decoder, build_encoder
 from trainer_modules.common import export, stage
+from trainer_modules.common.fit import Reporter
+from trainer_modules.common.history import History
 from trainer_modules.common.precision import recast
 from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule
+from trainer_modules.common.trained import SILENT
 from trainer_modules.diffusion.config import DiffusionConfig, DiffusionFinetuneConfig
 from trainer_modules.diffusion.model import DenoisingTrainer, DiffusionTrainer, build_network
 from trainer_modules.judge.config import JudgeConfig
@@ -65,6 +68,28 @@ def test_training_stops_when_the_held_out_loss_falls_no_more(
     expected = weights_after(model, shorter, best + 1)
     for weight, other in zip(weights_of(folder), expected, strict=True):
         np.testing.assert_array_equal(weight, other)
+
+
+def test_a_curve_has_the_mean_over_the_steps_since_its_last_point():
+    """Not over those since the epoch began, as Keras has it: that falls where the next begins."""
+
+    class Given(keras.Model):
+        def call(self, x):
+            return x
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return keras.ops.mean(y_pred)
+
+    losses = np.arange(45, dtype="float32") ** 2  # of each step of an epoch
+    history = History("given", "train", 0)
+    reporter = Reporter(history, 45, 2, 0, SILENT, of_epoch=True)
+    model = Given()
+    model.compile("sgd")
+    model.fit(losses[:, None], batch_size=1, epochs=2, shuffle=False, callbacks=[reporter])
+    parts = [(0, 20), (20, 40), (0, 15), (15, 35), (35, 45)]
+    assert history.curves["step"] == [20, 40, 60, 80, 90]
+    expected = [losses[begin:end].mean() for begin, end in parts]
+    np.testing.assert_allclose(history.curves["loss"], expected, rtol=1e-4)
 
 
 TRAININGS = [(model, "run_fn") for model in SMALL]

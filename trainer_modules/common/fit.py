@@ -63,7 +63,7 @@ def fit(
         validation_data=(held_out.images, *([getattr(held_out, targets)] if targets else [])),
         validation_batch_size=_VALIDATION_BATCH,
         callbacks=[
-            Reporter(history, epoch_steps, config.epochs, done, hooks),
+            Reporter(history, epoch_steps, config.epochs, done, hooks, of_epoch=True),
             *hooks.callbacks,
             end,
         ],
@@ -81,21 +81,33 @@ class Reporter(keras.callbacks.Callback):
         epochs: int,
         done: int,
         hooks: Hooks,
-        record_every: int = REPORT_EVERY,
+        *,
+        of_epoch: bool,
     ):
-        """``done`` of the ``epochs`` are finished; curves take every ``record_every``-th step."""
+        """``done`` of the ``epochs`` are finished.
+
+        With ``of_epoch``, the values are Keras' own, which are means since the epoch began; curves
+        take every 20th step, with the mean over the steps between. Otherwise they are of one step
+        each, and curves take all.
+        """
         super().__init__()
         resumed = f": resumed after epoch {done}" if done else ""
         self.stage = f"{history.model} {history.stage}{resumed}"
         self.history = history
         self.total = epoch_steps * epochs
         self.scalars = hooks.scalars
-        self.record_every = record_every
+        self.of_epoch = of_epoch
+        self.record_every = REPORT_EVERY if of_epoch else 1
         self.history.steps = epoch_steps * done
+        self._begun = self.history.steps  # of the epoch
+        self._last: tuple[int, dict[str, float]] = (0, {})  # steps of the epoch, means over them
 
     def tells(self, step: int) -> bool:
         """Whether ``step`` is reported to progress and TensorBoard."""
         return step % REPORT_EVERY == 0 or step == self.total
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begun, self._last = self.history.steps, (0, {})
 
     def on_train_batch_end(self, batch, logs=None):
         self.history.steps += 1
@@ -104,11 +116,25 @@ class Reporter(keras.callbacks.Callback):
             return
         values = {k: float(v) for k, v in (logs or {}).items()}
         check_finite(self.history.model, step, _loss(values))
+        if self.of_epoch:
+            values = self._since_last(step - self._begun, values)
         self.history.add(step, **values)
         if self.tells(step):
             progress.report(self.stage, step, self.total, **values)
             if self.scalars:
                 self.scalars(step, values)
+
+    def _since_last(self, steps: int, means: dict[str, float]) -> dict[str, float]:
+        """The means over the steps since the last report, from those over ``steps`` of the epoch.
+
+        A mean since the epoch began falls like a cliff where the next one begins.
+        """
+        before, known = self._last
+        self._last = steps, means
+        return {
+            name: (steps * mean - before * known.get(name, 0.0)) / (steps - before)
+            for name, mean in means.items()
+        }
 
     def on_epoch_end(self, epoch, logs=None):
         # No later callback, such as a checkpoint, may see weights that are not finite.

@@ -113,7 +113,7 @@ def fit(gan: Gan, config: GanConfig, train: Digits, hooks: Hooks = SILENT) -> Hi
     notes = end.resume()
     done = notes.get("epoch", 0)
     rng.bit_generator.state = notes.get("rng", rng.bit_generator.state)
-    reporter = Reporter(history, epoch_steps, config.epochs, done, hooks, record_every=1)
+    reporter = Reporter(history, epoch_steps, config.epochs, done, hooks, of_epoch=False)
     callbacks = [reporter, _Balance(config, saved, reporter.total), *hooks.callbacks, end]
     tell = distribution.teller(callbacks, gan.generator_trainer)
 
