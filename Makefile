@@ -1,7 +1,9 @@
-# Inkwell's tasks; `make` lists them. ARGS passes options on: make run ARGS="--profile full".
+# Inkwell's tasks; `make` lists them. ARGS passes options on: make run ARGS="--set gan.epochs=12".
 
 PYTHON ?= python3
 ARGS ?=
+# Given on make's command line alone; a variable of the environment may mean something else.
+PROFILE =
 # Number of test processes. One more than two cores, because tests often wait for servers and files;
 # each process takes up to 3 GB.
 WORKERS ?= 3
@@ -24,8 +26,8 @@ setup: ## Create .venv in this checkout (about a minute; a second call does noth
 	  echo "Set-up needs Python 3.8 or later, but $(PYTHON) is not one; install python3, or choose one: make setup PYTHON=/path/to/python3" >&2; exit 2; }
 	@$(PYTHON) scripts/setup.py
 
-run: setup ## Run the whole pipeline (options: make run ARGS="--profile full")
-	@$(BIN)/inkwell run $(ARGS)
+run: setup ## Run the whole pipeline (another profile: PROFILE=full; other options: ARGS="--set seed=7")
+	@$(BIN)/inkwell run $(if $(PROFILE),--profile $(PROFILE) )$(ARGS)
 
 demo: setup ## Open the playground with small trained models, without training (no browser: ARGS=--no-open)
 	@$(BIN)/inkwell demo $(ARGS)

@@ -34,6 +34,8 @@ def test_make_alone_describes_every_task():
 def test_run_sets_up_first_and_hands_its_options_on():
     lines = make("--dry-run", "run", "ARGS=--profile smoke").stdout.splitlines()
     assert lines[-1] == ".venv/bin/inkwell run --profile smoke"
+    lines = make("--dry-run", "run", "PROFILE=smoke", "ARGS=--set seed=7").stdout.splitlines()
+    assert lines[-1] == ".venv/bin/inkwell run --profile smoke --set seed=7"
     assert any("scripts/setup.py" in line for line in lines[:-1])
 
 
