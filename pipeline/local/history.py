@@ -22,7 +22,7 @@ from pipeline.results import GateResult, ModelResult, RunResult, load_results, r
 
 NEWEST = "newest"
 _NAMED = 5  # runs that a mistake names
-_NO_SETTINGS = ("output_dir", "mlflow", "reason")  # change nothing that is computed
+_NO_SETTINGS = ("output_dir", "mlflow", "reason")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +160,7 @@ def compare(first: Run, second: Run) -> Difference:
             else:
                 changes.append(Change(model, pair))
     settings, code = (
-        differing(*(_computing(part(run)) for run in runs))
+        differing(*(computing(part(run)) for run in runs))
         for part in (lambda run: run.settings, lambda run: run.origin)
     )
     named = [{model.name: model for model in run.result.models} for run in runs]
@@ -178,8 +178,8 @@ def compare(first: Run, second: Run) -> Difference:
     )
 
 
-def _computing(part: Mapping[str, Any]) -> dict[str, Any]:
-    """By dotted key, without what computes nothing."""
+def computing(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted key, without those that change nothing that is computed."""
     rows = flatten(part) if part else {}
     return {k: v for k, v in rows.items() if k.rpartition(".")[2] not in _NO_SETTINGS}
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.comparison import differing, flatten
-from pipeline.local.history import settings_of
+from core.comparison import differing
+from pipeline.local.history import computing, settings_of
 from pipeline.results import RunResult, load_results
 
 
@@ -33,7 +33,7 @@ def list_runs(output_dir: Path) -> list[Listed]:
     for result in load_results(output_dir):
         record = output_dir / result.profile / "runs" / f"{result.run_id}.json"
         settings, last = settings_of(record), before.get(result.profile)
-        known = bool(settings and last)
-        found.append(Listed(result, differing(flatten(last), flatten(settings)) if known else None))
+        changed = differing(computing(last), computing(settings)) if settings and last else None
+        found.append(Listed(result, changed))
         before[result.profile] = settings
     return found

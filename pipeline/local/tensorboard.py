@@ -25,12 +25,11 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from core.artifacts import SAMPLES_DIR, Picture, read_picture
-from core.comparison import flatten
 from core.config import InputError, require
 from core.models import STAGES
 from core.wording import setting
 from pipeline.local.database import DATABASE
-from pipeline.local.history import settings_of
+from pipeline.local.history import computing, settings_of
 from pipeline.local.workspace import ARTIFACTS, spelled_out
 from pipeline.plan import PIPELINE_NAME
 from pipeline.results import NOT_APPROVED, OK, RunResult, load_results
@@ -163,7 +162,7 @@ def _summaries(result: RunResult, settings: Mapping[str, Any]) -> Iterator[Summa
     groups = {key: settings[key] for key in _SETTINGS if key in settings}
     values = {
         key: value if isinstance(value, (bool, int, float, str)) else setting(value)
-        for key, value in flatten(groups).items()
+        for key, value in computing(groups).items()
     }
     if values:
         started = datetime.datetime.fromisoformat(result.started).timestamp()

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from core.comparison import flatten
 from core.config import InputError, require
 from core.wording import setting
-from pipeline.local.history import Run, read, verdict_of
+from pipeline.local.history import Run, computing, read, verdict_of
 from serving.versions import CARD_HTML, CARD_MARKDOWN, extra_file
 
 EXPERIMENT = "inkwell"
@@ -84,7 +83,7 @@ def _log(run: Run, uri: str) -> str:
         run_name=result.run_id,
         tags={name: value for name, value in tags.items() if value},
     ).info.run_id
-    params = [Param(name, setting(value)) for name, value in flatten(run.settings).items()]
+    params = [Param(name, setting(value)) for name, value in computing(run.settings).items()]
     for i in range(0, len(params), _BATCH):
         client.log_batch(number, params=params[i : i + _BATCH])
     for model in result.models:

@@ -57,7 +57,7 @@ def test_an_interrupt_is_said_to_be_one(monkeypatch):
     def interrupt(*given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.cli.runs.load", interrupt)
+    monkeypatch.setattr("pipeline.local.overview.list_runs", interrupt)
     code, text = inkwell("runs")
     assert code == 130 and "inkwell: Interrupted." in text
 

@@ -140,7 +140,10 @@ def of(*kinds: str, trainers: bool = True) -> set[str]:
     [
         ("trainer_modules/gan/model.py", {"gan"}),
         ("trainer_modules/gan/config.py", {"gan"}),
-        ("trainer_modules/common/config.py", set(TRAINERS) | of("autoencoder", trainers=False)),
+        (
+            "trainer_modules/common/config.py",
+            set(TRAINERS) | of("autoencoder", "diffusion", trainers=False),
+        ),
         ("trainer_modules/autoencoder/model.py", of("autoencoder")),
         ("trainer_modules/diffusion/schedule.py", of("diffusion")),
         ("components/evaluator/parts/discriminator.py", of("gan", trainers=False)),
