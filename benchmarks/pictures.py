@@ -104,9 +104,10 @@ def photograph(report: Path, playground: str) -> None:
         page = browser.new_page()
         page.goto(report.resolve().as_uri())
         page.wait_for_timeout(1000)
-        # The cards alone: the lines above them name directories of this machine.
-        cards = page.get_by_role("heading", name="Summary").bounding_box() or {"x": 0, "y": 0}
-        left, top = cards["x"] - 16, cards["y"] - 12
+        # From the first section on: the lines above it name directories of this machine.
+        heading = page.get_by_role("heading", name="Look at first")
+        corner = heading.bounding_box() or {"x": 0, "y": 0}
+        left, top = corner["x"] - 16, corner["y"] - 12
         size = {"width": _DESK["width"] - left, "height": _DESK["height"] - top}
         page.screenshot(path=FOLDER / "report.png", clip={"x": left, "y": top, **size})
         page.goto(playground)
