@@ -35,6 +35,7 @@ BeamArgs = tuple[
     Annotated[str, Field(pattern=r"^--\w", description="an option, --name=value")], ...
 ]
 _Directory = Annotated[str, Field(pattern=r"\S", description="a path that is not empty")]
+_Address = Annotated[str, Field(pattern=r"\S", description="an address that is not empty")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -46,7 +47,9 @@ class _Paths:
     data_dir: _Directory = "data/mnist"  # 28x28 images and labels, in any format
     output_dir: _Directory = "outputs"  # metadata, artifacts, logs, reports; one folder per profile
     serving_dir: _Directory = "serving_models"  # <model>/<version>, what a model server watches
-    mlflow: str | None = None  # URI of the MLflow server or directory to which the run is logged
+    mlflow: _Address | None = (
+        None  # URI of the MLflow server or directory to which the run is logged
+    )
     beam_args: BeamArgs = BEAM_ARGS  # options of Beam; its workers need the storage of this process
 
 

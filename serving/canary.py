@@ -92,7 +92,7 @@ def compare(
     if model not in MODELS:
         raise ServingError(f"There is no score for {model}; choose {', '.join(MODELS)}.")
     if not 0 < share < 1:
-        raise ServingError(f"The share must be between 0 and 1, not {share:g}.")
+        raise ServingError(f"--share must be between 0 and 1, not {share:g}.")
     if requests < 2:
         raise ServingError(f"At least two requests are needed, not {requests}.")
     for label in (STABLE, CANARY):

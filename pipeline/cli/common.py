@@ -278,6 +278,24 @@ def user_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def options_for(settings: Mapping[str, str]) -> Iterator[None]:
+    """Lets a mistake name the option that was given, not the setting behind it.
+
+    Args:
+        settings: Option by setting.
+    """
+    from core.config import InputError
+
+    names = "|".join(map(re.escape, settings))
+    try:
+        yield
+    except InputError as error:
+        found = rf"^({names})(?:\[\d+\])? must be (?:null or )?"
+        words = re.sub(found, lambda m: f"{settings[m[1]]} must be ", str(error), flags=re.M)
+        raise InputError(words) from None
+
+
+@contextlib.contextmanager
 def file_errors() -> Iterator[None]:
     """Turns files and directories that cannot be used into a ``ServingError``."""
     from serving.errors import ServingError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.common import DataFormat, console, tell, user_errors, write_page
+from pipeline.cli.common import DataFormat, console, options_for, tell, user_errors, write_page
 
 if TYPE_CHECKING:
     from components.idx_example_gen.config import DataConfig
@@ -113,7 +113,8 @@ def _config(format: str | None, allow: list[str] | None, transpose: bool) -> Dat
     from core.config import from_dict
 
     given = {"format": format or "auto", "allow": allow or [], "transpose": transpose}
-    return from_dict(DataConfig, given, "data")
+    with options_for({"data.format": "--format", "data.allow": "--allow"}):
+        return from_dict(DataConfig, given, "data")
 
 
 def _prepare() -> None:

@@ -283,14 +283,13 @@ def submit(
             words = "--output is for the report of a run that is followed; add --wait."
             require(wait or follow is not None, words)
             check_page(page)
-        client = access.connect(address, needs_namespace=follow is None)
-        run_id = follow
-        if run_id is None:
+        if follow is not None:
+            run_id, client = follow, access.connect(address)
+        else:
             with sources.as_package() as path:
-                run_id, notes = kfp.submit(
-                    *(client, address, path, parameters, experiment, run_name, pipeline_root),
-                    service_account=service_account,
-                )
+                job = kfp.read_job(path, parameters, pipeline_root, service_account)
+                client = access.connect(address, needs_namespace=True)
+                run_id, notes = kfp.submit(client, address, job, experiment, run_name)
             tell("\n".join([*notes, f"Run {run_id}:", address.link(run_id)]))
         if wait or follow:
             from pipeline.kubeflow.following import follow as follow_run
@@ -336,18 +335,15 @@ def create(
 
         sources = _Sources(package, profile, config_file, data, set_, cluster, images)
         sources.check()
-        schedule.kfp_cron(cron)
+        when = schedule.kfp_cron(cron)
+        schedule.check_name(name)
         address = Address(endpoint, ui, namespace, ca_cert, insecure).endpoint()
         parameters = kfp.parse_parameters(param or [])
-        client = access.connect(address, needs_namespace=True)
         with sources.as_package() as path:
+            job = kfp.read_job(path, parameters, pipeline_root, service_account)
+            client = access.connect(address, needs_namespace=True)
             schedule_id, notes = schedule.create(
-                *(client, address, path, parameters, name, cron),
-                newest=newest,
-                replace=replace,
-                experiment=experiment,
-                pipeline_root=pipeline_root,
-                service_account=service_account,
+                client, address, job, name, when, newest, replace, experiment
             )
         tell("\n".join([*notes, f"Schedule {name} ({schedule_id}) runs at {cron}."]))
 
@@ -401,8 +397,9 @@ def remove(
 def save_report(address: Address, run_id: str, output: str) -> str:
     """Fetches the report's page of a run; returns the path of the file."""
     from pipeline.kubeflow import access
-    from pipeline.kubeflow.following import save_report
+    from pipeline.kubeflow.following import check_page, save_report
 
     endpoint = address.endpoint()
+    check_page(Path(output))
     save_report(access.connect(endpoint), endpoint, run_id, Path(output))
     return output

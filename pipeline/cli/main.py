@@ -39,6 +39,7 @@ from pipeline.cli.common import (
     leave,
     open_page,
     open_streams,
+    options_for,
     print_path,
     tell,
     user_errors,
@@ -174,14 +175,19 @@ def run(
         from pipeline.config import check_gates, load_config, run_arguments
         from pipeline.plan import check_node
 
+        options = {
+            "output_dir": ("--output", output),
+            "data.format": ("--format", format_),
+            "mlflow": ("--mlflow", mlflow),
+        }
+        given = {setting: option for setting, option in options.items() if option[1] is not None}
         overrides = list(set_ or [])
-        if output is not None:
-            overrides.append(f"output_dir={json.dumps(output)}")
-        if format_ is not None:
-            overrides.append(f"data.format={json.dumps(format_)}")
-        if mlflow is not None:
-            overrides.append(f"mlflow={json.dumps(mlflow)}")
-        config = load_config(profile, data, overrides, config_file)
+        overrides += [f"{setting}={json.dumps(value)}" for setting, (_, value) in given.items()]
+        names = {setting: name for setting, (name, _) in given.items()}
+        if data is not None:
+            names["data_dir"] = "--data"
+        with options_for(names):
+            config = load_config(profile, data, overrides, config_file)
         check_gates(config)
         if from_node is not None:
             check_node(from_node)
@@ -198,8 +204,8 @@ def run(
         if detach:
             from pipeline.local import detached
 
-            given = run_arguments(profile, config_file, data, overrides, from_node)
-            run_id = detached.start(config, given)
+            arguments = run_arguments(profile, config_file, data, overrides, from_node)
+            run_id = detached.start(config, arguments)
             if quiet:
                 typer.echo(run_id)
                 return

@@ -2,9 +2,10 @@
 
 Contract: the package becomes a version of the pipeline ``inkwell``, named by its content, so that
 the same content is uploaded once, and a run of it is started. A wrong parameter is one sentence
-(``InputError``), raised before anything is uploaded where possible.
+(``InputError``), raised before a server is asked.
 """
 
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -29,49 +30,73 @@ CLUSTERS_ROOT = "default"  # as a pipeline root: that of the cluster's own setti
 _OPEN_TO_PROFILES = ("artifacts/", "private-artifacts/{0}/", "private/{0}/", "shared/")
 
 
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A package and what its runs are given, all of it checked."""
+
+    package: Path
+    parameters: dict[str, str]
+    root: str | None  # where artifacts go; None: as the cluster's own settings have it
+    account: str | None  # service account of the pods; None: KFP's own
+
+
+def read_job(
+    package: Path,
+    given: Mapping[str, str],
+    pipeline_root: str | None = None,
+    service_account: str | None = None,
+) -> Job:
+    """Reads a package and checks what its runs are given; asks no server.
+
+    Args:
+        package: What ``inkwell compile`` wrote.
+        given: Run parameters.
+        pipeline_root: As ``choose_root`` takes it.
+        service_account: Under which the pods run; None takes that of the package.
+
+    Raises:
+        InputError: It is no package, or a value is wrong.
+    """
+    spec = read_package(package)
+    root = choose_root(spec, pipeline_root)
+    account = service_account or packaged_account(spec)
+    return Job(package, run_parameters(spec, given), root, account)
+
+
 def submit(
     client: Any,
     endpoint: Endpoint,
-    package: Path,
-    given: Mapping[str, str],
+    job: Job,
     experiment: str = PIPELINE,
     run_name: str | None = None,
-    pipeline_root: str | None = None,
-    service_account: str | None = None,
 ) -> tuple[str, list[str]]:
-    """Uploads ``package`` if it is new, and starts a run of it.
+    """Uploads the package if it is new, and starts a run of it.
 
     Args:
         client: As ``connect`` gives it.
         endpoint: The same endpoint.
-        package: What ``inkwell compile`` wrote.
-        given: Run parameters.
+        job: What to run.
         experiment: Name under which the web page gathers runs; it is made if need be.
         run_name: Name of the run; None takes the time.
-        pipeline_root: As ``choose_root`` takes it.
-        service_account: Under which the pods run; None takes that of the package.
 
     Returns:
         Id of the run, and notes for the user.
 
     Raises:
-        InputError: A parameter is wrong, or the server refuses something.
+        InputError: The server refuses something.
     """
-    spec = read_package(package)
-    parameters = run_parameters(spec, given)
-    root = choose_root(spec, pipeline_root)
-    notes = root_notes(root, endpoint)
+    notes = root_notes(job.root, endpoint)
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
     with no_noise(), sentences(endpoint):
-        pipeline_id, version_id, note = upload(client, endpoint, package)
+        pipeline_id, version_id, note = upload(client, endpoint, job.package)
         run = client.run_pipeline(
             experiment_id=find_experiment(client, endpoint, experiment, create=True),
             job_name=run_name or f"{PIPELINE} {now}",
             pipeline_id=pipeline_id,
             version_id=version_id,
-            params=parameters,
-            pipeline_root=root,
-            service_account=service_account or packaged_account(spec),
+            params=job.parameters,
+            pipeline_root=job.root,
+            service_account=job.account,
         )
     return run.run_id, [*notes, note]
 

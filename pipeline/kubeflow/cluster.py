@@ -203,12 +203,12 @@ def load_cluster(path: str | None = None, images: str | None = None) -> Cluster:
     return from_dict(Cluster, settings, source=path or DEFAULT_CLUSTER.name)
 
 
-def check_data_uri(uri: str) -> None:
-    """Raises ``InputError`` unless pods can read the images at ``uri``."""
+def check_data_uri(uri: str, name: str = "data_uri") -> None:
+    """Raises ``InputError``, which begins with ``name``, unless pods can read images at ``uri``."""
     scheme = uri.partition("://")[0] if "://" in uri else ""
     require(
         scheme in ("gs", "s3") or (not scheme and uri.startswith("/")),
-        f"data_uri must be an absolute path in the pod, or begin with gs:// or s3://, not {uri!r}; "
+        f"{name} must be an absolute path in the pod, or begin with gs:// or s3://, not {uri!r}; "
         "what lies in another store is mounted with data_volume.",
     )
 

@@ -54,7 +54,7 @@ def compile_options(
     """
     cluster = load_cluster(cluster_file, images_file)
     if data is not None:
-        check_data_uri(data)
+        check_data_uri(data, "--data")
         cluster = dataclasses.replace(cluster, data_uri=data)
     config = load_config(profile, cluster.data_uri, overrides, config_file, default="full")
     require(path.suffix in (".yaml", ".yml"), f"{path} must end in .yaml, as KFP requires.")

@@ -142,10 +142,8 @@ def save_report(client: Any, endpoint: Endpoint, run_id: str, page: Path) -> Non
     """Writes the page of a run's report to a file.
 
     Raises:
-        InputError: There is no such run, it has no report yet, the web page does not give it, or
-            the file cannot be written.
+        InputError: There is no such run, it has no report yet, or the web page does not give it.
     """
-    check_page(page)
     run = get_run(client, endpoint, run_id)
     metadata = RunMetadata.open(client, endpoint, run_id)
     content = read_report(Artifacts(client, endpoint, metadata)) if metadata else None
@@ -155,7 +153,7 @@ def save_report(client: Any, endpoint: Endpoint, run_id: str, page: Path) -> Non
 
 
 def check_page(page: Path) -> None:
-    """Raises ``InputError`` for a file that cannot be written, before a run is waited for."""
+    """Raises ``InputError`` for a file that cannot be written, before a server is asked."""
     require(
         page.parent.is_dir() and not page.is_dir(),
         f"{page} cannot be written: name a file in a directory that exists with --output.",

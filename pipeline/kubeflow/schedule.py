@@ -8,8 +8,6 @@ when it runs. Works on KFP 2.5 to 2.17.
 
 import dataclasses
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from core.config import InputError, require
@@ -17,13 +15,10 @@ from core.foreign import is_plain
 from pipeline.kubeflow.access import Endpoint, no_noise, sentences
 from pipeline.kubeflow.client import (
     PIPELINE,
-    choose_root,
+    Job,
     find_experiment,
     find_pipeline,
-    packaged_account,
-    read_package,
     root_notes,
-    run_parameters,
     upload,
 )
 
@@ -52,46 +47,32 @@ class Schedule:
 def create(
     client: Any,
     endpoint: Endpoint,
-    package: Path,
-    given: Mapping[str, str],
+    job: Job,
     name: str,
-    cron: str,
+    when: str,
     newest: bool = False,
     replace: bool = False,
     experiment: str = PIPELINE,
-    pipeline_root: str | None = None,
-    service_account: str | None = None,
 ) -> tuple[str, list[str]]:
-    """Uploads ``package`` if it is new, and creates a schedule of it.
+    """Uploads the package if it is new, and creates a schedule of it.
 
     Args:
         client: As ``connect`` gives it.
         endpoint: The same endpoint.
-        package: What ``inkwell compile`` wrote.
-        given: Parameters of every run.
-        name: Of the schedule.
-        cron: As ``kfp_cron`` takes it.
+        job: What every run is.
+        name: Of the schedule, as ``check_name`` allows it.
+        when: As ``kfp_cron`` gives it.
         newest: Whether each run takes the version uploaded last, not always this one.
         replace: Whether a schedule of this name is removed then.
         experiment: Name under which the web page gathers the runs; it is made if need be.
-        pipeline_root: As ``choose_root`` takes it.
-        service_account: Under which the pods run; None takes that of the package.
 
     Returns:
         Id of the schedule, and notes for the user.
 
     Raises:
-        InputError: A value is wrong, the name is taken, or the server refuses something.
+        InputError: The name is taken, or the server refuses something.
     """
-    when = kfp_cron(cron)
-    require(
-        is_plain(name),
-        f"--name {name!r} holds a character that is not seen, or none that is; give another.",
-    )
-    spec = read_package(package)
-    parameters = run_parameters(spec, given)
-    root = choose_root(spec, pipeline_root)
-    notes = root_notes(root, endpoint)
+    notes = root_notes(job.root, endpoint)
     old = _named(schedules(client, endpoint), name)
     require(
         replace or not old,
@@ -101,7 +82,7 @@ def create(
     import kfp_server_api as api
 
     with no_noise(), sentences(endpoint):
-        pipeline_id, version_id, note = upload(client, endpoint, package)
+        pipeline_id, version_id, note = upload(client, endpoint, job.package)
         body = api.V2beta1RecurringRun(
             display_name=name,
             description="by inkwell schedule",
@@ -112,8 +93,10 @@ def create(
             pipeline_version_reference=api.V2beta1PipelineVersionReference(
                 pipeline_id=pipeline_id, pipeline_version_id=None if newest else version_id
             ),
-            runtime_config=api.V2beta1RuntimeConfig(parameters=parameters, pipeline_root=root),
-            service_account=service_account or packaged_account(spec),
+            runtime_config=api.V2beta1RuntimeConfig(
+                parameters=job.parameters, pipeline_root=job.root
+            ),
+            service_account=job.account,
             trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=when)),
             mode=api.RecurringRunMode.ENABLE,
             max_concurrency="1",
@@ -123,14 +106,23 @@ def create(
         for schedule in old:
             client.delete_recurring_run(schedule.id)
     version = "the version uploaded last at that time" if newest else "always this version"
+    where = job.root or "the own root of the cluster"
     notes += [
         note,
-        f"Each run takes {version}; artifacts in {root or 'the own root of the cluster'}. Times "
-        "are in the time zone of KFP's scheduler: UTC, unless it was set otherwise.",
+        f"Each run takes {version}; artifacts in {where}. Times are in the time zone of KFP's "
+        "scheduler: UTC, unless it was set otherwise.",
     ]
     if old:
         notes.append(f"Replaced the schedule {name} that was there.")
     return made.recurring_run_id, notes
+
+
+def check_name(name: str) -> None:
+    """Raises ``InputError`` for a name of a schedule that cannot be read."""
+    require(
+        is_plain(name),
+        f"--name {name!r} holds a character that is not seen, or none that is; give another.",
+    )
 
 
 def schedules(client: Any, endpoint: Endpoint) -> list[Schedule]:

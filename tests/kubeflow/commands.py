@@ -33,7 +33,7 @@ def run_inkwell(*arguments: str | Path, **variables: str) -> subprocess.Complete
 def submit(server: KfpServer, package: Path, namespace: str | None = None, **given: str) -> str:
     endpoint = Endpoint(server.url, namespace=namespace)
     client = connect(endpoint, needs_namespace=True)
-    run_id, _ = client_module.submit(client, endpoint, package, given)
+    run_id, _ = client_module.submit(client, endpoint, client_module.read_job(package, given))
     return run_id
 
 

@@ -11,6 +11,7 @@ from core.config import InputError
 from pipeline.cli.main import app
 from pipeline.kubeflow import schedule
 from pipeline.kubeflow.access import Endpoint, connect
+from pipeline.kubeflow.client import read_job
 from tests.kubeflow.commands import run_inkwell, submit
 from tests.kubeflow.kfp_server import KfpServer
 
@@ -31,7 +32,9 @@ def create(server: KfpServer, package: Path, cron: str = "0 3 * * 1", **given: A
     endpoint = Endpoint(server.url, namespace=given.pop("namespace", None))
     name = given.pop("name", "weekly")
     client = connect(endpoint, needs_namespace=True)
-    made, _ = schedule.create(client, endpoint, package, {}, name, cron, **given)
+    made, _ = schedule.create(
+        client, endpoint, read_job(package, {}), name, schedule.kfp_cron(cron), **given
+    )
     return made
 
 

@@ -1,5 +1,6 @@
 """``inkwell submit`` against a local server that checks what it is sent."""
 
+import socket
 import ssl
 import threading
 import time
@@ -132,13 +133,10 @@ def test_a_certificate_is_checked_against_the_authority_that_is_given(package, t
         ({"thresholds": "gan.fid=3"}, "Unknown setting evaluator.gates.gan.fid"),
     ],
 )
-def test_a_wrong_parameter_is_found_before_anything_is_sent(server, package, given, words):
-    endpoint = Endpoint(server.url)
-    client = connect(endpoint)
+def test_a_wrong_parameter_is_found_before_a_server_is_asked(package, given, words):
     with pytest.raises(InputError) as caught:
-        client_module.submit(client, endpoint, package, given)
+        client_module.read_job(package, given)
     assert words in str(caught.value)
-    assert server.uploads() == 0 and not server.runs and not server.pipelines
 
 
 def test_a_run_gets_the_parameters_that_are_given(spec):
@@ -180,11 +178,60 @@ def test_what_the_server_refuses_is_said_in_its_words(server, package, monkeypat
     ],
 )
 def test_a_slip_in_the_options_is_one_sentence(arguments, words):
+    _refused(["submit", *arguments], words)
+
+
+@pytest.fixture
+def silent():
+    """A server that takes connections and never answers; it fails a test that opened one."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+@pytest.mark.parametrize("command", ["submit", "schedule create --cron @daily"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--config none.yaml", "none.yaml cannot be read"),
+        ("--set gan.epoch=3", "did you mean epochs"),
+        ("--data images", "--data must be an absolute path in the pod"),
+        ("--cluster none.yaml", "none.yaml cannot be read"),
+        ("--images none.json", "none.json cannot be read"),
+        ("--pipeline none.yaml", "none.yaml cannot be read"),
+        ("--pipeline PACKAGE --param overrides=gan.epoch=3", "did you mean epochs"),
+        ("--pipeline PACKAGE --pipeline-root /tmp/x", "--pipeline-root must be a bucket"),
+    ],
+)
+def test_a_mistake_on_this_machine_is_said_before_the_server_is_asked(
+    silent, package, command, options, words
+):
+    given = options.replace("PACKAGE", str(package)).split()
+    _refused([*command.split(), "--endpoint", silent, *given], words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("submit --wait -o /nowhere/r.html", "name a file in a directory"),
+        ("submit --follow r -o /nowhere/r.html", "name a file in a directory"),
+        ("report --run r -o /nowhere/r.html", "name a file in a directory"),
+        ("schedule create --cron daily", "does not have five fields"),
+        ("schedule create --cron @daily --name \u200b", "holds a character that is not seen"),
+    ],
+)
+def test_a_slip_in_one_command_is_said_before_the_server_is_asked(silent, arguments, words):
+    _refused([*arguments.split(), "--endpoint", silent], words)
+
+
+def _refused(arguments: list[str], words: str) -> None:
     from typer.testing import CliRunner
 
     from pipeline.cli.main import app
 
-    result = CliRunner().invoke(app, ["submit", *arguments])
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2 and words in result.output
     assert result.output.count("\n") == 1
 
@@ -243,7 +290,7 @@ def test_an_expired_login_says_to_log_in_again(package, login, monkeypatch):
         client = connect(endpoint)
         server.cookie = "session=newer"
         with pytest.raises(InputError, match="log in again and set INKWELL_KFP_COOKIES"):
-            client_module.submit(client, endpoint, package, {})
+            client_module.submit(client, endpoint, client_module.read_job(package, {}))
         assert not server.pipelines
 
 
@@ -257,16 +304,15 @@ def test_an_expired_login_says_to_log_in_again(package, login, monkeypatch):
 )
 def test_the_root_goes_with_the_run_or_is_left_to_the_cluster(server, package, given, sent):
     endpoint = Endpoint(server.url)
-    client_module.submit(connect(endpoint), endpoint, package, {}, pipeline_root=given)
+    job = client_module.read_job(package, {}, pipeline_root=given)
+    client_module.submit(connect(endpoint), endpoint, job)
     [run] = server.runs.values()
     assert run["runtime_config"].get("pipeline_root") == sent
 
 
-def test_a_root_that_is_no_bucket_is_one_sentence(server, package):
-    endpoint = Endpoint(server.url)
+def test_a_root_that_is_no_bucket_is_one_sentence(package):
     with pytest.raises(InputError, match=r"--pipeline-root must be a bucket at .*'/tmp/x'"):
-        client_module.submit(connect(endpoint), endpoint, package, {}, pipeline_root="/tmp/x")
-    assert not server.pipelines
+        client_module.read_job(package, {}, pipeline_root="/tmp/x")
 
 
 def test_a_package_without_a_root_leaves_it_to_the_cluster(server, package, tmp_path):
@@ -294,5 +340,6 @@ def test_a_root_that_profiles_may_not_write_to_is_warned_of(package, root, is_wa
     with KfpServer(multi_user=True) as server:
         endpoint = Endpoint(server.url, namespace="team-a")
         client = connect(endpoint, needs_namespace=True)
-        _, notes = client_module.submit(client, endpoint, package, {}, pipeline_root=root)
+        job = client_module.read_job(package, {}, pipeline_root=root)
+        _, notes = client_module.submit(client, endpoint, job)
     assert any("--pipeline-root default" in note for note in notes) == is_warned

@@ -143,8 +143,9 @@ def test_runs_and_schedules_have_the_account_of_the_package(package, monkeypatch
 
     endpoint = Endpoint("http://localhost:1", None, None, None, False)
     for account in (None, "mine"):
-        client.submit(Kfp(), endpoint, package, {}, service_account=account)
-        schedule.create(Kfp(), endpoint, package, {}, "s", "@daily", service_account=account)
+        job = client.read_job(package, {}, service_account=account)
+        client.submit(Kfp(), endpoint, job)
+        schedule.create(Kfp(), endpoint, job, "s", "@daily")
     assert asked == ["inkwell-runner"] * 2 + ["mine"] * 2
 
 

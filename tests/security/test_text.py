@@ -34,7 +34,7 @@ from pipeline.cli.main import app
 from pipeline.cli.run_tables import runs_table
 from pipeline.kubeflow import access
 from pipeline.kubeflow.access import Endpoint
-from pipeline.kubeflow.schedule import create
+from pipeline.kubeflow.schedule import check_name
 from pipeline.local.failures import explain
 from pipeline.local.runner import StartError
 from pipeline.results import Failure, GateResult, ModelResult, NodeResult, RunResult
@@ -321,7 +321,7 @@ def test_a_directory_whose_name_is_not_seen_as_it_is_holds_no_model(tmp_path):
 @pytest.mark.parametrize("name", [HOSTILE, " ", "a\nb"])
 def test_a_schedule_has_a_plain_name(name):
     with pytest.raises(InputError, match="--name .* holds a character that is not seen"):
-        create(None, Endpoint("http://localhost"), Path("p.yaml"), {}, name, "@daily")
+        check_name(name)
 
 
 # --- pictures --------------------------------------------------------------------------------
