@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 MISSING = "missing"
+REFERENCE_COLUMN = "floor or reference"  # title of a column of reference values
 # Of a version that was approved by gates that do not judge quality, as in the profile smoke.
 FORM_ONLY = "Its gates checked that every metric is well formed, not that the model is good."
 

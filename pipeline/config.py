@@ -47,9 +47,7 @@ class _Paths:
     data_dir: _Directory = "data/mnist"  # 28x28 images and labels, in any format
     output_dir: _Directory = "outputs"  # metadata, artifacts, logs, reports; one folder per profile
     serving_dir: _Directory = "serving_models"  # <model>/<version>, what a model server watches
-    mlflow: _Address | None = (
-        None  # URI of the MLflow server or directory to which the run is logged
-    )
+    mlflow: _Address | None = None  # URI of the MLflow server or directory to log the run to
     beam_args: BeamArgs = BEAM_ARGS  # options of Beam; its workers need the storage of this process
 
 

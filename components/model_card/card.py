@@ -122,7 +122,8 @@ def _factors(facts: Facts) -> Iterator[str | tuple[str, ...]]:
 def _metrics(facts: Facts) -> Iterator[str | Grid]:
     yield (
         "Every metric is measured on images that were not trained on. Its reference value is what "
-        "real images or the best simple method reach under the same protocol. Intervals are 95 % "
+        "real images or the best simple method reach under the same protocol: a floor where lower "
+        "is better, else a reference. Intervals are 95 % "
         "bootstrap intervals over the images; they cover the choice of images, not the spread of "
         "retraining."
     )

@@ -10,7 +10,16 @@ from typing import Any
 
 from components.model_card.content import UNKNOWN, Facts, Grid
 from core.artifacts import CHANGED_GATES
-from core.wording import FORM_ONLY, MISSING, bound, interval, number, sentence
+from core.wording import (
+    FORM_ONLY,
+    MISSING,
+    REFERENCE_COLUMN,
+    bound,
+    interval,
+    number,
+    reference_word,
+    sentence,
+)
 
 
 def overview(facts: Facts) -> Iterator[str | Grid]:
@@ -78,7 +87,7 @@ def analyses(facts: Facts) -> Iterator[str | tuple[str, ...] | Grid]:
     with_champion = any(figure.get("champion") is not None for figure in figures)
     yield Grid(
         (
-            *("metric", "value", "95 % interval", "reference", "reference is"),
+            *("metric", "value", "95 % interval", REFERENCE_COLUMN, "which is"),
             *(("champion",) if with_champion else ()),
         ),
         [
@@ -87,7 +96,7 @@ def analyses(facts: Facts) -> Iterator[str | tuple[str, ...] | Grid]:
                 number(figure.get("value")),
                 _range(figure.get("interval")),
                 _or_none(figure.get("floor")),
-                figure.get("floor_title") or "none",
+                _reference(figure),
                 *((_or_none(figure.get("champion")),) if with_champion else ()),
             )
             for figure in figures
@@ -109,6 +118,14 @@ def analyses(facts: Facts) -> Iterator[str | tuple[str, ...] | Grid]:
         ]
         title = f"Latency of {check.get('server') or 'a model server'}, milliseconds"
         yield Grid(("signature", "images per call", "p50", "p95"), rows, title)
+
+
+def _reference(figure: Mapping[str, Any]) -> str:
+    """What a reference value is: ``floor: two samples of real images``."""
+    if figure.get("floor") is None:
+        return "none"
+    word, title = reference_word(figure.get("better")), figure.get("floor_title")
+    return f"{word}: {title}" if title else word
 
 
 def not_measured(metrics: Mapping[str, Any]) -> dict[str, list[str]]:

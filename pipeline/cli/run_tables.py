@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from core.wording import number, setting, with_interval
+from core.wording import REFERENCE_COLUMN, setting, with_interval
 from pipeline.local.workspace import ARTIFACTS
 from pipeline.results import RunResult
 from pipeline.terminal.display import CACHED, DONE, duration
 from pipeline.terminal.screen import PlainTable
-from pipeline.terminal.tables import FittingTable
+from pipeline.terminal.tables import FittingTable, reference_cell
 
 if TYPE_CHECKING:
     from core.comparison import Change, Metric
@@ -91,9 +91,9 @@ def data_words(data: Mapping[str, Any] | None) -> str:
 
 def metrics_table(model: str, metrics: Mapping[str, Metric]) -> PlainTable:
     """Every metric of a model with half its 95 % interval, and its reference value."""
-    table = _titled(f"metrics: {model}", "value", "reference")
+    table = _titled(f"metrics: {model}", "value", REFERENCE_COLUMN)
     for metric in metrics.values():
-        reference = "" if metric.reference is None else number(metric.reference)
+        reference = reference_cell(metric.reference, metric.better)
         table.add_row(metric.title, with_interval(metric.value, metric.interval), reference)
     return table
 

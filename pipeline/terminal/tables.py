@@ -22,7 +22,7 @@ from rich.text import Text
 
 from core.artifacts import METRICS_FILE, read_json
 from core.models import MODELS
-from core.wording import FORM_ONLY, number, with_interval
+from core.wording import FORM_ONLY, REFERENCE_COLUMN, number, reference_word, with_interval
 from pipeline.config import RunConfig
 from pipeline.results import (
     CRASHED,
@@ -117,16 +117,22 @@ def _is_worse(gate: GateResult) -> bool:
 
 def metric_table(evaluation: Evaluation) -> PlainTable:
     """Every measured metric, its reference value and the champion's value."""
-    table = _table(f"metrics: {evaluation.model}", "value", "reference", "champion")
+    table = _table(f"metrics: {evaluation.model}", "value", REFERENCE_COLUMN, "champion")
     table.columns[0].no_wrap = False
     for column in table.columns[1:]:
         column.justify = "right"
     for figure in evaluation.figures:
         if figure.value is not None:
             value = with_interval(figure.value, figure.interval)
-            others = (figure.floor, figure.champion)
-            table.add_row(figure.title, value, *("" if o is None else number(o) for o in others))
+            champion = "" if figure.champion is None else number(figure.champion)
+            reference = reference_cell(figure.floor, figure.better)
+            table.add_row(figure.title, value, reference, champion)
     return table
+
+
+def reference_cell(value: float | None, better: str | None) -> str:
+    """``2.44 floor``: the reference value of a metric and what it is called; below each other."""
+    return "" if value is None else f"{number(value)} {reference_word(better):<9}"
 
 
 def missing_sentences(evaluation: Evaluation) -> list[str]:
