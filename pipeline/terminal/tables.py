@@ -131,8 +131,8 @@ def metric_table(evaluation: Evaluation) -> PlainTable:
 
 
 def reference_cell(value: float | None, better: str | None) -> str:
-    """``2.44 floor``: the reference value of a metric and what it is called; below each other."""
-    return "" if value is None else f"{number(value)} {reference_word(better):<9}"
+    """``floor 2.44``: the reference value of a metric, after what it is called."""
+    return "" if value is None else f"{reference_word(better)} {number(value)}"
 
 
 def missing_sentences(evaluation: Evaluation) -> list[str]:

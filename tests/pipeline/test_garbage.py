@@ -154,6 +154,25 @@ def test_a_crash_before_the_files_are_removed_is_made_good_by_the_next_call(plac
     assert old in gone(place, delete=True) and not (place.folder / old).exists()
 
 
+def test_what_is_kept_of_real_runs_still_comes_from_the_cache(config):
+    pytest.importorskip("tfx")
+    from pipeline.local.runner import run
+    from tests.pipeline.toy import states, toy_pipeline
+
+    def texts() -> list[str]:
+        files = Path(config.output_dir, "smoke", "pipeline").glob("*/model/*/text")
+        return sorted(f"{file.parts[-4]} {file.read_text()}" for file in files)
+
+    for text in ("a", "b"):
+        run(config, build=toy_pipeline(text))
+    collect(Path(config.output_dir), (), keep=1, delete=True)
+    assert texts() == ["copy b", "make b", "other other"]
+    assert set(states(run(config, build=toy_pipeline("b"))).values()) == {"cached"}
+    again = states(run(config, build=toy_pipeline("a")))
+    assert again == {"make": "done", "copy": "done", "other": "cached"}
+    assert texts() == ["copy a", "copy b", "make a", "make b", "other other"]
+
+
 def test_nothing_is_looked_at_while_a_run_goes_on(place):
     train(place, OLD)
     with lock(place.output), pytest.raises(InputError, match="Another run"):

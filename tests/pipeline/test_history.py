@@ -31,7 +31,9 @@ def place(tmp_path) -> Place:
     place.measure(
         SECOND,
         "gan",
-        *(metric("same", 1, 0, 2), metric("score", 8, 7, 9, "higher"), metric("fd", 3, 2, 3.5)),
+        metric("same", 1, 0, 2),
+        metric("score", 8, 7, 9, "higher") | {"floor": 9.5},
+        metric("fd", 3, 2, 3.5) | {"floor": 0.5},
     )
     gates = [{"metric": "fd", "threshold": 7.0, "reason": "measured again"}]
     settings = {"gan": {"epochs": 12}, "evaluator": {"gates": {"gan": gates}}, "output_dir": "b"}
@@ -137,7 +139,10 @@ def test_a_person_sees_what_differs(place):
     assert ["FD", "4.50", "±", "0.50", "3.00", "±", "0.75", "better"] in lines
     assert "The same value in both: 1 other metric of gan." in text
     code, text = inkwell("show", "newest", "--metrics", "--output", place.output)
-    assert code == 0 and "SCORE" in text and "c2" in text and "gan: not approved" in text
+    assert code == 0 and "c2" in text and "gan: not approved" in text
+    lines = [line.split() for line in text.splitlines()]
+    assert ["FD", "3.00", "±", "0.75", "floor", "0.5"] in lines
+    assert ["SCORE", "8.0", "±", "1.0", "reference", "9.5"] in lines
 
 
 def test_a_run_that_is_compared_with_itself_is_the_same(place):

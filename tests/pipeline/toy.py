@@ -23,6 +23,7 @@ from components.pusher.component import Pusher
 from core import progress
 from core.artifacts import METRICS_FILE, MODEL_FILES, SAVED_MODEL_DIR, record_files, unchanged
 from core.config import InputError
+from pipeline.plan import PIPELINE_NAME
 
 
 def states(result) -> dict[str, str]:
@@ -92,7 +93,7 @@ def toy_pipeline(text: str = "a", fail: str = ""):
         make = Make(text=text).with_id("make")
         copy = Copy(source=make.outputs["model"], fail=fail).with_id("copy")
         other = Make(text="other").with_id("other")
-        return Pipeline("toy", root, connection, [make, copy, other], enable_cache=True)
+        return Pipeline(PIPELINE_NAME, root, connection, [make, copy, other], enable_cache=True)
 
     return build
 
@@ -148,6 +149,6 @@ def pushing_pipeline(fault: str = "", champion: str = ""):
             evaluation=outputs["evaluation"], serving_dir=config.serving_dir, fault=fault
         ).with_id("harm")
         harm.add_upstream_node(push)
-        return Pipeline("toy", root, connection, [approve, push, harm], enable_cache=True)
+        return Pipeline(PIPELINE_NAME, root, connection, [approve, push, harm], enable_cache=True)
 
     return build

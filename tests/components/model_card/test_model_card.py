@@ -70,6 +70,14 @@ def test_every_field_of_a_model_card_is_there_and_filled_in_both_formats(model):
     assert re.findall(r"<h2>(.*?)</h2>", to_html(made)) == FIELDS
 
 
+# By their value in ``evaluation``: a floor where less is better, a reference where more is.
+WHICH = {
+    0.4321: "floor: real train images, as many, against the same test images",
+    0.875: "reference: real train images",
+    None: "none",
+}
+
+
 def test_figures_and_gates_are_those_of_metrics_json():
     given = facts()
     [figures] = grids(build_card(given), "Metrics")
@@ -80,7 +88,7 @@ def test_figures_and_gates_are_those_of_metrics_json():
             number(f["value"]),
             "4.25 to 4.75" if f.get("interval") else "none",
             "none" if f["floor"] is None else number(f["floor"]),
-            f["floor_title"] or "none",
+            WHICH[f["floor"]],
             "none" if f["champion"] is None else number(f["champion"]),
         )
         for f in given.metrics["figures"]
@@ -140,7 +148,7 @@ def test_columns_of_the_champion_are_left_out_where_there_was_none():
     made = build_card(facts(metrics=alone))
     assert grids(made, "Gates: comparison") == []
     [figures] = grids(made, "Metrics")
-    assert figures.columns[-1] == "reference is" and {len(row) for row in figures.rows} == {5}
+    assert figures.columns[-1] == "which is" and {len(row) for row in figures.rows} == {5}
 
 
 def test_a_card_holds_no_path_of_the_machine_that_made_it():
@@ -156,7 +164,7 @@ def test_numbers_are_cells_that_never_break_and_words_are_not():
     page = to_html(build_card(facts()))
     for words in ("4.568", "4.25 to 4.75", "at most 10", "-0.6822"):
         assert f'<td class="n">{words}</td>' in page
-    assert "<td>real train images</td>" in page and "<td>passed</td>" in page
+    assert "<td>reference: real train images</td>" in page and "<td>passed</td>" in page
     style = page.partition("<style>")[2].partition("</style>")[0]
     assert "td.n{white-space:nowrap" in style
 
