@@ -10,6 +10,7 @@ from typing import Any
 
 MISSING = "missing"
 REFERENCE_COLUMN = "floor or reference"  # title of a column of reference values
+NOT_RUN = "not run; "  # begins the reason of a metric that the settings leave out
 # Of a version that was approved by gates that do not judge quality, as in the profile smoke.
 FORM_ONLY = "Its gates checked that every metric is well formed, not that the model is good."
 

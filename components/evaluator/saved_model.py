@@ -13,6 +13,7 @@ import numpy as np
 
 from core.config import InputError
 from core.progress import report
+from core.wording import NOT_RUN
 
 
 class NotFinite(ValueError):
@@ -23,7 +24,7 @@ class NotRun(ValueError):
     """A measurement was left out on purpose; the message says why, and how to get it."""
 
 
-DEEP_ONLY = "not run; inkwell evaluate --deep measures it"  # message of the usual ``NotRun``
+DEEP_ONLY = f"{NOT_RUN}inkwell evaluate --deep measures it"  # message of the usual ``NotRun``
 
 
 @dataclasses.dataclass(frozen=True)

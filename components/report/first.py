@@ -11,7 +11,7 @@ from components.model_card.results import not_measured
 from components.report.data import ModelReport, ReportData, Since
 from components.report.topics import by_topic
 from core.artifacts import Picture
-from core.wording import FORM_ONLY, bound, interval, number, sentence, setting
+from core.wording import FORM_ONLY, NOT_RUN, bound, interval, number, sentence, setting
 
 _KEYS = 3  # metrics and plots of a model
 _BRIEF = 24  # characters of a setting; digests are longer
@@ -173,4 +173,6 @@ def _warnings(model: ModelReport) -> Iterator[tuple[str, str]]:
 
 def _gaps(model: ModelReport) -> Iterator[tuple[str, str]]:
     for why, titles in not_measured(model.evaluation or {}).items():
+        if why.lower().startswith(NOT_RUN):  # as the settings have it
+            continue
         yield f"{len(titles)} metric{'s' * (len(titles) > 1)} not measured: {why}", "gates"

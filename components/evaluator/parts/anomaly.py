@@ -20,6 +20,7 @@ from components.evaluator.saved_model import LoadedModel, NotRun
 from components.idx_example_gen.data import read_images
 from core.config import InputError
 from core.progress import report
+from core.wording import NOT_RUN
 
 _MEMBERS = 10  # images shown per kind
 _COLUMNS = ("AUROC", "AUROC of PCA", "AUPRC", "AUPRC of PCA")
@@ -64,7 +65,7 @@ def other_data_part(sets: Mapping[str, np.ndarray]) -> Part:
 
     def measure(model: LoadedModel, references: References, stage: str, draw: bool) -> Measured:
         if not sets:
-            raise NotRun("not run; name data directories in evaluator.anomaly_data")
+            raise NotRun(f"{NOT_RUN}name data directories in evaluator.anomaly_data")
         config = references.config
         rng = np.random.default_rng([config.seed, 1])
         kinds = {

@@ -10,8 +10,9 @@ from components.evaluator.metrics.frechet import frechet_distance_of
 from components.evaluator.references import References
 from components.evaluator.results import Table
 from components.evaluator.saved_model import LoadedModel, NotRun
+from core.wording import NOT_RUN
 
-NO_WEIGHTS = "not run; evaluator.fid_weights must name a file of Inception-v3 weights"
+NO_WEIGHTS = f"{NOT_RUN}evaluator.fid_weights must name a file of Inception-v3 weights"
 
 
 def parts(config: EvaluatorConfig) -> tuple[Part, ...]:

@@ -14,9 +14,16 @@ from components.report.first import (
 )
 
 
-def test_what_was_not_run_is_among_what_to_look_at(report_data):
+def test_what_could_not_be_measured_is_among_what_to_look_at_but_not_what_settings_leave_out(
+    report_data,
+):
+    [gan] = [model for model in report_data.models if model.name == "gan"]
     words = [note.words for note in noteworthy(report_data)]
-    assert "GAN: 1 metric not measured: Not run; inkwell evaluate --deep measures it." in words
+    assert not [text for text in words if "inkwell evaluate --deep" in text]
+    [figure] = [f for f in gan.evaluation["figures"] if f.get("missing", "").startswith("not run")]
+    figure["missing"] = "signature x gave NaN"
+    words = [note.words for note in noteworthy(report_data)]
+    assert "GAN: 1 metric not measured: Signature x gave NaN." in words
 
 
 def test_verdict_names_a_failed_serving_check(report_data):
