@@ -41,3 +41,20 @@ def open_browser(profile: Path, flags: Sequence[str] = (), **options: Any) -> It
         )
         yield context
         context.close()
+
+
+def violations(page: Any) -> list[str]:
+    """What axe-core finds wrong with a page as it is shown: rule, impact, place and measure.
+
+    It knows the names of controls, contrast, roles, headings, landmarks and what scrolls.
+    """
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    )
+    rules = axe.Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']} ({rule['impact']}) at {node['target'][0]}: {found['message']}"
+        for rule in rules
+        for node in rule["nodes"]
+        for found in node["any"] + node["all"] + node["none"]
+    ]
