@@ -42,8 +42,8 @@ def page(verdict: Verdict, data_dir: str) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}{STYLE}</style>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<h1>{title}</h1><p>Images by split: {splits}. {len(verdict.checks)} checks.{drift}</p>"
-        f"<ul>{said}</ul>{found}{_samples(verdict.data)}{_drift(verdict)}</html>\n"
+        f"<main><h1>{title}</h1><p>Images by split: {splits}. {len(verdict.checks)} checks.{drift}</p>"
+        f"<ul>{said}</ul>{found}{_samples(verdict.data)}{_drift(verdict)}</main></html>\n"
     )
 
 

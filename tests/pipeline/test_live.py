@@ -14,7 +14,7 @@ from pipeline.local.live import PAGE, LivePage, usual_seconds
 from pipeline.results import Failure, NodeResult, RunResult, save_result
 from pipeline.terminal.display import Board, PlainDisplay, board_table
 from pipeline.terminal.screen import Screen
-from tests.browser import needs_chromium, open_browser
+from tests.browser import needs_chromium, open_browser, violations
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NODES = ["judge", "gan", "report"]
@@ -190,8 +190,10 @@ def test_the_page_shows_no_secret_and_no_markup_of_a_failure(tmp_path):
 
 
 @needs_chromium
-def test_the_page_fits_a_phone_keeps_its_policy_and_says_when_the_run_is_lost(tmp_path):
-    board = Board([stage.node_id for kind in MODELS.values() for stage in kind.stages], Clock(), {})
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_keeps_its_policy_and_says_when_the_run_is_lost(tmp_path, scheme):
+    nodes = [stage.node_id for kind in MODELS.values() for stage in kind.stages]
+    board = Board(nodes, Clock(), {})
     page = live(tmp_path, board)
     with page.follows(display(board)) as shown:
         shown.started("gan")
@@ -200,13 +202,20 @@ def test_the_page_fits_a_phone_keeps_its_policy_and_says_when_the_run_is_lost(tm
         page._write()
     text = page.path.read_text().replace('http-equiv="refresh"', "")
     stale = re.sub('data-written="[0-9]+"', 'data-written="1"', text)
-    with open_browser(tmp_path / "browser", viewport={"width": 390, "height": 800}) as browser:
+    results = [NodeResult(name, "failed", 1.0) for name in nodes]
+    failure = Failure("crash", nodes[0], "no space left")
+    page.ended(RunResult("20261127-1", "smoke", "", 1.0, results, [], None, "log", failure))
+    ended = page.path.read_text()
+    with open_browser(tmp_path / "browser", color_scheme=scheme) as browser:
         tab, said = browser.new_page(), []
         tab.on("console", lambda message: said.append(message.text))
         tab.on("pageerror", lambda error: said.append(str(error)))
-        for content, is_hidden in ((text, True), (stale, False)):
+        for content, is_hidden in ((text, True), (stale, False), (ended, True)):
             page.path.write_text(content)
-            tab.goto(page.path.as_uri())
-            assert tab.evaluate("document.getElementById('lost').hidden") is is_hidden
-            assert tab.evaluate("document.documentElement.scrollWidth") == 390
+            for width in (390, 1280):
+                tab.set_viewport_size({"width": width, "height": 800})
+                tab.goto(page.path.as_uri())
+                assert tab.evaluate("document.getElementById('lost').hidden") is is_hidden
+                assert tab.evaluate("document.documentElement.scrollWidth") == width
+                assert violations(tab) == []
         assert said == []

@@ -12,7 +12,7 @@ pytest.importorskip("ml_metadata")
 
 from pipeline.cli.main import app
 from pipeline.pages.graph import Box, draw
-from tests.browser import needs_chromium, open_browser
+from tests.browser import needs_chromium, open_browser, violations
 from tests.components.report.test_browser import OVERFLOWING
 from tests.pipeline.records import Place
 
@@ -117,7 +117,7 @@ def test_an_arrow_is_left_out_where_others_lead_the_same_way_and_no_boxes_meet()
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_pages_are_quiet_and_fit_the_window(place, tmp_path, scheme):
+def test_both_pages_are_quiet_accessible_and_fit_the_window(place, tmp_path, scheme):
     write(place, "runs.html", "runs")
     lineage(place, "lineage.html")
     with open_browser(tmp_path / "profile") as browser:
@@ -130,5 +130,6 @@ def test_both_pages_are_quiet_and_fit_the_window(place, tmp_path, scheme):
                 page.goto((place.output / name).as_uri())
                 assert page.evaluate(OVERFLOWING) == []
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
+                assert violations(page) == []
                 assert said == []
                 page.close()

@@ -12,6 +12,7 @@ from components.data_gate import check, gate, page
 from components.idx_example_gen import data, idx, scalars
 from components.idx_example_gen.config import DataConfig
 from pipeline.cli.main import app
+from tests.browser import needs_chromium, open_browser, violations
 from tests.components.data_gate import corruption
 
 
@@ -98,6 +99,22 @@ def test_the_page_shows_images_and_drift_beside_the_baseline(own_dir: Path):
     assert parts() == (1, 0)
     baselines.write_baseline(str(own_dir))
     assert parts() == (1, 2 * (len(scalars.NAMES) + 1))
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_accessible_and_fits_the_window(own_dir: Path, tmp_path: Path, scheme):
+    baselines.write_baseline(str(own_dir))
+    corruption.corrupt_files(own_dir, blank_some)
+    path = tmp_path / "page.html"
+    path.write_text(page.page(check.check_data(str(own_dir), DataConfig()), str(own_dir)))
+    with open_browser(tmp_path / "profile", color_scheme=scheme) as browser:
+        tab = browser.new_page()
+        for width in (390, 1280):
+            tab.set_viewport_size({"width": width, "height": 800})
+            tab.goto(path.as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            assert violations(tab) == []
 
 
 def test_data_that_cannot_be_written_has_its_baseline_beside_links(own_dir: Path, tmp_path: Path):

@@ -17,7 +17,7 @@ from core.artifacts import Picture, Stage
 from core.models import MODELS
 from core.statistics import ColumnStatistics, SplitStatistics
 from core.wording import number
-from tests.browser import needs_chromium, open_browser
+from tests.browser import needs_chromium, open_browser, violations
 from tests.components.report.conftest import evaluation, history, png
 
 FIELDS = [
@@ -283,7 +283,8 @@ BROKEN = """[...document.querySelectorAll('td.n')].filter(cell => {
 
 
 @needs_chromium
-def test_the_card_is_quiet_and_fits_on_a_phone(tmp_path):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_card_is_quiet_accessible_and_fits_on_a_phone(tmp_path, scheme):
     path = tmp_path / "model_card.html"
     long = evaluation("autoencoder")
     for row in (*long["figures"], *long["gates"]):
@@ -292,14 +293,16 @@ def test_the_card_is_quiet_and_fits_on_a_phone(tmp_path):
     path.write_text(to_html(build_card(given)), encoding="utf-8")
     with open_browser(tmp_path / "profile") as context:
         page = context.new_page()
+        page.emulate_media(color_scheme=scheme)
         requests, complaints = [], []
         page.on("request", lambda request: requests.append(request.url))
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        for width in (360, 1280):
+        for width in (360, 390, 1280):
             page.set_viewport_size({"width": width, "height": 800})
             page.goto(path.as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert violations(page) == []
             assert (
                 "-0.009131 to -0.001634" in page.evaluate(NUMBERS) and page.evaluate(BROKEN) == []
             )

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from components.report.render import render_report
-from tests.browser import needs_chromium, open_browser
+from tests.browser import needs_chromium, open_browser, violations
 
 pytestmark = needs_chromium
 
@@ -77,6 +77,16 @@ def test_page_is_quiet_and_no_element_overflows(open_page, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
     assert page.evaluate(broken) == 0 and page.evaluate("document.images.length") > 5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_part_is_accessible(open_page, width, scheme):
+    page = open_map(open_page, width, scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    page.locator(MAP).focus()
+    page.keyboard.press("ArrowRight")  # the image that is chosen is named
+    assert violations(page) == []
 
 
 def test_the_network_is_forbidden_to_the_page(browser, path):
