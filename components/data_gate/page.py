@@ -19,7 +19,9 @@ _IMAGES, _CLASSES = 12, 62  # shown: of each class, and at most
 _GAP, _GREY = 2, 96  # pixels between two images, and their brightness
 _STYLE = (
     ":root{color-scheme:light dark}"
-    "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "body{background:canvas;color:canvastext;font:16px/1.5 sans-serif}"
+    "main{max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "h1,li,td:last-child{overflow-wrap:anywhere}"
     "td,th{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0}"
     "table{border-collapse:collapse}img{max-width:100%;height:auto;image-rendering:pixelated}"
 )
@@ -42,7 +44,8 @@ def page(verdict: Verdict, data_dir: str) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}{STYLE}</style>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<main><h1>{title}</h1><p>Images by split: {splits}. {len(verdict.checks)} checks.{drift}</p>"
+        f"<main><h1>{title}</h1>"
+        f"<p>Images by split: {splits}. {len(verdict.checks)} checks.{drift}</p>"
         f"<ul>{said}</ul>{found}{_samples(verdict.data)}{_drift(verdict)}</main></html>\n"
     )
 

@@ -36,7 +36,7 @@ from serving.errors import RequestError, ServingError
 from serving.model_server.tls import read_tls
 from serving.serve import ServeOptions
 from serving.serve import serve as start_serving
-from tests.browser import needs_chromium, open_browser
+from tests.browser import needs_chromium, open_browser, violations
 from tests.certificates import write_certificate
 from tests.serving.conftest import inkwell, model_server
 from tests.serving.test_serve import Running, serve
@@ -306,6 +306,7 @@ def test_the_playground_asks_for_the_token(secured, tmp_path):
         for given, words in ((ANOTHER, "does not take this token"), (TOKEN, "")):
             page.wait_for_selector("#access:not([hidden])")
             assert page.is_hidden("main")
+            assert violations(page) == []
             page.fill("#token", given)
             page.click("#access button")
             if words:

@@ -244,6 +244,7 @@ def test_server_that_is_away(browser, served):
     page.wait_for_selector("#error:not([hidden])")
     assert "does not answer" in page.inner_text("#error")
     assert page.is_hidden("main")
+    assert violations(page) == []
     page.close()
 
 
@@ -260,6 +261,9 @@ def test_parts_without_their_model_say_so_and_the_rest_works(browser, tmp_path):
         why = page.locator(".missing .why").all_inner_texts()
         assert len(why) == len(missing)
         assert why[0] == "This needs the autoencoder, which is not served here."
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert violations(page) == []
         draw(page)
         assert pixels(page, "input").max() > 0.9
         wait(page, "document.querySelectorAll('#wall canvas').length == 64")

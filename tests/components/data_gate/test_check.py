@@ -1,5 +1,6 @@
 """``inkwell check`` and ``inkwell baseline``: exit codes, rows, the page, and a way on."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -102,17 +103,17 @@ def test_the_page_shows_images_and_drift_beside_the_baseline(own_dir: Path):
 
 
 @needs_chromium
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_accessible_and_fits_the_window(own_dir: Path, tmp_path: Path, scheme):
+def test_the_page_is_accessible_and_fits_the_window(own_dir: Path, tmp_path: Path):
     baselines.write_baseline(str(own_dir))
     corruption.corrupt_files(own_dir, blank_some)
     path = tmp_path / "page.html"
     path.write_text(page.page(check.check_data(str(own_dir), DataConfig()), str(own_dir)))
-    with open_browser(tmp_path / "profile", color_scheme=scheme) as browser:
+    with open_browser(tmp_path / "profile") as browser:
         tab = browser.new_page()
-        for width in (390, 1280):
+        tab.goto(path.as_uri())
+        for scheme, width in itertools.product(("light", "dark"), (390, 1280)):
+            tab.emulate_media(color_scheme=scheme)
             tab.set_viewport_size({"width": width, "height": 800})
-            tab.goto(path.as_uri())
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
             assert violations(tab) == []
 
