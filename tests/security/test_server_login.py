@@ -305,7 +305,7 @@ def test_the_playground_asks_for_the_token(secured, tmp_path):
         page.goto(secured.page)
         for given, words in ((ANOTHER, "does not take this token"), (TOKEN, "")):
             page.wait_for_selector("#access:not([hidden])")
-            assert page.is_hidden("main")
+            assert page.is_hidden("#parts")
             assert violations(page) == []
             page.fill("#token", given)
             page.click("#access button")

@@ -243,7 +243,7 @@ def test_server_that_is_away(browser, served):
     page.goto(served.playground)
     page.wait_for_selector("#error:not([hidden])")
     assert "does not answer" in page.inner_text("#error")
-    assert page.is_hidden("main")
+    assert page.is_hidden("#parts")
     assert violations(page) == []
     page.close()
 

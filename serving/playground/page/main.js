@@ -108,7 +108,7 @@ byId("access").addEventListener("submit", (event) => {
 });
 told(async () => {
   await connect();
-  document.querySelector("main").hidden = false;
+  document.getElementById("parts").hidden = false;
   await open();
   document.body.dataset.ready = "yes";
 });
