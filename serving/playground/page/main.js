@@ -108,7 +108,7 @@ byId("access").addEventListener("submit", (event) => {
 });
 told(async () => {
   await connect();
-  document.getElementById("parts").hidden = false;
+  byId("parts").hidden = false;
   await open();
   document.body.dataset.ready = "yes";
 });
