@@ -18,8 +18,8 @@ FLAGS = [
     "--disable-sync",
 ]
 
-# Contrast of each element's own text with the colour below it, also over gradients and in SVG, of
-# which axe-core measures nothing: text, ratio.
+# Contrast of each element's own text with the colour below it: text, ratio. axe-core measures none
+# over a gradient, which every table that scrolls has, and none in an SVG.
 _CONTRAST = """() => {
   const canvas = document.createElement('canvas');
   canvas.width = canvas.height = 1;
@@ -79,18 +79,19 @@ def open_browser(profile: Path, flags: Sequence[str] = (), **options: Any) -> It
 
 
 def violations(page: Any) -> list[str]:
-    """What is wrong with a page as it is shown, one line each; every text's contrast is measured.
+    """What is wrong with a page as it is shown, one line each, so that an empty list is good.
 
-    axe-core knows the names of controls, roles, headings, landmarks and what scrolls.
+    By axe-core: names of controls, roles, headings, landmarks, boxes that scroll, contrast. The
+    contrast of every text is measured here as well, because axe-core leaves out much of it.
     """
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
     )
     by_axe = [
-        f"{rule['id']} ({rule['impact']}) at {node['target'][0]}: {found['message']}"
+        f"{rule['id']} ({rule['impact']}) at {node['target'][0]}: {broken[0]['message']}"
         for rule in axe.Axe().run(page).response["violations"]
         for node in rule["nodes"]
-        for found in node["any"] + node["all"] + node["none"]
+        if (broken := node["any"] + node["all"] + node["none"])
     ]
     contrasts = page.evaluate(_CONTRAST)
     assert contrasts

@@ -218,5 +218,7 @@ def test_the_page_fits_keeps_its_policy_and_says_when_the_run_is_lost(tmp_path, 
                 assert tab.evaluate("document.getElementById('lost').hidden") is is_hidden
                 assert tab.evaluate("document.documentElement.scrollWidth") == width
                 assert violations(tab) == []
-                assert tab.locator("progress:not([aria-label])").count() == 0  # axe has no such rule
+                assert (
+                    tab.locator("progress:not([aria-label])").count() == 0
+                )  # axe has no such rule
         assert said == []
