@@ -47,9 +47,10 @@ faults: setup ## Do more than 200 accidents to real runs: none may be lost (thre
 pictures: setup ## Make the pictures of the documents from the last run and the demo (needs Chromium)
 	@$(BIN)/python -m benchmarks.pictures $(ARGS)
 
-notebooks: setup ## Run the notebooks and write them, with their output, as notebooks/*.ipynb
+notebooks: setup ## Run the notebooks; write them, with their output, as notebooks/*.ipynb and docs/notebooks
 	@$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
 	@$(BIN)/jupyter-execute --inplace notebooks/*.ipynb
+	@$(BIN)/python -m benchmarks.notebook_pages
 
 docs: setup ## Build the site of the guides into site/
 	@$(BIN)/python -m benchmarks.reference

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import pytest
 import yaml
 from packaging.version import Version
@@ -46,6 +47,14 @@ def test_every_guide_is_in_the_site():
     named = set(re.findall(r"[\w/-]+\.md$", text, re.MULTILINE))
     there = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
     assert named == there
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda p: p.stem)
+def test_the_page_of_a_notebook_has_its_text_and_code(path: Path):
+    page = (ROOT / "docs" / "notebooks" / f"{path.stem}.md").read_text(encoding="utf-8")
+    for cell in jupytext.read(path).cells:
+        assert cell.source.strip() in page  # else: make notebooks
+    assert "```text" in page and ".png)" in page
 
 
 def test_links_lead_somewhere():
