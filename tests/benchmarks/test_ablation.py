@@ -24,7 +24,8 @@ def test_variants_are_trained_and_stand_in_the_table(small_mnist_dir, tmp_path):
     lines = (folder / "table.md").read_text().splitlines()[4:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert [row[0] for row in rows] == [names[0]] * 3 + names[1:]
-    assert [row[1] for row in rows] == ["eta 0", "eta 1", "eta 3", "eta 3", "", ""]
+    default = f"eta {DiffusionConfig().eta:g}"
+    assert [row[1] for row in rows] == ["eta 0", "eta 1", "eta 3", default, "", ""]
     assert int(rows[3][2].replace(",", "")) > int(rows[0][2].replace(",", ""))  # 24 channels, not 4
     assert all(float(row[5]) > 0 and 1 <= float(row[6]) <= 10 for row in rows)
     pictures = {path.stem: path.read_bytes() for path in folder.glob("*.png")}
