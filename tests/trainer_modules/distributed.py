@@ -74,12 +74,13 @@ def autoencoder(kind: str, examples: str, folder: Path) -> dict[str, Any]:
 
 def finetune(kind: str, examples: str, folder: Path) -> dict[str, Any]:
     """Of the autoencoder that was trained before."""
+    from core.artifacts import KERAS_DIR
     from trainer_modules.autoencoder.config import AutoencoderFinetuneConfig
     from trainer_modules.autoencoder.train import finetune
     from trainer_modules.common.keras_files import load_network
 
     config = AutoencoderFinetuneConfig(layers=("head",), noisy_share=0.0, **_common(kind))
-    base = functools.partial(load_network, str(folder / "Format-Serving"))
+    base = functools.partial(load_network, folder / KERAS_DIR)
     trained = _train(kind, examples, lambda digits: finetune(config, base, digits, digits))
     return _result(trained.networks.values(), trained.history.curves)
 
