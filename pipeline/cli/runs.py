@@ -118,11 +118,10 @@ def runs(
     with user_errors():
         from pipeline.cli.run_tables import runs_table
         from pipeline.local.overview import list_runs
-        from pipeline.local.workspace import check_exists, spelled_out
+        from pipeline.local.workspace import spelled_out
         from pipeline.terminal.screen import say
 
-        check_exists(output, OUTPUT, "the one of the runs with --output")
-        found = list_runs(Path(output))
+        found = list_runs(_existing(output))
         if as_json:
             print_json([_listed(one) for one in found])
         elif page or open_:
@@ -252,10 +251,8 @@ def tensorboard(
 ) -> None:
     with user_errors():
         from pipeline.local.tensorboard import serve
-        from pipeline.local.workspace import check_exists
 
-        check_exists(output, OUTPUT, "the one of the runs with --output")
-        code = serve(Path(output), port, tell)
+        code = serve(_existing(output), port, tell)
     leave(code)
 
 
@@ -316,11 +313,17 @@ def _serving_dirs(output: str, serving: Path) -> list[Path]:
 
 def load(output: str) -> list[RunResult]:
     """The records in ``output``, oldest first."""
-    from pipeline.local.workspace import check_exists
     from pipeline.results import load_results
 
+    return load_results(_existing(output))
+
+
+def _existing(output: str) -> Path:
+    """The directory of the runs; raises ``InputError`` if it was named and is not there."""
+    from pipeline.local.workspace import check_exists
+
     check_exists(output, OUTPUT, "the one of the runs with --output")
-    return load_results(Path(output))
+    return Path(output)
 
 
 def show_all(parts) -> None:
@@ -339,10 +342,8 @@ def show_all(parts) -> None:
 
 def _find(output: str, name: str) -> Run:
     from pipeline.local.history import find
-    from pipeline.local.workspace import check_exists
 
-    check_exists(output, OUTPUT, "the one of the runs with --output")
-    return find(Path(output), name)
+    return find(_existing(output), name)
 
 
 def _listed(one: Listed) -> dict[str, Any]:
