@@ -11,6 +11,7 @@ import yaml
 
 from benchmarks import kubeflow_backend as backend_sim
 from benchmarks.kubeflow_backend import Backend, Loss, ObjectStore, Run
+from pipeline.plan import PIPELINE_NAME
 from tests.kubeflow.toy import compile_pushing, compile_toy
 
 
@@ -108,7 +109,7 @@ def test_a_stale_store_starts_the_node_again_in_its_pod_and_a_root_may_hold_a_fo
     assert "OSError: [Errno 116] Stale file handle" in line and line.endswith("in 0 s (1 of 2).")
     uri = started.backend.artifacts[task.outputs["model"]]["uri"]
     folder = started.backend.store.folder / uri.replace("://", "/")
-    assert uri.startswith(f"{root}/toy/{run.id}/copy/")
+    assert uri.startswith(f"{root}/{PIPELINE_NAME}/{run.id}/copy/")
     assert [path.name for path in folder.iterdir()] == ["text"]  # not what was half written
 
 
@@ -121,7 +122,7 @@ def test_a_pushed_model_is_its_owners_and_its_place_is_no_url(started, tmp_path)
     version = Path(pushed["pushed_destination"])
     assert version.parent == store / "gan"
     lineage = json.loads((version / "assets.extra" / "lineage.json").read_text())
-    assert lineage["model_uri"].startswith(f"gs://acme/toy/toy/{run.id}/approve/")
+    assert lineage["model_uri"].startswith(f"gs://acme/toy/{PIPELINE_NAME}/{run.id}/approve/")
     modes = {path: path.stat().st_mode & 0o777 for path in (store, *store.rglob("*"))}
     assert {mode for path, mode in modes.items() if path.is_dir()} == {0o755}
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o644}
