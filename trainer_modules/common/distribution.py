@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from core.config import InputError
+from trainer_modules.common import steps
 from trainer_modules.common.averages import use_averages
 
 
@@ -96,7 +97,10 @@ def fit(
     callbacks: list[keras.callbacks.Callback],
     seed: int,
 ) -> None:
-    """``trainer.fit``; with several workers a loop of our own, as that of Keras 3.15 fails there.
+    """Trains in a loop of our own; on the replicas of one process, in Keras'.
+
+    Keras' loop fails with several workers, waits for Python between the steps on a GPU, and takes
+    the images in the same order in each epoch on TensorFlow (3.15).
 
     Args:
         trainer: Compiled inside ``scope``.
@@ -106,13 +110,13 @@ def fit(
         batch_size: Of all replicas together.
         validation_batch_size: Likewise.
         epochs: Number of epochs.
-        initial_epoch: Number of epochs done already; always 0 with several workers.
+        initial_epoch: Number of epochs done already; always 0 on several replicas.
         callbacks: Keras'.
         seed: Of the order of the images, which all workers must agree on.
     """
     # Every replica needs an image, even in the last batch.
     validation_data = tuple(part[: whole_shares(len(part))] for part in validation_data)
-    if not _has_workers():
+    if replicas() > 1 and not _has_workers():
         trainer.fit(
             x,
             y,
@@ -126,31 +130,46 @@ def fit(
         )
         use_averages(trainer.optimizer, trainer.trainable_variables)
         return
-    rng = np.random.default_rng(seed)
     parts = [x] if y is None else [x, y]
+    run = _worker_steps(trainer, parts) if _has_workers() else steps.compiled(trainer, parts)
     trainer.stop_training = False
     tell = teller(callbacks, trainer)
     tell("on_train_begin")
-    for epoch in range(epochs):
+    for epoch in range(initial_epoch, epochs):
         tell("on_epoch_begin", epoch)
-        order, logs = rng.permutation(len(x)), {}
+        order = np.random.default_rng([seed, epoch]).permutation(len(x))
         trainer.reset_metrics()
-        for step in range(len(x) // batch_size):
-            tell("on_train_batch_begin", step)
-            rows = order[step * batch_size :][:batch_size]
-            logs = _step(trainer, "train", [part[rows] for part in parts])
-            tell("on_train_batch_end", step, logs)
-        trainer.reset_metrics()
-        held_out = {}
-        for first in range(0, len(validation_data[0]), validation_batch_size):
-            rows = slice(first, first + validation_batch_size)
-            held_out = _step(trainer, "test", [part[rows] for part in validation_data])
-        logs |= {f"val_{name}": value for name, value in held_out.items()}
-        tell("on_epoch_end", epoch, logs)
+        logs: steps.Logs = {}
+        for done, logs in run(order.reshape(-1, batch_size)):
+            tell("on_train_batch_end", done - 1, logs)
+        held_out = _evaluate(trainer, validation_data, validation_batch_size)
+        tell("on_epoch_end", epoch, logs | {f"val_{k}": value for k, value in held_out.items()})
         if trainer.stop_training:
             break
     use_averages(trainer.optimizer, trainer.trainable_variables)
     tell("on_train_end")
+
+
+def _worker_steps(trainer, parts) -> Callable[[np.ndarray], Iterator[tuple[int, steps.Logs]]]:
+    """As ``steps.compiled``, one call for each step."""
+
+    def epoch(rows):
+        for step, batch in enumerate(rows):
+            yield step + 1, _step(trainer, "train", [part[batch] for part in parts])
+
+    return epoch
+
+
+def _evaluate(trainer: keras.Model, data: tuple[np.ndarray, ...], batch_size: int) -> steps.Logs:
+    """The metrics over ``data``."""
+    if not _has_workers():
+        found = trainer.evaluate(*data, batch_size=batch_size, verbose=0, return_dict=True)
+        return {name: float(value) for name, value in found.items()}
+    trainer.reset_metrics()
+    held_out = {}
+    for first in range(0, len(data[0]), batch_size):
+        held_out = _step(trainer, "test", [part[first : first + batch_size] for part in data])
+    return held_out
 
 
 def teller(

@@ -86,9 +86,9 @@ class Reporter(keras.callbacks.Callback):
     ):
         """``done`` of the ``epochs`` are finished.
 
-        With ``of_epoch``, the values are Keras' own, which are means since the epoch began; curves
-        take every 20th step, with the mean over the steps between. Otherwise they are of one step
-        each, and curves take all.
+        With ``of_epoch``, the values are means since the epoch began; curves take every 20th step,
+        with the mean over the steps between. Otherwise they are of one step each, and curves take
+        all. A call may tell of several steps.
         """
         super().__init__()
         resumed = f": resumed after epoch {done}" if done else ""
@@ -97,29 +97,29 @@ class Reporter(keras.callbacks.Callback):
         self.total = epoch_steps * epochs
         self.scalars = hooks.scalars
         self.of_epoch = of_epoch
-        self.record_every = REPORT_EVERY if of_epoch else 1
         self.history.steps = epoch_steps * done
         self._begun = self.history.steps  # of the epoch
         self._last: tuple[int, dict[str, float]] = (0, {})  # steps of the epoch, means over them
 
-    def tells(self, step: int) -> bool:
-        """Whether ``step`` is reported to progress and TensorBoard."""
-        return step % REPORT_EVERY == 0 or step == self.total
+    def tells(self, step: int, before: int) -> bool:
+        """Whether the steps after ``before``, up to ``step``, reach one that is reported."""
+        return step // REPORT_EVERY > before // REPORT_EVERY or step == self.total
 
     def on_epoch_begin(self, epoch, logs=None):
         self._begun, self._last = self.history.steps, (0, {})
 
     def on_train_batch_end(self, batch, logs=None):
-        self.history.steps += 1
-        step = self.history.steps
-        if step % self.record_every and step != self.total:
+        before, step = self.history.steps, self._begun + batch + 1
+        self.history.steps = step
+        tells = self.tells(step, before)
+        if self.of_epoch and not tells:
             return
         values = {k: float(v) for k, v in (logs or {}).items()}
         check_finite(self.history.model, step, _loss(values))
         if self.of_epoch:
             values = self._since_last(step - self._begun, values)
         self.history.add(step, **values)
-        if self.tells(step):
+        if tells:
             progress.report(self.stage, step, self.total, **values)
             if self.scalars:
                 self.scalars(step, values)

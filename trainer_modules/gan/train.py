@@ -126,7 +126,7 @@ def fit(gan: Gan, config: GanConfig, train: Digits, hooks: Hooks = SILENT) -> Hi
         for step in range(epoch_steps):
             tell("on_train_batch_begin", step)
             values = _one_turn(gan, train.images[order[step * batch :][:batch]], rng)
-            if reporter.tells(history.steps + 1):
+            if reporter.tells(history.steps + 1, history.steps):
                 fakes = keras.ops.convert_to_numpy(gan.generator(fixed, training=False))
                 spread = float(fakes.std(axis=0).mean()) / real_spread
             values["fake_spread"] = spread
