@@ -40,8 +40,7 @@ from core.config import require
 from core.digits import Digits
 from pipeline.config import RunConfig, load_config
 from trainer_modules.autoencoder import train as autoencoder
-from trainer_modules.common import distribution
-from trainer_modules.common.averages import use_averages
+from trainer_modules.common.steps import compiled
 from trainer_modules.common.trained import Hooks
 from trainer_modules.diffusion import train as diffusion
 from trainer_modules.diffusion.sampler import Sampler
@@ -145,9 +144,9 @@ def start(name: str, config: RunConfig, splits: Splits) -> tuple[Loop, keras.Mod
     settings, train = dataclasses.replace(getattr(config, name), epochs=1), splits.train
     if name == "gan":
         return _start_gan(settings, train)
-    clock, few = _Clock(), _first(train, 2 * settings.batch_size)
+    watch, few = _Trainer(), _first(train, 2 * settings.batch_size)
     recipe = {"judge": judge, "autoencoder": autoencoder, "diffusion": diffusion}[name].train
-    networks = recipe(settings, few, few, Hooks([clock])).networks
+    networks = recipe(settings, few, few, Hooks([watch])).networks
     *_, network = networks.values()
     if name == "autoencoder":
         flops = autoencoder_flops(**networks, contrastive=settings.contrastive_weight > 0)
@@ -155,7 +154,7 @@ def start(name: str, config: RunConfig, splits: Splits) -> tuple[Loop, keras.Mod
         flops = step_flops(network)
     targets = {"judge": [train.labels], "autoencoder": [train.images]}.get(name, [])
     data = (train.images, *targets)
-    return _keras_loop(clock, flops, data, settings.batch_size), network
+    return _keras_loop(watch.model, flops, data, settings.batch_size), network
 
 
 def product_gflops(side: int = _SIDE, seconds: float = 0.5) -> float:
@@ -221,59 +220,29 @@ def rows(speeds: list[Speed], peak: float) -> list[list[str]]:
     return lines
 
 
-class _Clock(keras.callbacks.Callback):
-    """Seconds per step from the end of the first to the end of the last of ``steps``."""
-
-    def __init__(self, steps: int = 0):
-        super().__init__()
-        self.last = steps - 1
-        self.seconds = 0.0
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch in (0, self.last):
-            float(logs["loss"])  # waits for the device
-            self.seconds = time.perf_counter() - self.seconds
-
-    @property
-    def per_step(self) -> float:
-        return self.seconds / self.last
+class _Trainer(keras.callbacks.Callback):
+    """Gets to know the trainer of a training, as ``model``."""
 
 
-def _keras_loop(clock: _Clock, flops: int, data: tuple[np.ndarray, ...], batch: int) -> Loop:
-    """The loop of Keras' own ``fit``, with the trainer that ``clock`` was a callback of."""
-    trainer = clock.model
-    one = tuple(keras.ops.convert_to_tensor(part[:batch]) for part in data)
+def _keras_loop(trainer, flops: int, data: tuple[np.ndarray, ...], batch: int) -> Loop:
+    """The loop of every model but the GAN, over all images or with one batch again and again."""
+    all_images = compiled(trainer, data)
+    one_batch = compiled(trainer, [part[:batch] for part in data])
 
     def real(steps: int) -> float:
-        own = _Clock(steps)
-        distribution.fit(
-            trainer,
-            *(part[: steps * batch] for part in data),
-            batch_size=batch,
-            epochs=1,
-            validation_data=tuple(part[:batch] for part in data),
-            validation_batch_size=batch,
-            callbacks=[own],
-            seed=0,
-        )
-        return own.per_step
+        order = np.random.default_rng(0).permutation(len(data[0]))
+        return seconds(all_images, order[: steps * batch].reshape(steps, batch))
 
     def fixed(steps: int) -> float:
-        own = _Clock(steps)
-        trainer.fit(_repeated(one, steps), steps_per_epoch=steps, callbacks=[own], verbose=0)
-        use_averages(trainer.optimizer, trainer.trainable_variables)
-        return own.per_step
+        return seconds(one_batch, np.tile(np.arange(batch), (steps, 1)))
+
+    def seconds(run, rows: np.ndarray) -> float:
+        """Per step, from the first call's end to the last one's."""
+        times = [(done, time.perf_counter()) for done, _ in run(rows)]
+        (first, begun), (last, ended) = times[0], times[-1]
+        return (ended - begun) / (last - first)
 
     return Loop(batch, flops, real, fixed)
-
-
-def _repeated(batch: tuple, steps: int):
-    """One batch ``steps`` times, in the form that costs Keras least."""
-    if keras.config.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.data.Dataset.from_tensors(batch).repeat(steps)
-    return (batch for _ in range(steps))
 
 
 def _start_gan(settings, train: Digits) -> tuple[Loop, keras.Model]:

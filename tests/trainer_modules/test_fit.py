@@ -15,7 +15,7 @@ from core.digits import Digits
 from tests.trainer_modules.conftest import write_examples
 from trainer_modules.autoencoder.config import AutoencoderConfig
 from trainer_modules.autoencoder.model import AutoencoderTrainer, build_decoder, build_encoder
-from trainer_modules.common import export, stage
+from trainer_modules.common import export, stage, steps
 from trainer_modules.common.fit import Reporter
 from trainer_modules.common.history import History
 from trainer_modules.common.precision import recast
@@ -120,6 +120,7 @@ def watched(model: str, entry: str, args) -> Ended:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "board", lambda folder: [Watch()])
+        patch.setattr(steps, "STEPS", 1)  # in one call
         patch.setattr(keras.src.trainers.trainer, "model_supports_jit", lambda model: False)  # slow
         return Ended(run(model, args, entry), weights, *optimizers)
 

@@ -3,8 +3,8 @@
 Contract: a resumed training ends with the same weights and curves, bit for bit, as one that was
 never stopped. The file holds every variable (weights, optimizer's slots, moving averages, random
 generators) and the history. A file that is damaged, or from other settings, data, initial weights
-or code, is ignored with a line in the log. The order of the images is not stored: on TensorFlow,
-Keras' ``fit`` derives it from the global seed, the same in each epoch.
+or code, is ignored with a line in the log. The order of the images is not stored: it follows from
+the seed and the epoch.
 """
 
 import dataclasses
@@ -49,11 +49,10 @@ def assign(variables: list[Any], values: list[np.ndarray]) -> None:
 
 
 class Checkpoint:
-    """The file of one training; does nothing without a path, on several replicas or on JAX.
+    """The file of one training; does nothing without a path or on several replicas.
 
     Several workers would have to read one file on shared storage, and no pipeline of ours starts
-    them, so a training on several replicas restarts. With JAX, Keras takes the order of the images
-    from NumPy's global generator, whose state is not stored.
+    them, so a training on several replicas restarts.
     """
 
     def __init__(self, place: str | None, config: Any, history: Any, trainers, data):
@@ -66,8 +65,7 @@ class Checkpoint:
             trainers: Compiled Keras models, before their first step.
             data: Splits (``Digits``) that the training sees.
         """
-        able = keras.config.backend() == "tensorflow" and distribution.replicas() == 1
-        self.path = Path(place) if place and able else None
+        self.path = Path(place) if place and distribution.replicas() == 1 else None
         self.history = history
         self.variables = variables_of(*trainers)
         self._key = self._fingerprint(config, data) if self.path else ""

@@ -20,8 +20,8 @@ def compiled(
 ) -> Callable[[np.ndarray], Iterator[tuple[int, Logs]]]:
     """A function that does the steps of an epoch, or of a part of one.
 
-    It takes the rows of every batch, integers [steps, B], and yields the number of steps done and
-    the trainer's metrics so far, after every ``STEPS`` steps and at the end. The trainer's variables
+    It takes the rows of every batch, integers [steps, B]. After every ``STEPS`` steps and at the
+    end it yields the number of steps done and the trainer's metrics so far. The trainer's variables
     have their new values when the iteration has ended, not before.
 
     Args:
