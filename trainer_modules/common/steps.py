@@ -6,7 +6,8 @@ for the GPU instead. The steps are those of Keras' ``train_step``, in the same o
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -53,7 +54,7 @@ def _on_tensorflow(trainer, parts):
     def epoch(rows):
         for first in range(0, len(rows), STEPS):
             chunk = rows[first : first + STEPS]
-            found = run(tf.constant(chunk, tf.int32))
+            found: Mapping[str, Any] = run(tf.constant(chunk, tf.int32))
             yield first + len(chunk), {name: float(value[-1]) for name, value in found.items()}
 
     return epoch
@@ -64,16 +65,15 @@ def _on_jax(trainer, parts):
 
     on_device = tuple(jax.device_put(part) for part in parts)
 
-    def step(state, parts, batch):
-        logs, state = trainer.train_step(state, tuple(part[batch] for part in parts))
-        return jax.tree.map(list, state, is_leaf=lambda node: isinstance(node, list)), logs
-
     # The old values are given away, so that they and the new ones need not both have memory.
     @functools.partial(jax.jit, donate_argnums=0)
     def run(state, parts, rows, count):
+        def step(i, found):
+            logs, new = trainer.train_step(found[0], tuple(part[rows[i]] for part in parts))
+            return new, logs
+
         logs = dict.fromkeys(trainer.get_metrics_result(), jax.numpy.zeros(()))
-        one = lambda i, found: step(found[0], parts, rows[i])  # noqa: E731
-        return jax.lax.fori_loop(0, count, one, (state, logs))
+        return jax.lax.fori_loop(0, count, step, (state, logs))
 
     def epoch(rows):
         variables = (
