@@ -6,7 +6,7 @@ for the GPU instead. The steps are those of Keras' ``train_step``, in the same o
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -45,7 +45,7 @@ def _on_tensorflow(trainer, parts):
     logs = dict.fromkeys(trainer.get_metrics_result(), tf.TensorSpec([], tf.float32))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
-    def run(rows):
+    def run(rows) -> Any:
         def one(batch):
             return step(tuple(tf.gather(part, batch) for part in on_device))
 
@@ -54,7 +54,7 @@ def _on_tensorflow(trainer, parts):
     def epoch(rows):
         for first in range(0, len(rows), STEPS):
             chunk = rows[first : first + STEPS]
-            found: Mapping[str, Any] = run(tf.constant(chunk, tf.int32))
+            found = run(tf.constant(chunk, tf.int32))
             yield first + len(chunk), {name: float(value[-1]) for name, value in found.items()}
 
     return epoch
@@ -67,7 +67,7 @@ def _on_jax(trainer, parts):
 
     # The old values are given away, so that they and the new ones need not both have memory.
     @functools.partial(jax.jit, donate_argnums=0)
-    def run(state, parts, rows, count):
+    def run(state, parts, rows, count) -> Any:
         def step(i, found):
             logs, new = trainer.train_step(found[0], tuple(part[rows[i]] for part in parts))
             return new, logs
