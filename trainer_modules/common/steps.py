@@ -31,7 +31,7 @@ def compiled(
     """
     batch = tuple(part[:1] for part in parts)
     trainer._symbolic_build(data_batch=(*batch, *[None] * (3 - len(batch))))
-    start = {"jax": _on_jax, "tensorflow": _on_tensorflow}[keras.config.backend()]
+    start: Any = {"jax": _on_jax, "tensorflow": _on_tensorflow}[keras.config.backend()]
     return start(trainer, parts)
 
 
