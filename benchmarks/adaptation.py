@@ -4,8 +4,9 @@
 
 Contract: a way is a choice of the layers that are trained and of their first weights: none of the
 pushed network, its last layers (the pipeline's fine-tuning), all its layers, all layers of a new
-network. The objective is the same for all: pixels alone, no contrastive or clustering loss. Each
-training gets as many steps as fit into ``--seconds`` of processor time over all threads, without
+network. Two things are the same for all: the objective, which is pixels alone, without contrastive
+or clustering loss, and the peak of the learning rate, which is the first training's. Each training
+gets as many steps as fit into ``--seconds`` of processor time over all threads, without
 compilation; images repeat where there are fewer than the steps need. Metrics are of the held-out
 images of the train file, which are in no training; the test images are not used. Intervals are
 over images, in pairs, of the means over seeds.
@@ -51,8 +52,8 @@ from trainer_modules.diffusion.model import build_network
 
 OLD, LAST, ALL, NEW = "unchanged", "last layers", "all layers", "new network"
 _OTHER = "another data set"
-_NOISY = "more noise"
-TASKS = (_OTHER, "thick strokes", "inverted", _NOISY)
+_THICK, _NOISY = "thick strokes", "more noise"
+TASKS = (_OTHER, _THICK, _NOISY)
 _STRONG = 1.2  # standard deviation of the noise of that task, pixels in [0, 1]
 _TIMED_STEPS = 40  # from which the seconds of a step follow
 _MONITORED = 512  # held-out images for the trainings' own curves
@@ -132,12 +133,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _changed(name: str, splits: Splits) -> Task:
     """The data of the run with other ink or noise."""
-    changes: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-        "thick strokes": lambda images: grey_dilation(images, (1, 2, 2, 1)),
-        "inverted": lambda images: 1 - images,
-        _NOISY: lambda images: images,
-    }
-    train, held_out = (changes[name](part.images) for part in (splits.train, splits.held_out))
+    train, held_out = splits.train.images, splits.held_out.images
+    if name == _THICK:
+        train, held_out = (grey_dilation(images, (1, 2, 2, 1)) for images in (train, held_out))
     statistics = {"pixel_mean": float(train.mean()), "pixel_std": float(train.std())}
     return Task(
         dataclasses.replace(splits.train, images=train, **statistics),
@@ -218,10 +216,10 @@ class Adaptation:
         """Trains for so many steps by one way."""
         first = getattr(self.config, self.model)
         settings = getattr(self.config, f"finetune_{self.model}")
-        settings = dataclasses.replace(settings, epochs=1, seed=seed, **self._noise())
+        changes = {"learning_rate": first.learning_rate, "epochs": 1, "seed": seed, **self._noise()}
         if way != LAST:
-            rate = first.learning_rate
-            settings = dataclasses.replace(settings, layers=("",), learning_rate=rate)  # all layers
+            changes["layers"] = ("",)  # with which every name begins
+        settings = dataclasses.replace(settings, **changes)
         order = np.random.default_rng(seed).permutation(len(self.task.train.images))
         rows = np.resize(order, steps * settings.batch_size)
         train = self.task.train
