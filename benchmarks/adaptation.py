@@ -55,7 +55,7 @@ _OTHER = "another data set"
 _THICK, _NOISY = "thick strokes", "more noise"
 TASKS = (_OTHER, _THICK, _NOISY)
 _STRONG = 1.2  # standard deviation of the noise of that task, pixels in [0, 1]
-_TIMED_STEPS = 40  # from which the seconds of a step follow
+_TIMED_STEPS = 24  # from which the seconds of a step follow
 _MONITORED = 512  # held-out images for the trainings' own curves
 _TITLES = [
     *("model", "new data", "trained", "weights", "steps", "seconds", "dB", "dB on old data"),
