@@ -187,11 +187,11 @@ def train_diffusion(
     decibels = []  # [N] of each stage
 
     def figures(network: keras.Model) -> dict[str, float]:
-        denoised = _denoised(network, noisy, mean, std)
-        decibels.append(psnr(clean, denoised))
+        drawn = denoised(network, noisy, mean, std)
+        decibels.append(psnr(clean, drawn))
         return {
             "PSNR in dB": float(decibels[-1].mean()),
-            "SSIM": float(ssim(clean, denoised).mean()),
+            "SSIM": float(ssim(clean, drawn).mean()),
             f"PSNR of the input at noise {SIGMA}": float(psnr(clean, noisy).mean()),
             "PSNR of the linear optimum": linear,
         }
@@ -210,7 +210,7 @@ def train_diffusion(
     )
     [denoiser] = trained.served().values()
     save_grid(noisy[:_GRID], folder / "noisy.png")
-    save_grid(_denoised(denoiser, noisy[:_GRID], mean, std), folder / "denoised.png")
+    save_grid(denoised(denoiser, noisy[:_GRID], mean, std), folder / "denoised.png")
     found = figures(denoiser)
     found |= _gain("dB gained by fine-tuning", decibels[1] - decibels[0], config)
     yield _work(trained, settings, found, seconds, step_flops(denoiser))
@@ -259,11 +259,13 @@ def _gain(name: str, gains: np.ndarray, config: RunConfig) -> dict[str, float]:
     return {name: mean, f"{name}, lower end": interval(mean, replicates)[0]}
 
 
-def _denoised(network: keras.Model, noisy: np.ndarray, mean: float, std: float) -> np.ndarray:
-    """Images [N, 28, 28, 1], 500 at a time."""
+def denoised(
+    network: keras.Model, noisy: np.ndarray, mean: float, std: float, sigma: float = SIGMA
+) -> np.ndarray:
+    """Images [N, 28, 28, 1], 500 at a time, from those with noise ``sigma``."""
     parts = [noisy[i : i + 500] for i in range(0, len(noisy), 500)]
     found = [
-        denoise(network, part, np.full(len(part), SIGMA, "float32"), mean, std) for part in parts
+        denoise(network, part, np.full(len(part), sigma, "float32"), mean, std) for part in parts
     ]
     return np.concatenate([keras.ops.convert_to_numpy(part) for part in found])
 
