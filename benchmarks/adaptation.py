@@ -46,6 +46,7 @@ from serving.releases import whole_version
 from serving.versions import extra_file
 from trainer_modules.autoencoder import train as autoencoder
 from trainer_modules.common.keras_files import load_network, save_network
+from trainer_modules.common.steps import STEPS
 from trainer_modules.common.trained import Hooks, Trained
 from trainer_modules.diffusion import train as diffusion
 from trainer_modules.diffusion.model import build_network
@@ -55,7 +56,7 @@ _OTHER = "another data set"
 _THICK, _NOISY = "thick strokes", "more noise"
 TASKS = (_OTHER, _THICK, _NOISY)
 _STRONG = 1.2  # standard deviation of the noise of that task, pixels in [0, 1]
-_TIMED_STEPS = 24  # from which the seconds of a step follow
+_TIMED_STEPS = 3 * STEPS  # from which the seconds of a step follow
 _MONITORED = 512  # held-out images for the trainings' own curves
 _TITLES = [
     *("model", "new data", "trained", "weights", "steps", "seconds", "dB", "dB on old data"),
@@ -77,19 +78,19 @@ class Task:
 
 
 class Clock(keras.callbacks.Callback):
-    """Notes the processor seconds at the end of each step."""
+    """Notes steps done and processor seconds after each call, which is of ``STEPS`` steps."""
 
     def __init__(self):
         super().__init__()
-        self.ends: list[float] = []
+        self.ends: list[tuple[int, float]] = []
 
     def on_train_batch_end(self, batch, logs=None):
-        self.ends.append(time.process_time())
+        self.ends.append((batch + 1, time.process_time()))
 
     def step(self) -> float:
-        """Seconds of a step, without the first eighth of the steps, as the first one compiles."""
-        counted = self.ends[len(self.ends) // 8 :]
-        return (counted[-1] - counted[0]) / (len(counted) - 1)
+        """Seconds of a step, without the first call's, which compiles."""
+        (first, begun), *_, (last, ended) = self.ends
+        return (ended - begun) / (last - first)
 
 
 @mistakes_exit("adaptation")
@@ -119,12 +120,12 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for model in options.models:
             base = _base(model, config, splits, options.serving, Path(folder) / model)
-            steps: dict[str, int] = {}
+            effort: dict[str, Effort] = {}
             for name, task in tasks.items():
                 task = dataclasses.replace(task, train=_first(task.train, options.images))
                 adaptation = Adaptation(model, config, base, splits.held_out, task)
-                steps = steps or adaptation.steps_in(options.seconds)
-                found = adaptation.measure(steps, range(1, options.seeds + 1))
+                effort = effort or adaptation.effort_in(options.seconds)
+                found = adaptation.measure(effort, range(1, options.seeds + 1))
                 lines += [[model, name, *line] for line in rows(found, config)]
                 tables.write(options.markdown, words, lines)
     tables.show(words, lines, 160, left=3)
@@ -164,14 +165,21 @@ def _first(data: Digits, count: int | None) -> Digits:
 
 
 @dataclasses.dataclass(frozen=True)
+class Effort:
+    """What a training costs."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Found:
     """What one way reached, and how."""
 
     decibels: np.ndarray  # [seeds, N] of the new held-out images
     old: float  # mean of the old ones
     weights: int = 0  # that are trained
-    steps: int = 0
-    seconds: float = 0.0
+    effort: Effort = Effort()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,35 +192,36 @@ class Adaptation:
     old: Digits  # held-out images of the data that the base was trained on
     task: Task
 
-    def steps_in(self, seconds: float) -> dict[str, int]:
+    def effort_in(self, seconds: float) -> dict[str, Effort]:
         """How many steps of each way fit into ``seconds``."""
         found = {}
         for way in (LAST, ALL):
             clock = Clock()
-            self._train(way, _TIMED_STEPS, 1, clock)
-            found[way] = max(2, round(seconds / clock.step()))
+            self._train(way, _TIMED_STEPS, 1, [clock])
+            steps = max(2, round(seconds / clock.step()))
+            found[way] = Effort(steps, steps * clock.step())
         return {**found, NEW: found[ALL]}
 
-    def measure(self, steps: Mapping[str, int], seeds: Sequence[int]) -> dict[str, Found]:
+    def measure(self, effort: Mapping[str, Effort], seeds: Sequence[int]) -> dict[str, Found]:
         """The base as it is, then each way, trained with each seed."""
         base = {name: self.base(name) for name in _NETWORKS[self.model]}
         new, old = self._decibels(base, self.old)
         found = {OLD: Found(new[None], float(old.mean()))}
-        for way, count in steps.items():
-            measured, seconds, weights = [], 0.0, 0
+        for way, cost in effort.items():
+            measured, weights = [], 0
             for seed in seeds:
-                clock = Clock()
-                trained = self._train(way, count, seed, clock)
-                seconds += count * clock.step() / len(seeds)
+                trained = self._train(way, cost.steps, seed)
                 networks = trained.networks.values()
                 weights = sum(int(np.prod(w.shape)) for n in networks for w in n.trainable_weights)
                 measured.append(self._decibels(trained.served(), self.task.train))
             new, old = (np.stack(part) for part in zip(*measured, strict=True))
-            found[way] = Found(new, float(old.mean()), weights, count, seconds)
+            found[way] = Found(new, float(old.mean()), weights, cost)
             print(self.model, way, f"{new.mean():.2f} dB", file=sys.stderr, flush=True)
         return found
 
-    def _train(self, way: str, steps: int, seed: int, clock: Clock) -> Trained:
+    def _train(
+        self, way: str, steps: int, seed: int, callbacks: Sequence[keras.callbacks.Callback] = ()
+    ) -> Trained:
         """Trains for so many steps by one way."""
         first = getattr(self.config, self.model)
         settings = getattr(self.config, f"finetune_{self.model}")
@@ -224,7 +233,7 @@ class Adaptation:
         rows = np.resize(order, steps * settings.batch_size)
         train = self.task.train
         train = dataclasses.replace(train, images=train.images[rows], labels=train.labels[rows])
-        data, hooks = (train, _first(self.task.held_out, _MONITORED)), Hooks([clock])
+        data, hooks = (train, _first(self.task.held_out, _MONITORED)), Hooks(callbacks)
         if self.model == "diffusion":
 
             def start(_: str) -> keras.Model:
@@ -281,8 +290,8 @@ def rows(found: Mapping[str, Found], config: RunConfig) -> list[list[str]]:
             replicates = mean_replicates(gains, settings.bootstrap_replicates, settings.seed)
             low, high = interval(float(gains.mean()), replicates)
             better = f"{gains.mean():.2f} ({low:.2f} to {high:.2f})"
-        effort = [f"{one.weights:,}", f"{one.steps}", f"{one.seconds:.1f}"]
-        lines.append([way, *effort, f"{means.mean():.2f}{deviation}", f"{one.old:.2f}", better])
+        cost = [f"{one.weights:,}", f"{one.effort.steps}", f"{one.effort.seconds:.1f}"]
+        lines.append([way, *cost, f"{means.mean():.2f}{deviation}", f"{one.old:.2f}", better])
     return lines
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import adaptation
-from benchmarks.adaptation import ALL, LAST, NEW, OLD, Adaptation, Found
+from benchmarks.adaptation import ALL, LAST, NEW, OLD, Adaptation, Effort, Found
 from benchmarks.splits import read_splits
 from pipeline.config import load_config
 from trainer_modules.autoencoder.model import build_decoder, build_encoder
@@ -68,11 +68,11 @@ def start(model: str) -> tuple[Adaptation, dict[str, keras.Model]]:
 @pytest.mark.parametrize("model", ["autoencoder", "diffusion"])
 def test_only_the_new_network_begins_with_new_weights(model):
     adapt, networks = start(model)
-    found = adapt.measure({LAST: 2, ALL: 2, NEW: 2}, [1])
+    found = adapt.measure(dict.fromkeys((LAST, ALL, NEW), Effort(2, 0.1)), [1])
     unchanged, last, every, new = (found[way].decibels.mean() for way in (OLD, LAST, ALL, NEW))
     assert last == pytest.approx(unchanged, abs=0.5) and every == pytest.approx(unchanged, abs=0.5)
     assert new > unchanged + 2  # grey is nearer to digits than white
-    assert found[OLD].steps == found[OLD].weights == 0
+    assert found[OLD].effort.steps == found[OLD].weights == 0
     names = adaptation._NETWORKS[model]
     assert found[ALL].weights == sum(
         np.prod(w.shape) for name in names for w in networks[name].trainable_weights
@@ -88,7 +88,7 @@ def test_only_the_new_network_begins_with_new_weights(model):
 
 def test_steps_fill_the_seconds():
     clock = adaptation.Clock()
-    clock.ends = [5.0, *(6.0 + 0.5 * step for step in range(39))]  # the first step compiled
+    clock.ends = [(20, 5.0), (40, 15.0), (50, 20.0)]  # the first call compiled
     assert clock.step() == pytest.approx(0.5)
 
 
@@ -97,8 +97,8 @@ def test_leads_are_in_pairs_and_over_images_of_the_means_over_seeds():
     images = np.random.default_rng(0).normal(20, 3, size=100)
     found = {
         OLD: Found(images[None] - 2, 22.0),
-        LAST: Found(np.stack([images - 0.5, images + 0.5]), 21.0, 10, 300, 8.04),
-        ALL: Found(np.stack([images, images + 2]), 20.0, 1000, 100, 8.06),
+        LAST: Found(np.stack([images - 0.5, images + 0.5]), 21.0, 10, Effort(300, 8.04)),
+        ALL: Found(np.stack([images, images + 2]), 20.0, 1000, Effort(100, 8.06)),
     }
     old, last, every = adaptation.rows(found, config)
     mean = images.mean()
