@@ -52,7 +52,17 @@ DataFormat = Annotated[
         "is there.",
     ),
 ]
-Output = Annotated[str, typer.Option(metavar="DIR", help="Where runs keep their files.")]
+
+
+def _not_empty(path: str) -> str:
+    if not path.strip():
+        raise typer.BadParameter(f"a path that is not empty is needed, not {path!r}")
+    return path
+
+
+Output = Annotated[
+    str, typer.Option(metavar="DIR", help="Where runs keep their files.", callback=_not_empty)
+]
 OUTPUT = "outputs"
 Serving = Annotated[
     Path, typer.Option("--serving", metavar="DIR", help="Directory of the pushed versions.")

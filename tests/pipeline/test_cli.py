@@ -192,6 +192,13 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(arguments, words, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", [["gc"], ["runs"], ["evaluate", "gan"]])
+def test_an_empty_directory_of_runs_is_not_the_current_one(command):
+    result = inkwell(*command, "--output", "")
+    assert result.returncode == 2
+    assert "--output" in result.stderr and "a path that is not empty" in result.stderr
+
+
 def test_lists_say_how_to_begin_when_there_is_nothing_yet(tmp_path):
     assert "inkwell run" in inkwell("runs", "--output", str(tmp_path)).stdout
     assert "inkwell run" in inkwell("models", "--serving", str(tmp_path)).stdout
