@@ -97,7 +97,7 @@ def fit(
     callbacks: list[keras.callbacks.Callback],
     seed: int,
 ) -> None:
-    """Trains in a loop of our own; on the replicas of one process, in Keras'.
+    """Trains in a loop of our own, which takes the same images in the same order everywhere.
 
     Keras' loop fails with several workers, waits for Python between the steps on a GPU, and takes
     the images in the same order in each epoch on TensorFlow (3.15).
@@ -110,28 +110,14 @@ def fit(
         batch_size: Of all replicas together.
         validation_batch_size: Likewise.
         epochs: Number of epochs.
-        initial_epoch: Number of epochs done already; always 0 on several replicas.
+        initial_epoch: Number of epochs done already.
         callbacks: Keras'.
         seed: Of the order of the images, which all workers must agree on.
     """
     # Every replica needs an image, even in the last batch.
     validation_data = tuple(part[: whole_shares(len(part))] for part in validation_data)
-    if replicas() > 1 and not _has_workers():
-        trainer.fit(
-            x,
-            y,
-            batch_size=batch_size,
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            validation_data=validation_data,
-            validation_batch_size=validation_batch_size,
-            callbacks=callbacks,
-            verbose=0,
-        )
-        use_averages(trainer.optimizer, trainer.trainable_variables)
-        return
     parts = [x] if y is None else [x, y]
-    run = _worker_steps(trainer, parts) if _has_workers() else steps.compiled(trainer, parts)
+    run = (_replica_steps if replicas() > 1 else steps.compiled)(trainer, parts)
     trainer.stop_training = False
     tell = teller(callbacks, trainer)
     tell("on_train_begin")
@@ -150,7 +136,7 @@ def fit(
     tell("on_train_end")
 
 
-def _worker_steps(trainer, parts) -> Callable[[np.ndarray], Iterator[tuple[int, steps.Logs]]]:
+def _replica_steps(trainer, parts) -> Callable[[np.ndarray], Iterator[tuple[int, steps.Logs]]]:
     """As ``steps.compiled``, one call for each step."""
 
     def epoch(rows):
@@ -162,11 +148,11 @@ def _worker_steps(trainer, parts) -> Callable[[np.ndarray], Iterator[tuple[int, 
 
 def _evaluate(trainer: keras.Model, data: tuple[np.ndarray, ...], batch_size: int) -> steps.Logs:
     """The metrics over ``data``."""
-    if not _has_workers():
+    if replicas() == 1:
         found = trainer.evaluate(*data, batch_size=batch_size, verbose=0, return_dict=True)
         return {name: float(value) for name, value in found.items()}
     trainer.reset_metrics()
-    held_out = {}
+    held_out, batch_size = {}, whole_shares(batch_size)
     for first in range(0, len(data[0]), batch_size):
         held_out = _step(trainer, "test", [part[first : first + batch_size] for part in data])
     return held_out
@@ -243,14 +229,6 @@ def _share(array: np.ndarray):
     return strategy.experimental_distribute_values_from_function(
         lambda context: rows_of(context.replica_id_in_sync_group - first)
     )
-
-
-def _has_workers() -> bool:
-    if replicas() == 1:
-        return False
-    import tensorflow as tf
-
-    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
 
 
 _STEPS: dict[tuple[int, str], tuple[keras.Model, Any]] = {}
