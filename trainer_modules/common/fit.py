@@ -139,7 +139,9 @@ class Reporter(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         # No later callback, such as a checkpoint, may see weights that are not finite.
         logs = logs or {}
-        check_finite(self.history.model, self.history.steps, _loss(logs))
+        # The last step may have ruined them after its loss; that of the held-out images tells.
+        held_out_loss = float(logs.get("val_loss", 0.0))
+        check_finite(self.history.model, self.history.steps, _loss(logs) + held_out_loss)
         held_out = {k: float(v) for k, v in logs.items() if k.startswith("val_")}
         if held_out:
             LOGGER.info("%s, epoch %d: %s", self.stage, epoch + 1, held_out)
