@@ -33,8 +33,9 @@ from scipy.special import expit
 
 from benchmarks import command, tables
 from benchmarks.command import mistakes_exit
-from benchmarks.splits import Splits, read_splits
+from benchmarks.splits import Splits, first_images, read_splits
 from benchmarks.train_models import SIGMA, denoised
+from benchmarks.train_speed import per_step
 from components.evaluator.metrics.bootstrap import interval, mean_replicates
 from components.evaluator.metrics.denoising import add_noise
 from components.evaluator.metrics.reconstruction import psnr
@@ -89,8 +90,7 @@ class Clock(keras.callbacks.Callback):
 
     def step(self) -> float:
         """Seconds of a step, without the first call's, which compiles."""
-        (first, begun), *_, (last, ended) = self.ends
-        return (ended - begun) / (last - first)
+        return per_step(self.ends)
 
 
 @mistakes_exit("adaptation")
@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
             base = _base(model, config, splits, options.serving, Path(folder) / model)
             effort: dict[str, Effort] = {}
             for name, task in tasks.items():
-                task = dataclasses.replace(task, train=_first(task.train, options.images))
+                task = dataclasses.replace(task, train=first_images(task.train, options.images))
                 adaptation = Adaptation(model, config, base, splits.held_out, task)
                 effort = effort or adaptation.effort_in(options.seconds)
                 found = adaptation.measure(effort, range(1, options.seeds + 1))
@@ -158,10 +158,6 @@ def _base(model: str, config: RunConfig, splits: Splits, serving: str | None, fo
     for name, network in tuned.served().items():
         save_network(network, folder, name)
     return functools.partial(load_network, folder / KERAS_DIR)
-
-
-def _first(data: Digits, count: int | None) -> Digits:
-    return dataclasses.replace(data, images=data.images[:count], labels=data.labels[:count])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +229,7 @@ class Adaptation:
         rows = np.resize(order, steps * settings.batch_size)
         train = self.task.train
         train = dataclasses.replace(train, images=train.images[rows], labels=train.labels[rows])
-        data, hooks = (train, _first(self.task.held_out, _MONITORED)), Hooks(callbacks)
+        data, hooks = (train, first_images(self.task.held_out, _MONITORED)), Hooks(callbacks)
         if self.model == "diffusion":
 
             def start(_: str) -> keras.Model:

@@ -47,3 +47,8 @@ def read_splits(data_dir: str, max_images: int | None = None) -> Splits:
         digits(images[is_held_out], labels[is_held_out]),
         digits(pairs["test"].images, pairs["test"].labels),
     )
+
+
+def first_images(digits: Digits, count: int | None) -> Digits:
+    """The first ``count`` images and labels; all of them if it is None."""
+    return dataclasses.replace(digits, images=digits.images[:count], labels=digits.labels[:count])

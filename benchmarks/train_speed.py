@@ -15,7 +15,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import use_onednn
@@ -35,7 +35,7 @@ from benchmarks.flops import (
     gan_flops,
     step_flops,
 )
-from benchmarks.splits import Splits, read_splits
+from benchmarks.splits import Splits, first_images, read_splits
 from core.config import require
 from core.digits import Digits
 from pipeline.config import RunConfig, load_config
@@ -144,7 +144,7 @@ def start(name: str, config: RunConfig, splits: Splits) -> tuple[Loop, keras.Mod
     settings, train = dataclasses.replace(getattr(config, name), epochs=1), splits.train
     if name == "gan":
         return _start_gan(settings, train)
-    watch, few = _Trainer(), _first(train, 2 * settings.batch_size)
+    watch, few = _Trainer(), first_images(train, 2 * settings.batch_size)
     recipe = {"judge": judge, "autoencoder": autoencoder, "diffusion": diffusion}[name].train
     networks = recipe(settings, few, few, Hooks([watch])).networks
     *_, network = networks.values()
@@ -173,6 +173,12 @@ def product_gflops(side: int = _SIDE, seconds: float = 0.5) -> float:
     chain(2)
     products = max(1, min(1000, round(seconds / 5 / chain(2))))
     return 2 * side**3 / min(chain(products) for _ in range(5)) / 1e9
+
+
+def per_step(times: Sequence[tuple[int, float]]) -> float:
+    """Seconds of a step, from times after so many steps; none before the first are counted."""
+    (first, begun), *_, (last, ended) = times
+    return (ended - begun) / (last - first)
 
 
 def call_seconds(call: Callable[[int], Any], seconds: float) -> float:
@@ -237,10 +243,7 @@ def _keras_loop(trainer, flops: int, data: tuple[np.ndarray, ...], batch: int) -
         return seconds(one_batch, np.tile(np.arange(batch), (steps, 1)))
 
     def seconds(run, rows: np.ndarray) -> float:
-        """Per step, from the first call's end to the last one's."""
-        times = [(done, time.perf_counter()) for done, _ in run(rows)]
-        (first, begun), (last, ended) = times[0], times[-1]
-        return (ended - begun) / (last - first)
+        return per_step([(done, time.perf_counter()) for done, _ in run(rows)])
 
     return Loop(batch, flops, real, fixed)
 
@@ -255,15 +258,14 @@ def _start_gan(settings, train: Digits) -> tuple[Loop, keras.Model]:
         seen: list[tuple[int, float]] = []
         hooks = Hooks(scalars=lambda step, _: seen.append((step, time.perf_counter())))
         gan.fit(model, settings, digits, hooks)
-        (first, begun), (last, ended) = seen[0], seen[-1]
-        return (ended - begun) / (last - first)
+        return per_step(seen)
 
     def fixed(steps: int) -> float:
         one.count = steps * batch
         return seconds(dataclasses.replace(train, images=one))
 
     flops = gan_flops(model.generator, model.discriminator)
-    loop = Loop(batch, flops, lambda steps: seconds(_first(train, steps * batch)), fixed)
+    loop = Loop(batch, flops, lambda steps: seconds(first_images(train, steps * batch)), fixed)
     return loop, GanSampler(model.generator, model.discriminator, slope=1.0)
 
 
@@ -283,10 +285,6 @@ class _OneBatch:
 
     def std(self, axis: int) -> np.ndarray:
         return self.images.std(axis=axis)
-
-
-def _first(digits: Digits, count: int) -> Digits:
-    return dataclasses.replace(digits, images=digits.images[:count], labels=digits.labels[:count])
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     KERAS_BACKEND=jax python -m tests.trainer_modules.stepwise FOLDER
 
-Prints a JSON object. The trainer draws noise and times in its steps, has targets of no use and
-keeps averages, so that all of its variables must come through.
+Prints a JSON object. The trainer draws noise and times in its steps and keeps averages, so that all
+of its variables must come through.
 """
 
 import json
