@@ -72,7 +72,10 @@ def test_calls_without_a_message_hold_up_nobody_else_and_end(repository, path):
         found = client.predict("", {"x": np.ones(1, "float32")}, timeout_s=2)
         assert found["y"].tolist() == [2.0] and client.states(2) == {1: "AVAILABLE"}
         assert time.monotonic() - began < 2
-        assert calls[0].exception(10).code() == grpc.StatusCode.CANCELLED
+        # Two had a place; which of them, no order says. The rest wait for one as long, or get it.
+        codes = {call.exception(20).code() for call in calls}
+        assert grpc.StatusCode.CANCELLED in codes
+        assert codes <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED}
         end.set()
 
 
