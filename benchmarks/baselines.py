@@ -7,6 +7,9 @@
   batch norm that predicts the noise, cosine schedule, mean absolute error (Song et al. 2021).
 - The convolutional denoiser of Keras' example "Convolutional autoencoder for image denoising":
   28,353 weights, trained on noise of 0.4.
+- The convolutional autoencoder of DCEC before its clustering loss (Guo et al. 2017, figure 2), with
+  a code as long as ours, and N2D on its codes (McConville et al. 2021): a Gaussian mixture on a
+  map of the codes that keeps neighbours. The map is by t-SNE, where N2D has UMAP.
 
 Contract: architecture, losses and rates are the tutorials'; training ends by the clock. On any
 Keras backend; images [N, 28, 28, 1] in [0, 1] in and out.
@@ -21,6 +24,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from components.evaluator.metrics.embedding import tsne
 from core.digits import Digits
 from core.images import IMAGE_SHAPE
 from trainer_modules.common.averages import use_averages
@@ -30,6 +34,7 @@ _LATENT = 100
 _EMA = 0.999
 _SIGNAL = (0.02, 0.95)  # least and largest share of the signal, as the angles' cosines
 _HELD_OUT = 1000  # images to choose between averaged and last weights
+_PERPLEXITY = 30.0  # of t-SNE, the usual value
 _BIG = 1_000_000  # epochs; the clock ends a training
 
 
@@ -274,3 +279,45 @@ def train_denoiser(train: Digits, sigma: float, seconds: float, seed: int) -> ke
     noisy = np.clip(train.images + noise, 0, 1).astype("float32")
     _fit(model, noisy, train.images, min(128, len(noisy)), seconds)
     return model
+
+
+def build_autoencoder(code_size: int) -> tuple[keras.Model, keras.Model]:
+    """Encoder, images [B, 28, 28, 1] in [0, 1] -> [B, code_size]; decoder, back to images."""
+    relu = {"activation": "relu"}
+    encoder = keras.Sequential(name="convolutional_encoder")
+    encoder.add(keras.Input(IMAGE_SHAPE))
+    encoder.add(layers.Conv2D(32, 5, 2, "same", **relu))
+    encoder.add(layers.Conv2D(64, 5, 2, "same", **relu))
+    encoder.add(layers.Conv2D(128, 3, 2, **relu))
+    encoder.add(layers.Flatten())
+    encoder.add(layers.Dense(code_size))
+    decoder = keras.Sequential(name="convolutional_decoder")
+    decoder.add(keras.Input((code_size,)))
+    decoder.add(layers.Dense(3 * 3 * 128, **relu))
+    decoder.add(layers.Reshape((3, 3, 128)))
+    decoder.add(layers.Conv2DTranspose(64, 3, 2, **relu))
+    decoder.add(layers.Conv2DTranspose(32, 5, 2, "same", **relu))
+    decoder.add(layers.Conv2DTranspose(1, 5, 2, "same"))
+    return encoder, decoder
+
+
+def train_autoencoder(
+    train: Digits, code_size: int, seconds: float, seed: int
+) -> tuple[keras.Model, keras.Model]:
+    """Encoder and decoder after ``seconds`` of training on the squared error."""
+    keras.utils.set_random_seed(seed)
+    encoder, decoder = build_autoencoder(code_size)
+    model = keras.Sequential([encoder, decoder])
+    model.compile(keras.optimizers.Adam(1e-3), "mse")
+    _fit(model, train.images, train.images, min(256, len(train.images)), seconds)
+    return encoder, decoder
+
+
+def n2d(codes: np.ndarray, clusters: int, runs: int, seed: int) -> list[np.ndarray]:
+    """Partitions [N] of ``codes`` [N, D], one for each of ``runs`` starts of the mixture."""
+    from sklearn.mixture import GaussianMixture
+
+    placed = tsne(codes, _PERPLEXITY, seed)
+    return [
+        GaussianMixture(clusters, random_state=seed + i).fit_predict(placed) for i in range(runs)
+    ]

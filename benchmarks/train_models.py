@@ -33,6 +33,7 @@ from components.evaluator.metrics.reconstruction import (
     ssim,
 )
 from components.evaluator.references import EvalData, References
+from core.clusters import embed_graph, neighbour_graph
 from core.digits import Digits
 from pipeline.config import RunConfig
 from trainer_modules.autoencoder import train as autoencoder
@@ -47,6 +48,7 @@ from trainer_modules.gan.config import GanConfig
 from trainer_modules.gan.sampler import Sampler as GanSampler
 from trainer_modules.judge import train as judge
 
+GRAPH = " on the neighbour graph"  # of the codes: in the names of metrics
 SIGMA = 0.4  # standard deviation of the noise that is removed, in [0, 1] pixel units
 _GRID = 64  # images in a grid
 Draw = Callable[[int, int], np.ndarray]  # (count, seed) -> images [count, 28, 28, 1] in [0, 1]
@@ -143,7 +145,6 @@ def train_autoencoder(
     """First training and fine-tuning: the error, compared with PCA, and K-Means on the code."""
     test, size = splits.test.images, config.autoencoder.code_size
     linear = float(squared_error(test, pca_reconstruction(test, references.pixels, size)).mean())
-    clusters = (references.clusters, config.evaluator.kmeans_seeds, config.evaluator.seed)
     errors = []  # [N] of each stage
     networks: dict[str, keras.Model] = {}
     for stage in ("train", "finetune"):
@@ -161,17 +162,24 @@ def train_autoencoder(
         logits = decoder.predict(code, batch_size=500, verbose=0)
         drawn = expit(logits)
         save_grid(drawn[:_GRID], folder / f"autoencoder-{stage}.png")
-        found = kmeans_runs(code, splits.test.labels, *clusters)
         errors.append(squared_error(test, drawn))
-        figures = {
-            "MSE": float(errors[-1].mean()),
-            f"MSE of PCA to {size} numbers": linear,
-            "K-Means accuracy": found.mean("accuracy"),
-            "NMI": found.mean("nmi"),
-        }
+        figures = {"MSE": float(errors[-1].mean()), f"MSE of PCA to {size} numbers": linear}
+        figures |= cluster_figures(references, code)
         if stage == "finetune":
             figures |= _gain("MSE saved by fine-tuning", errors[0] - errors[1], config)
         yield _work(trained, settings, figures, seconds, flops)
+
+
+def cluster_figures(references: References, code: np.ndarray) -> dict[str, float]:
+    """Agreement with the classes of K-Means on the code and on its neighbour graph."""
+    config, labels, clusters = references.config, references.data.test_labels, references.clusters
+    placed = embed_graph(neighbour_graph(code), clusters, config.seed)
+    figures = {}
+    for where, points in (("", code), (GRAPH, placed)):
+        found = kmeans_runs(points, labels, clusters, config.kmeans_seeds, config.seed)
+        figures[f"K-Means accuracy{where}"] = found.mean("accuracy")
+        figures[f"NMI{where}"] = found.mean("nmi")
+    return figures
 
 
 def train_diffusion(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import baselines, quality
-from benchmarks.train_models import Work
+from benchmarks.train_models import GRAPH, Work
+from components.evaluator.metrics.agreement import agreement
 
 TINY = (
     *("data.max_images=1000", "evaluator.samples=200", "evaluator.batch_size=100"),
@@ -36,7 +37,7 @@ def budgets(monkeypatch) -> dict[str, float]:
 
         monkeypatch.setattr(baselines, name, short)
 
-    for name in ("train_dcgan", "train_ddim", "train_denoiser"):
+    for name in ("train_dcgan", "train_ddim", "train_denoiser", "train_autoencoder"):
         shortened(name)
     return given
 
@@ -51,6 +52,8 @@ def test_one_seed_is_trained_measured_and_kept(small_mnist_dir, tmp_path, capsys
     assert seconds["DDIM", "train"] == seconds["diffusion", "train"]
     assert budgets["train_dcgan"] == seconds["gan", "train"]
     assert budgets["train_ddim"] == seconds["diffusion", "train"]
+    both = seconds["autoencoder", "train"] + seconds["autoencoder", "finetune"]
+    assert budgets["train_autoencoder"] == both == seconds[quality.CAE, "train"]
     assert budgets["train_denoiser"] == seconds["convolutional denoiser", "train"]
     for model, gain in (("autoencoder", "MSE saved"), ("diffusion", "dB gained")):
         [tuned] = [w for w in kept["works"] if (w["model"], w["name"]) == (model, "finetune")]
@@ -59,7 +62,8 @@ def test_one_seed_is_trained_measured_and_kept(small_mnist_dir, tmp_path, capsys
     table = (folder / "table.md").read_text().splitlines()
     lines = [line for line in table if line.startswith("| gan")]
     assert len(lines) == 2 and all("DCGAN" in line for line in lines)
-    for name in ("gan", "diffusion", "DCGAN", "DDIM", "convolutional-denoiser"):
+    plain = ("DCGAN", "DDIM", "convolutional-denoiser", "convolutional-autoencoder")
+    for name in ("gan", "diffusion", *plain):
         assert (folder / "seed-1" / f"{name}.png").is_file()
 
     written = (folder / "seed-1" / "figures.json").stat().st_mtime_ns
@@ -77,6 +81,23 @@ def test_the_denoiser_has_the_size_of_the_example():
 def test_the_dcgan_has_the_size_of_the_tutorial():
     generator, discriminator = baselines.build_dcgan()
     assert (generator.count_params(), discriminator.count_params()) == (2_330_944, 212_865)
+
+
+def test_the_autoencoder_has_the_layers_of_dcec():
+    encoder, decoder = baselines.build_autoencoder(10)
+    # 32 and 64 kernels of 5x5, 128 of 3x3, a code of 10 numbers, and the same back.
+    convolutions = 32 * 26 + 64 * (25 * 32 + 1) + 128 * (9 * 64 + 1)
+    assert encoder.count_params() == convolutions + 10 * (1152 + 1)
+    back = 1152 * 11 + 64 * (9 * 128 + 1) + 32 * (25 * 64 + 1) + 25 * 32 + 1
+    assert decoder.count_params() == back and decoder.output_shape == (None, 28, 28, 1)
+
+
+def test_n2d_finds_groups_that_lie_apart_on_a_map():
+    rng = np.random.default_rng(0)
+    classes = np.repeat(np.arange(3), 60)
+    codes = rng.normal(size=(180, 5)) + 20 * np.eye(3, 5)[classes]
+    found = baselines.n2d(codes, 3, 2, 1)
+    assert len(found) == 2 and all(agreement(one, classes).accuracy == 1 for one in found)
 
 
 def test_ddim_ends_in_the_image_when_the_noise_is_predicted_rightly():
@@ -118,7 +139,8 @@ def test_the_table_has_mean_deviation_target_and_seconds():
     def works(distance: float, plain: float, seconds: float) -> list[Work]:
         found = [Work("judge", "train", {"accuracy": 0.99}, 10.0, 1, 1)]
         saved, gained = "MSE saved by fine-tuning", "dB gained by fine-tuning"
-        autoencoder = {"MSE": 0.01, "K-Means accuracy": 0.8, "NMI": 0.7}
+        on_graph = {f"K-Means accuracy{GRAPH}": 0.9, f"NMI{GRAPH}": 0.8}
+        autoencoder = {"MSE": 0.01, "K-Means accuracy": 0.8, "NMI": 0.7, **on_graph}
         autoencoder |= {saved: 0.002, f"{saved}, lower end": 0.001}
         found.append(Work("autoencoder", "finetune", autoencoder, 20.0, 1, 1))
         drawn = {"FD / floor": distance, "Inception Score": 9.0}
@@ -129,19 +151,25 @@ def test_the_table_has_mean_deviation_target_and_seconds():
             found.append(Work(model, "generate, 2 steps", figures, 5.0, 1, 1))
         tuned = {**denoised, gained: 0.3, f"{gained}, lower end": 0.2}
         found.append(Work("diffusion", "finetune", tuned, 30.0, 1, 1))
-        found.append(Work("convolutional denoiser", "train", denoised, 130.0, 1, 1))
+        found.append(Work(quality.DENOISER, "train", denoised, 130.0, 1, 1))
+        cae = {"MSE": plain, "K-Means accuracy": 0.5, "NMI": 0.4, **on_graph}
+        found.append(Work(quality.CAE, "train", cae, 20.0, 1, 1))
+        found.append(Work(quality.N2D, "train", {**on_graph, f"NMI{GRAPH}": 0.6}, 60.0, 1, 1))
         return found
 
     titles, *lines = quality.rows([works(4.0, 40.0, 100.0), works(6.0, 50.0, 120.0)], "quick")
     table = {(line[0], line[1]): dict(zip(titles[2:], line[2:], strict=True)) for line in lines}
     diffusion = table["diffusion", "FD / floor"]
-    assert diffusion["target"] == "≤ 8" and diffusion["ours"] == "5 ± 1.4"
+    assert diffusion["target"] == "≤ 2" and diffusion["ours"] == "5 ± 1.4"
     assert diffusion["plain"] == "DDIM 45 ± 7.1"
     assert diffusion["seconds, ours"] == "140 + 5 to sample"
     assert diffusion["seconds, plain"] == "110 + 5 to sample"
     assert table["diffusion", "dB gained by fine-tuning, lower end"]["target"] == "≥ 0"
     assert table["diffusion", "dB gained by fine-tuning, lower end"]["ours"] == "0.2 ± 0"
     assert table["diffusion", "PSNR in dB"]["plain"] == "convolutional denoiser 20 ± 0"
+    assert table["autoencoder", "MSE"]["plain"] == "convolutional autoencoder 45 ± 7.1"
+    assert table["autoencoder", f"NMI{GRAPH}"]["plain"] == "N2D 0.6 ± 0"
+    assert table["autoencoder", f"NMI{GRAPH}"]["ours"] == "0.8 ± 0"
 
 
 def test_no_seed_is_one_sentence(tmp_path, capsys):
