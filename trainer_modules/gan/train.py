@@ -33,7 +33,7 @@ from trainer_modules.gan.signatures import signatures
 _GRID_IMAGES = 64
 _CALIBRATION_IMAGES = 5000
 _RESTARTS = 3  # after these the gates must reject a collapsed generator
-_WATCHED = ("discriminator_loss", "discriminator_accuracy", "fake_spread")  # by the monitor
+WATCHED = ("discriminator_loss", "discriminator_accuracy", "fake_spread")  # by the monitor
 
 
 def train(config: GanConfig, train: Digits, held_out: Digits, hooks: Hooks = SILENT) -> Trained:
@@ -165,12 +165,12 @@ class _Balance(keras.callbacks.Callback):
         self.config, self.saved, self.history, self.total = config, saved, saved.history, total
         self.monitor = BalanceMonitor()
         begun = max((event["step"] for event in self._restarts()), default=0)
-        curves = [self.history.curves.get(name, [])[begun:] for name in _WATCHED]
+        curves = [self.history.curves.get(name, [])[begun:] for name in WATCHED]
         for values in zip(*curves, strict=True):
             self.monitor.update(*values)  # of a resumed training; its events exist already
 
     def on_train_batch_end(self, batch, logs=None):
-        for name, sentence in self.monitor.update(*((logs or {})[n] for n in _WATCHED)):
+        for name, sentence in self.monitor.update(*((logs or {})[n] for n in WATCHED)):
             self.history.event(self.history.steps, name, sentence)
             if name == COLLAPSED and len(self._restarts()) < _RESTARTS:
                 self._reinitialise()
