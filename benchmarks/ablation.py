@@ -48,8 +48,8 @@ class Variant:
 _GAN_BEFORE = {"generator_learning_rate": 1e-3, "discriminator_learning_rate": 1e-3}
 VARIANTS = {
     "diffusion": Variant("diffusion", etas=(0.0, 1.0, 3.0)),
-    "diffusion, batch of 128": Variant("diffusion", {"batch_size": 128}),
-    "diffusion, half the steps' length": Variant("diffusion", {"learning_rate": 2e-3}),
+    "diffusion, batch of 64": Variant("diffusion", {"batch_size": 64}),
+    "diffusion, longer steps": Variant("diffusion", {"learning_rate": 4e-3}),
     "diffusion, one cluster": Variant("diffusion", {"clusters": 1}),
     "diffusion, narrow global block": Variant("diffusion", {"global_width": 64}),
     "diffusion, no guidance": Variant("diffusion", {"guidance": 0.0}),

@@ -143,7 +143,8 @@ class DiffusionTrainer(_ResidualTrainer):
         # One random offset and an even spread: every batch covers all times, which lowers the
         # variance of the loss (Kingma et al. 2021, appendix I.1).
         offset = keras.random.uniform((), seed=self.seed_generator)
-        t = (offset + ops.arange(count, dtype="float32") / ops.cast(count, "float32")) % 1.0
+        share = (offset + ops.arange(count, dtype="float32") / ops.cast(count, "float32")) % 1.0
+        t = schedule.training_time(share)
         eps = keras.random.normal(ops.shape(x_0), seed=self.seed_generator)
         x_t = schedule.diffuse(x_0, eps, t)
         hidden = keras.random.uniform((count,), seed=self.seed_generator) < self.unconditional
