@@ -14,8 +14,8 @@ STEPS = 1000  # Integer step k of the served `forward` signature is t = k / STEP
 # A digit stays readable under noise of three standard deviations, so its class is decided in the
 # last fifth of the plain cosine schedule. The shift gives that part two fifths of all steps.
 SHIFT = 0.4
-# A training spends 1 / (1 - MIDDLE) times the average on the middle of the schedule, where shapes are
-# decided, and 1 / (1 + MIDDLE) on its ends, where little is left to learn.
+# A training spends 1 / (1 - MIDDLE) times the average on the middle of the schedule, where shapes
+# are decided, and 1 / (1 + MIDDLE) times on its ends, where little is left to learn.
 MIDDLE = 0.8
 _FLOOR = 1e-5  # alpha_bar at t = 1; exactly 0 would leave nothing to divide by in the samplers.
 
