@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     require(options.samples <= least, f"--samples must be at most {least}, the held-out images.")
     folder.mkdir(parents=True, exist_ok=True)
     references, _ = train_judge(config, splits, splits.held_out)
-    words = f"{tables.machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
+    words = command.caption(options)
     lines = [_TITLES]
     for name in options.variants:
         lines += measure(name, config, splits, references, folder)

@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.other and _OTHER in options.tasks:
         other = read_splits(options.other, config.data.max_images)
         tasks = {_OTHER: Task(other.train, other.held_out), **tasks}
-    words = f"{tables.machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
+    words = command.caption(options)
     lines = [_TITLES]
     with tempfile.TemporaryDirectory() as folder:
         for model in options.models:

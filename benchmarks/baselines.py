@@ -34,7 +34,6 @@ _LATENT = 100
 _EMA = 0.999
 _SIGNAL = (0.02, 0.95)  # least and largest share of the signal, as the angles' cosines
 _HELD_OUT = 1000  # images to choose between averaged and last weights
-_PERPLEXITY = 30.0  # of t-SNE, the usual value
 _BIG = 1_000_000  # epochs; the clock ends a training
 
 
@@ -313,11 +312,13 @@ def train_autoencoder(
     return encoder, decoder
 
 
-def n2d(codes: np.ndarray, clusters: int, runs: int, seed: int) -> list[np.ndarray]:
+def n2d(
+    codes: np.ndarray, perplexity: float, clusters: int, runs: int, seed: int
+) -> list[np.ndarray]:
     """Partitions [N] of ``codes`` [N, D], one for each of ``runs`` starts of the mixture."""
     from sklearn.mixture import GaussianMixture
 
-    placed = tsne(codes, _PERPLEXITY, seed)
+    placed = tsne(codes, perplexity, seed)
     return [
         GaussianMixture(clusters, random_state=seed + i).fit_predict(placed) for i in range(runs)
     ]

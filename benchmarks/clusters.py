@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = load_config(options.profile, options.data, options.set)
     splits = read_splits(config.data_dir, config.data.max_images)
     folder.mkdir(parents=True, exist_ok=True)
-    words = f"{tables.machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
+    words = command.caption(options)
     lines = [_TITLES]
     lengths = options.epochs or [config.autoencoder.epochs]
     for name, epochs, seed in itertools.product(options.variants, lengths, options.seeds):

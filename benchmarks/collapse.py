@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     require(GRACE < options.steps <= most, wrong)
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    words = f"{tables.machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
+    words = command.caption(options)
     lines = [_TITLES]
     for seed in range(config.seed, config.seed + options.seeds):
         watch = Watch(options.steps)

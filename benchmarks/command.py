@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
+from benchmarks import tables
 from core.config import InputError
 from pipeline.profiles import profile_names
 
@@ -19,6 +20,11 @@ def parser(doc: str, profile: str = "quick") -> argparse.ArgumentParser:
     found.add_argument("--data", help="directory of IDX files")
     found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return found
+
+
+def caption(options: argparse.Namespace) -> str:
+    """The machine, the day, the profile and its changed settings, above a table."""
+    return f"{tables.machine()}; profile {options.profile} {' '.join(options.set)}".rstrip()
 
 
 def mistakes_exit(name: str) -> Callable[[Callable[P, int]], Callable[P, int]]:

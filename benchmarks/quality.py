@@ -176,7 +176,9 @@ def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
     yield Work(CAE, "train", figures, budget, 0, 0)
 
     begun, evaluator = time.perf_counter(), config.evaluator
-    found = baselines.n2d(code, references.clusters, evaluator.kmeans_seeds, seed)
+    found = baselines.n2d(
+        code, evaluator.tsne_perplexity, references.clusters, evaluator.kmeans_seeds, seed
+    )
     scores = [agreement(labels, splits.test.labels) for labels in found]
     figures = {
         f"K-Means accuracy{GRAPH}": float(np.mean([score.accuracy for score in scores])),

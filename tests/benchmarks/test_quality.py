@@ -96,7 +96,7 @@ def test_n2d_finds_groups_that_lie_apart_on_a_map():
     rng = np.random.default_rng(0)
     classes = np.repeat(np.arange(3), 60)
     codes = rng.normal(size=(180, 5)) + 20 * np.eye(3, 5)[classes]
-    found = baselines.n2d(codes, 3, 2, 1)
+    found = baselines.n2d(codes, 30.0, 3, 2, 1)
     assert len(found) == 2 and all(agreement(one, classes).accuracy == 1 for one in found)
 
 
