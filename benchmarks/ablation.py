@@ -15,10 +15,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import use_onednn
+from core.processors import use_processors
 
 if __name__ == "__main__":
-    use_onednn()  # before TensorFlow is imported below
+    use_processors()  # before TensorFlow is imported below
 
 from benchmarks import command, tables
 from benchmarks.command import mistakes_exit

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import use_onednn
+from core.processors import use_processors
 
 if __name__ == "__main__":
-    use_onednn()  # before TensorFlow is imported below
+    use_processors()  # before TensorFlow is imported below
 
 import keras
 import numpy as np

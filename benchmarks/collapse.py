@@ -14,10 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import use_onednn
+from core.processors import use_processors
 
 if __name__ == "__main__":
-    use_onednn()  # before TensorFlow is imported below
+    use_processors()  # before TensorFlow is imported below
 
 import keras
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from benchmarks import candidates, command, retraining, tables, use_onednn
+from benchmarks import candidates, command, retraining, tables
 from benchmarks.command import mistakes_exit
 from components.evaluator.catalogue import catalogue
 from components.evaluator.config import Gate
@@ -36,6 +36,7 @@ from core.artifacts import SAVED_MODEL_DIR, read_json
 from core.config import InputError, require
 from core.files import write_whole
 from core.models import MODELS
+from core.processors import use_processors
 from pipeline.config import RunConfig, load_config
 from pipeline.local.workspace import absolute
 
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--markdown", help="file to write the tables to as well")
     options = parser.parse_args(arguments)
     config = load_config(options.profile, options.data, options.set)
-    use_onednn()
+    use_processors()
     if options.judge:
         record = read_record(Path(options.judge))
     else:

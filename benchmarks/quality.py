@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import use_onednn
+from core.processors import use_processors
 
 if __name__ == "__main__":
-    use_onednn()  # before TensorFlow is imported below
+    use_processors()  # before TensorFlow is imported below
 
 from benchmarks import baselines, command, tables
 from benchmarks.command import mistakes_exit

@@ -11,10 +11,10 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from benchmarks import use_onednn
+from core.processors import use_processors
 
 if __name__ == "__main__":
-    use_onednn()  # before TensorFlow is imported below
+    use_processors()  # before TensorFlow is imported below
 
 from benchmarks import command, tables
 from benchmarks.command import mistakes_exit

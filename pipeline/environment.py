@@ -5,6 +5,7 @@ import sys
 import warnings
 
 from core.files import UMASK
+from core.processors import use_processors
 
 
 def set_environment() -> None:
@@ -17,9 +18,7 @@ def set_environment() -> None:
         warnings.simplefilter("default")
     os.environ["TF_USE_LEGACY_KERAS"] = "0"  # tensorflow_transform would set it to 1
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors reach the log
-    # TensorFlow uses oneDNN's convolutions by itself only with AVX512; on a CPU with only AVX2
-    # they train these models up to 1.7 times as fast.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    use_processors()
     # Keras' settings and Matplotlib's list of fonts, which takes seconds to make, are kept in the
     # virtual environment or, if that is read-only, as in the images, in the home directory.
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):

@@ -4,14 +4,16 @@ Contract: arrays in, float32 arrays out; an output with NaN or infinity raises `
 becomes a missing metric and a failed gate. TensorFlow is imported only to load.
 """
 
+import concurrent.futures
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.config import InputError
+from core.processors import AT_A_TIME
 from core.progress import report
 from core.wording import NOT_RUN
 
@@ -69,19 +71,12 @@ class LoadedModel:
         Raises:
             NotFinite: An output holds NaN or infinity.
         """
-        import tensorflow as tf
-
-        signature = self.signature(name)
         count = len(next(iter(inputs.values())))
-        parts: dict[str, list[np.ndarray]] = {}
-        for start in range(0, count, self.batch_size):
-            stop = min(start + self.batch_size, count)
-            outputs = signature(**{k: tf.constant(v[start:stop]) for k, v in inputs.items()})
-            for key, value in outputs.items():
-                parts.setdefault(key, []).append(value.numpy())
-            if stage:
-                report(stage, stop, count)
-        return {key: self._checked(name, np.concatenate(value)) for key, value in parts.items()}
+        calls = (
+            {key: value[start : start + self.batch_size] for key, value in inputs.items()}
+            for start in range(0, count, self.batch_size)
+        )
+        return self._outputs(name, calls, count, stage)
 
     def generate(self, count: int, seed: int, stage: str = "", **settings: int) -> np.ndarray:
         """Generates ``count`` images [count, 28, 28, 1], ``batch_size`` per seed.
@@ -92,21 +87,36 @@ class LoadedModel:
         Raises:
             NotFinite: A pixel is NaN or infinite.
         """
+        calls = (
+            {
+                "seed": np.int32((seed * 1_000_003 + i) % 2**31),
+                "count": np.int32(min(self.batch_size, count - start)),
+                **{key: np.int32(value) for key, value in settings.items()},
+            }
+            for i, start in enumerate(range(0, count, self.batch_size))
+        )
+        return self._outputs("generate", calls, count, stage)["image"]
+
+    def _outputs(
+        self, name: str, calls: Iterable[Mapping[str, Any]], count: int, stage: str
+    ) -> dict[str, np.ndarray]:
+        """Outputs of all ``calls`` of a signature, in their order, ``count`` images in all."""
         import tensorflow as tf
 
-        signature = self.signature("generate")
-        extra = {key: tf.constant(value, tf.int32) for key, value in settings.items()}
-        parts = []
-        for i, start in enumerate(range(0, count, self.batch_size)):
-            number = min(self.batch_size, count - start)
-            own_seed = (seed * 1_000_003 + i) % 2**31
-            outputs = signature(
-                seed=tf.constant(own_seed, tf.int32), count=tf.constant(number, tf.int32), **extra
-            )
-            parts.append(outputs["image"].numpy())
-            if stage:
-                report(stage, start + number, count)
-        return self._checked("generate", np.concatenate(parts))
+        signature = self.signature(name)
+
+        def call(inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            outputs = signature(**{key: tf.constant(value) for key, value in inputs.items()})
+            return {key: value.numpy() for key, value in outputs.items()}
+
+        parts: dict[str, list[np.ndarray]] = {}
+        with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
+            for done, outputs in enumerate(pool.map(call, calls), 1):
+                for key, value in outputs.items():
+                    parts.setdefault(key, []).append(value)
+                if stage:
+                    report(stage, min(done * self.batch_size, count), count)
+        return {key: self._checked(name, np.concatenate(value)) for key, value in parts.items()}
 
     def _checked(self, name: str, values: np.ndarray) -> np.ndarray:
         bad = int(np.size(values) - np.isfinite(values).sum())

@@ -15,6 +15,7 @@ from typing import Self
 
 import grpc
 
+from core.processors import THREADS_OF_ONE
 from serving.errors import ServingError
 from serving.model_server.grpc_client import GrpcClient
 from serving.model_server.starting import (
@@ -36,6 +37,11 @@ _STATUS_TIMEOUT_SECONDS = 2.0
 _END_SECONDS = 10.0
 _LONGEST_SOCKET = 107  # bytes of a path that Linux takes for a socket
 _SHORT_DIRECTORIES = (None, "/tmp", "/dev/shm")  # noqa: S108 - TMPDIR first; each is made private
+
+
+def _environment() -> dict[str, str]:
+    """That of a server which a user starts: all threads, not the share that suits training."""
+    return {name: value for name, value in environment().items() if name != THREADS_OF_ONE}
 
 
 class StartError(Exception):
@@ -105,7 +111,7 @@ class ServerProcess:
             stdin=subprocess.PIPE,  # ours ends when this end of it closes
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env=environment(),
+            env=_environment(),
             cwd=ROOT,  # the folder one stands in may be somebody else's
         )
 

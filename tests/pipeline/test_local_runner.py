@@ -315,6 +315,20 @@ def test_onednn_is_asked_for_unless_the_user_chose(monkeypatch, users):
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == (users or "1")
 
 
+@pytest.mark.parametrize(
+    ("processors", "users", "threads"),
+    [(1, None, "1"), (2, None, "1"), (9, None, "4"), (2, "2", "2")],
+)
+def test_an_operation_gets_half_of_the_processors_unless_the_user_chose(
+    monkeypatch, processors, users, threads
+):
+    monkeypatch.setattr(sys, "argv", ["inkwell"])
+    monkeypatch.setattr(os, "environ", {"TF_NUM_INTRAOP_THREADS": users} if users else {})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(processors)))
+    set_environment()
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == threads
+
+
 @pytest.mark.parametrize("users", [None, "/home/ada/keras"])
 def test_caches_stay_with_the_virtual_environment_unless_the_user_chose(monkeypatch, users):
     if sys.prefix == sys.base_prefix:

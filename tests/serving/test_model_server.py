@@ -253,6 +253,15 @@ def test_other_calls_are_unimplemented_in_a_sentence(client):
     assert code == UNIMPLEMENTED and "Predict" in text
 
 
+def test_a_checked_server_has_as_many_threads_as_one_that_a_user_starts(base_path, monkeypatch):
+    """A run gives an operation half of the processors, which suits trainings alone."""
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+    with ServerProcess("toy", base_path, start_timeout_s=120) as server:
+        found = Path(f"/proc/{server._process.pid}/environ").read_text().split("\0")
+    assert "TF_CPP_MIN_LOG_LEVEL=2" in found
+    assert not [one for one in found if one.startswith("TF_NUM_INTRAOP_THREADS")]
+
+
 def test_process_has_ended_once_the_context_is_left(base_path):
     with ServerProcess("toy", base_path, start_timeout_s=120) as server:
         sockets = Path(server.endpoint.removeprefix("unix:")).parent

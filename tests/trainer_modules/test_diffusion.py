@@ -182,13 +182,18 @@ def listener(told: list):
     return network
 
 
+def asked(told: list) -> list[np.ndarray]:
+    """What the listener was asked, all parts of the batch."""
+    return [np.concatenate(parts) for parts in zip(*told, strict=True)]
+
+
 def test_the_network_is_trained_on_the_velocity_at_times_that_are_dense_in_the_middle():
     mean, std, told = 0.13, 0.31, []
     images = np.random.default_rng(0).uniform(0.2, 0.8, (64, 28, 28, 1)).astype("float32")
     centres = np.zeros((1, 784), "float32")
     trainer = DiffusionTrainer(listener(told), mean, std, centres, DiffusionConfig())
     missed = -to_numpy(trainer.call(images))
-    [(x_t, t, _)] = told
+    x_t, t, _ = asked(told)
     shares = np.linspace(0, 1, 100_001)
     times = shares + 0.8 * np.sin(2 * np.pi * shares) / (2 * np.pi)
     np.testing.assert_allclose(np.diff(np.interp(np.sort(t), times, shares)), 1 / 64, atol=1e-4)
@@ -206,7 +211,7 @@ def test_fine_tuning_tells_the_network_the_noise_that_it_adds():
     config = DiffusionFinetuneConfig(noise_low=0.02, noise_high=0.1)
     images = np.full((64, 28, 28, 1), 0.5, "float32")
     missed = to_numpy(DenoisingTrainer(listener(told), mean, std, config).call(images))
-    [(x_t, t, cluster)] = told
+    x_t, t, cluster = asked(told)
     assert not cluster.any()  # it denoises without a cluster, and is told of none
     sigma = noise_at(t) * std
     assert 0.02 <= sigma.min() < 0.03 and 0.08 < sigma.max() <= 0.1
@@ -465,7 +470,7 @@ def test_training_gives_the_cluster_of_each_image_but_hides_a_share():
     centres, told = images[:3].reshape(3, 784), []
     config = DiffusionConfig(unconditional=0.25)
     DiffusionTrainer(listener(told), 0.13, 0.31, centres, config).call(images)
-    [(_, _, cluster)] = told
+    _, _, cluster = asked(told)
     true = to_numpy(nearest_cluster(images, centres))
     shown = cluster > 0
     np.testing.assert_array_equal(cluster[shown], true[shown])

@@ -22,6 +22,7 @@ from trainer_modules.autoencoder.clusters import (
 )
 from trainer_modules.autoencoder.config import AutoencoderConfig
 from trainer_modules.common.distribution import share_of_mean
+from trainer_modules.common.halves import call_in_halves
 from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
 
 # Largest warps under which a reader still sees the same digit.
@@ -145,17 +146,17 @@ class AutoencoderTrainer(keras.Model):
     def call(self, images, training=False):
         """Images [B, 28, 28, 1] in [0, 1] -> logits of the same shape, weighted code losses [B]."""
         x = self._add_noise(images) if training else images
-        code = self.encoder(x, training=training)
-        logits = self.decoder(code, training=training)
+        code = call_in_halves(self.encoder, x, training)
+        logits = call_in_halves(self.decoder, code, training)
         if not training or not (self.contrastive_weight or self.cluster_weight):
             return logits, ops.zeros_like(code[:, 0])
-        other = self.encoder(warp(images, self.seed_generator), training=training)
+        other = call_in_halves(self.encoder, warp(images, self.seed_generator), training)
 
         def contrast():
             return self.contrastive_weight * contrastive_loss(code, other)
 
         def gathering():
-            clean = ops.stop_gradient(self.encoder(images, training=training))
+            clean = ops.stop_gradient(call_in_halves(self.encoder, images, training))
             targets = sharpened(self._soft_clusters(clean), self.sizes)
             squares = squared_distances(other, self.centres)
             return self.cluster_weight * cluster_loss(squares, targets)

@@ -12,6 +12,7 @@ from keras import layers, ops
 
 from core.images import IMAGE_SHAPE
 from trainer_modules.common.distribution import share_of_mean
+from trainer_modules.common.halves import call_in_halves
 from trainer_modules.common.layers import DepthToSpace, RMSNorm, SpaceToDepth
 from trainer_modules.diffusion import schedule
 from trainer_modules.diffusion.clusters import ClusterCode, nearest_cluster, no_cluster
@@ -149,7 +150,7 @@ class DiffusionTrainer(_ResidualTrainer):
         x_t = schedule.diffuse(x_0, eps, t)
         hidden = keras.random.uniform((count,), seed=self.seed_generator) < self.unconditional
         cluster = ops.where(hidden, no_cluster(t), nearest_cluster(images, self.centres))
-        v = self.network([x_t, t, cluster], training=training)
+        v = call_in_halves(self.network, [x_t, t, cluster], training)
         drawn, _ = schedule.split_velocity(x_t, v, t)
         drawn = drawn * self.pixel_std + self.pixel_mean
         return _no_error_beyond_range(v - schedule.velocity(x_0, eps, t), drawn, images)
@@ -178,7 +179,7 @@ class DenoisingTrainer(_ResidualTrainer):
         t = schedule.time_of_noise(sigma / self.pixel_std)
         signal = ops.sqrt(ops.reshape(schedule.alpha_bar(t), (-1, 1, 1, 1)))
         x_t = signal * (y - self.pixel_mean) / self.pixel_std
-        v = self.network([x_t, t, no_cluster(t)], training=training)
+        v = call_in_halves(self.network, [x_t, t, no_cluster(t)], training)
         x_0, _ = schedule.split_velocity(x_t, v, t)
         drawn = x_0 * self.pixel_std + self.pixel_mean
         return _no_error_beyond_range((drawn - images) / self.pixel_std, drawn, images)

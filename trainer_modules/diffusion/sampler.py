@@ -16,6 +16,7 @@ import keras
 from keras import ops
 
 from core.images import IMAGE_SHAPE
+from trainer_modules.common.halves import call_in_halves
 from trainer_modules.diffusion import schedule
 from trainer_modules.diffusion.clusters import spread_clusters
 from trainer_modules.diffusion.guidance import eta_of, sizes_of
@@ -105,7 +106,7 @@ class Sampler(keras.Model):
         """Images [B, 28, 28, 1] in [0, 1] from what ``noise`` returns."""
         noise, cluster = inputs
         x_0 = sample(
-            lambda x_t, t: self.generator([x_t, t, cluster], training=False),
+            lambda x_t, t: call_in_halves(self.generator, [x_t, t, cluster]),
             lambda k: ops.take(noise, k, axis=1),
             ops.shape(noise)[0],
             self.steps,

@@ -11,6 +11,7 @@ from keras import layers, ops
 
 from core.images import IMAGE_SHAPE
 from trainer_modules.common.distribution import share_of_mean
+from trainer_modules.common.halves import call_in_halves
 from trainer_modules.common.layers import DepthToSpace, SpaceToDepth
 from trainer_modules.gan.config import GanConfig
 
@@ -104,11 +105,11 @@ class DiscriminatorTrainer(Side):
     def call(self, inputs, training=False):
         """(images [B, 28, 28, 1], latents [B, Z]) -> scores [4, B]: real, fake, both shifted."""
         images, latents = inputs
-        fakes = ops.stop_gradient(self.generator(latents, training=False))
+        fakes = ops.stop_gradient(call_in_halves(self.generator, latents))
         x = ops.concatenate([images, fakes], axis=0)
         eps = keras.random.normal(ops.shape(x), seed=self.seed_generator)
-        scores = self.discriminator(ops.concatenate([x, x + self.noise * eps], axis=0))
-        return ops.reshape(scores, (4, -1))
+        x = ops.concatenate([x, x + self.noise * eps], axis=0)
+        return ops.reshape(call_in_halves(self.discriminator, x), (4, -1))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         real, fake, real_shifted, fake_shifted = (y_pred[i] for i in range(4))
@@ -129,8 +130,9 @@ class GeneratorTrainer(Side):
     def call(self, inputs, training=False):
         """(images [B, 28, 28, 1], latents [B, Z]) -> scores [2, B]: real, fake."""
         images, latents = inputs
-        x = ops.concatenate([images, self.generator(latents, training=training)], axis=0)
-        return ops.reshape(self.discriminator(x), (2, -1))
+        fakes = call_in_halves(self.generator, latents, training)
+        x = ops.concatenate([images, fakes], axis=0)
+        return ops.reshape(call_in_halves(self.discriminator, x), (2, -1))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         real, fake = y_pred[0], y_pred[1]

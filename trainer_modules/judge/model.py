@@ -7,6 +7,7 @@ import keras
 from keras import layers
 
 from core.images import IMAGE_SHAPE
+from trainer_modules.common.halves import call_in_halves
 from trainer_modules.judge.config import JudgeConfig
 
 FEATURES = 128
@@ -26,3 +27,15 @@ def build_model(config: JudgeConfig, num_classes: int) -> keras.Model:
     x = layers.Dense(FEATURES, activation="relu", name="features")(x)
     x = layers.Dropout(config.dropout, seed=config.seed + 1)(x)
     return keras.Model(image, layers.Dense(num_classes, name="logits")(x), name="judge")
+
+
+class JudgeTrainer(keras.Model):
+    """Fits the classifier."""
+
+    def __init__(self, judge: keras.Model):
+        super().__init__(name="judge_trainer")
+        self.judge = judge
+
+    def call(self, images, training=False):
+        """Images [B, 28, 28, 1] in [0, 1] -> logits [B, num_classes]."""
+        return call_in_halves(self.judge, images, training)

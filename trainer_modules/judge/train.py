@@ -13,7 +13,7 @@ from trainer_modules.common.precision import recast
 from trainer_modules.common.schedule import CLIP_NORM, cosine_schedule, total_steps
 from trainer_modules.common.trained import SILENT, Export, Hooks, Trained
 from trainer_modules.judge.config import JudgeConfig
-from trainer_modules.judge.model import build_model
+from trainer_modules.judge.model import JudgeTrainer, build_model
 from trainer_modules.judge.signatures import signatures
 
 
@@ -22,13 +22,14 @@ def train(config: JudgeConfig, train: Digits, held_out: Digits, hooks: Hooks = S
     keras.utils.set_random_seed(config.seed)
     model = recast(build_model(config, train.num_classes), config.precision)
     rate = cosine_schedule(config.learning_rate, total_steps(config, len(train.images)))
-    model.compile(
+    trainer = JudgeTrainer(model)
+    trainer.compile(
         optimizer=keras.optimizers.AdamW(rate, global_clipnorm=CLIP_NORM),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     history = History("judge", "train", config.seed)
-    fit(model, config, history, train, held_out, hooks, targets="labels")
+    fit(trainer, config, history, train, held_out, hooks, targets="labels")
     return Trained({"model": model}, history, _export)
 
 
