@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     least = min(len(splits.train.images), len(splits.held_out.images))
     require(options.samples <= least, f"--samples must be at most {least}, the held-out images.")
     folder.mkdir(parents=True, exist_ok=True)
-    references, _ = train_judge(config, splits, splits.held_out)
+    _, references, _ = train_judge(config, splits, splits.held_out)
     words = command.caption(options)
     lines = [_TITLES]
     for name in options.variants:

@@ -4,22 +4,28 @@
 
 Contract: each seed trains judge, autoencoder, diffusion model and GAN with the profile's settings,
 then each plain model of ``benchmarks.baselines`` for as many seconds as ours took, and measures all
-on the test images under that seed's judge (``benchmarks.train_models``). Metrics of finished seeds
+on the test images under that seed's judge (``benchmarks.train_models``). The plain models train in
+a process of their own, where an operation has all processors: they do not take batches in halves,
+as ours do, and would leave half of the processors idle. Metrics of finished seeds
 are kept in ``--output``, and the same command resumes. Image grids are the first 64 images of a
 seed, none left out.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 import json
+import multiprocessing
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from core.processors import use_processors
+from core.processors import THREADS_OF_ONE, use_processors
 
 if __name__ == "__main__":
     use_processors()  # before TensorFlow is imported below
@@ -34,6 +40,7 @@ from benchmarks.train_models import (
     Work,
     cluster_figures,
     measure_sampler,
+    references_of,
     train_judge,
     train_judged,
 )
@@ -41,10 +48,11 @@ from benchmarks.train_speed import caption, product_gflops
 from components.evaluator.metrics.agreement import agreement
 from components.evaluator.metrics.denoising import add_noise
 from components.evaluator.metrics.reconstruction import psnr, squared_error, ssim
+from core.artifacts import KERAS_DIR
 from core.config import require
 from core.models import STAGES
 from pipeline.config import RunConfig, load_config
-from trainer_modules.common.keras_files import save_grid
+from trainer_modules.common.keras_files import load_network, save_grid, save_network
 
 _STAGES = tuple(stage.settings for stage in STAGES)
 CAE, N2D, DENOISER = "convolutional autoencoder", "N2D", "convolutional denoiser"
@@ -132,13 +140,37 @@ def of_seed(config: RunConfig, seed: int, splits: Splits, folder: Path) -> list[
 
 def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
     """Yields our works, then those of the plain models, which get as many seconds."""
-    references, work = train_judge(config, splits, splits.test)
+    judge, references, work = train_judge(config, splits, splits.test)
     yield work
+    save_network(judge, folder, "judge")
     seconds = {}
     for work in train_judged(config, splits, references, folder):
         seconds[work.model, work.name] = work.seconds
         yield work
+    yield from with_all_threads(_plain, config, seed, folder, seconds)
 
+
+def with_all_threads(call: Callable[..., Any], *arguments: Any) -> Any:
+    """``call(*arguments)`` in a process of its own, where an operation has all processors."""
+    threads = os.environ.pop(THREADS_OF_ONE, None)  # TensorFlow of this process has read it
+    try:
+        spawn = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool:
+            return pool.submit(call, *arguments).result()
+    finally:
+        os.environ.update({} if threads is None else {THREADS_OF_ONE: threads})
+
+
+def _plain(config: RunConfig, seed: int, folder: Path, seconds: dict) -> list[Work]:
+    """The works of the plain models, measured under the judge in ``folder``."""
+    splits = read_splits(config.data_dir, config.data.max_images)
+    judge = load_network(folder / KERAS_DIR, "judge")
+    return list(_train_plain(config, seed, splits, judge, folder, seconds))
+
+
+def _train_plain(config, seed: int, splits: Splits, judge, folder: Path, seconds: dict):
+    """Yields them; ``seconds`` are those of our works by model and name."""
+    references = references_of(judge, config, splits, splits.test)
     train, mean, std = splits.train, splits.train.pixel_mean, splits.train.pixel_std
     budget = seconds["gan", "train"]
     generator = baselines.train_dcgan(train, budget, seed)

@@ -68,7 +68,7 @@ class Work:
 
 def train_all(config: RunConfig, splits: Splits, folder: Path) -> Iterator[Work]:
     """Yields each training and each sampler once it is done; image grids go to ``folder``."""
-    references, work = train_judge(config, splits, splits.test)
+    _, references, work = train_judge(config, splits, splits.test)
     yield work
     yield from train_judged(config, splits, references, folder)
 
@@ -93,23 +93,32 @@ class Judge:
         return {"features": features, "probabilities": softmax(logits, axis=1)}
 
 
-def train_judge(config: RunConfig, splits: Splits, target: Digits) -> tuple[References, Work]:
-    """The judge's accuracy on ``target``, and the reference values of these images."""
-    settings, train, held_out = config.judge, splits.train, splits.held_out
-    trained, seconds = _timed(judge.train, settings, train, held_out)
+def train_judge(
+    config: RunConfig, splits: Splits, target: Digits
+) -> tuple[keras.Model, References, Work]:
+    """The judge, the reference values of ``target`` under it, and its accuracy there."""
+    settings = config.judge
+    trained, seconds = _timed(judge.train, settings, splits.train, splits.held_out)
     [model] = trained.served().values()
+    references = references_of(model, config, splits, target)
+    figures = {"accuracy": references.judge_accuracy}
+    return model, references, _work(trained, settings, figures, seconds, step_flops(model))
+
+
+def references_of(
+    judge: keras.Model, config: RunConfig, splits: Splits, target: Digits
+) -> References:
+    """The reference values of ``target`` under a judge that is trained."""
     data = EvalData(
         test_images=target.images,
         test_labels=target.labels,
-        train_images=train.images,
-        num_classes=train.num_classes,
-        train_labels=train.labels,
-        held_out_images=held_out.images,
+        train_images=splits.train.images,
+        num_classes=splits.train.num_classes,
+        train_labels=splits.train.labels,
+        held_out_images=splits.held_out.images,
     )
-    own: Any = Judge(model)
-    references = References(data, own, config.evaluator)
-    figures = {"accuracy": references.judge_accuracy}
-    return references, _work(trained, settings, figures, seconds, step_flops(model))
+    own: Any = Judge(judge)
+    return References(data, own, config.evaluator)
 
 
 def measure_sampler(

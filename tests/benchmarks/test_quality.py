@@ -1,6 +1,7 @@
 """Ours and the plain models trained for real on a few digits; the table of known figures."""
 
 import json
+import os
 
 import keras
 import numpy as np
@@ -37,9 +38,18 @@ def budgets(monkeypatch) -> dict[str, float]:
 
         monkeypatch.setattr(baselines, name, short)
 
+    # The plain models know of the above in this process alone.
+    monkeypatch.setattr(quality, "with_all_threads", lambda call, *given: call(*given))
     for name in ("train_dcgan", "train_ddim", "train_denoiser", "train_autoencoder"):
         shortened(name)
     return given
+
+
+def test_plain_models_train_where_an_operation_has_all_processors(monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+    assert quality.with_all_threads(os.getpid) != os.getpid()
+    assert quality.with_all_threads(os.getenv, "TF_NUM_INTRAOP_THREADS") is None
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "1"
 
 
 @pytest.mark.extended
