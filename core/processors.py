@@ -2,7 +2,7 @@
 
 A convolution on a small batch gains little from a second processor, and waits for the slower one at
 its end. Two independent pieces, each with its own processors, never wait for each other: on two
-cores the diffusion model trains 1.4 times as fast (docs/performance.md).
+cores the diffusion model trains 1.3 times as fast (docs/performance.md).
 """
 
 import os
