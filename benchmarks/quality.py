@@ -19,7 +19,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ from pipeline.config import RunConfig, load_config
 from trainer_modules.common.keras_files import load_network, save_grid, save_network
 
 _STAGES = tuple(stage.settings for stage in STAGES)
+Seconds = Mapping[tuple[str, str], float]  # of our works, by model and name
 CAE, N2D, DENOISER = "convolutional autoencoder", "N2D", "convolutional denoiser"
 
 
@@ -129,25 +130,27 @@ def of_seed(config: RunConfig, seed: int, splits: Splits, folder: Path) -> list[
         require(same, f"{path} has other settings; name another folder with --output.")
         return [Work(**work) for work in kept["works"]]
     path.parent.mkdir(parents=True, exist_ok=True)
-    works = []
-    for work in _train(config, seed, splits, path.parent):
-        works.append(work)
-        print(f"seed {seed}, {work.model}, {work.name}: {work.seconds:.0f} s", file=sys.stderr)
+    ours = list(_told(seed, _train(config, splits, path.parent)))
+    seconds = {(work.model, work.name): work.seconds for work in ours}
+    works = ours + with_all_threads(_plain, config, seed, path.parent, seconds)
     kept = {"settings": settings, "works": [dataclasses.asdict(work) for work in works]}
     path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
     return works
 
 
-def _train(config: RunConfig, seed: int, splits: Splits, folder: Path):
-    """Yields our works, then those of the plain models, which get as many seconds."""
-    judge, references, work = train_judge(config, splits, splits.test)
-    yield work
-    save_network(judge, folder, "judge")
-    seconds = {}
-    for work in train_judged(config, splits, references, folder):
-        seconds[work.model, work.name] = work.seconds
+def _told(seed: int, works: Iterable[Work]) -> Iterator[Work]:
+    """Yields them, and says of each that it is done."""
+    for work in works:
+        print(f"seed {seed}, {work.model}, {work.name}: {work.seconds:.0f} s", file=sys.stderr)
         yield work
-    yield from with_all_threads(_plain, config, seed, folder, seconds)
+
+
+def _train(config: RunConfig, splits: Splits, folder: Path) -> Iterator[Work]:
+    """Yields our works; the judge stays in ``folder``."""
+    judge, references, work = train_judge(config, splits, splits.test)
+    save_network(judge, folder, "judge")
+    yield work
+    yield from train_judged(config, splits, references, folder)
 
 
 def with_all_threads(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -161,15 +164,15 @@ def with_all_threads(call: Callable[..., Any], *arguments: Any) -> Any:
         os.environ.update({} if threads is None else {THREADS_OF_ONE: threads})
 
 
-def _plain(config: RunConfig, seed: int, folder: Path, seconds: dict) -> list[Work]:
-    """The works of the plain models, measured under the judge in ``folder``."""
+def _plain(config: RunConfig, seed: int, folder: Path, seconds: Seconds) -> list[Work]:
+    """The works of the plain models."""
+    return list(_told(seed, _train_plain(config, seed, folder, seconds)))
+
+
+def _train_plain(config: RunConfig, seed: int, folder: Path, seconds: Seconds) -> Iterator[Work]:
+    """Yields them, measured under the judge in ``folder``; each gets as many seconds as ours."""
     splits = read_splits(config.data_dir, config.data.max_images)
     judge = load_network(folder / KERAS_DIR, "judge")
-    return list(_train_plain(config, seed, splits, judge, folder, seconds))
-
-
-def _train_plain(config, seed: int, splits: Splits, judge, folder: Path, seconds: dict):
-    """Yields them; ``seconds`` are those of our works by model and name."""
     references = references_of(judge, config, splits, splits.test)
     train, mean, std = splits.train, splits.train.pixel_mean, splits.train.pixel_std
     budget = seconds["gan", "train"]
