@@ -56,18 +56,18 @@ def figures(profile_dir: Path) -> dict[tuple[str, str], Path]:
     return found
 
 
-def overview(found: Mapping[tuple[str, str], Path]) -> Image.Image:
-    """Four pictures of a run side by side, each with a title."""
+def row(pictures: Mapping[str, Path]) -> Image.Image:
+    """Pictures side by side, at the same height, each below its title."""
     parts = []
-    for _, model, name in _OVERVIEW:
-        image = Image.open(found[model, name]).convert("RGB")
+    for path in pictures.values():
+        image = Image.open(path).convert("RGB")
         width = round(image.width * _HEIGHT / image.height)
         parts.append(image.resize((width, _HEIGHT), Image.Resampling.LANCZOS))
     width = sum(part.width for part in parts) + _GAP * (len(parts) + 1)
     sheet = Image.new("RGB", (width, _HEIGHT + _TITLE + _GAP), "white")
     pen, x = ImageDraw.Draw(sheet), _GAP
     font = ImageFont.load_default(size=18)
-    for (title, _, _), part in zip(_OVERVIEW, parts, strict=True):
+    for title, part in zip(pictures, parts, strict=True):
         pen.text((x, 10), title, fill="black", font=font)
         sheet.paste(part, (x, _TITLE))
         x += part.width + _GAP
@@ -137,7 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("outputs/quick"), metavar="DIR")
     profile_dir = parser.parse_args(arguments).output
     found = figures(profile_dir)
-    overview(found).save(FOLDER / "overview.png", optimize=True)
+    sheet = row({title: found[model, name] for title, model, name in _OVERVIEW})
+    sheet.save(FOLDER / "overview.png", optimize=True)
     for model in ("gan", "diffusion"):
         image = Image.open(found[model, "samples"]).convert("L")
         image.save(FOLDER / f"samples-{model}.png", optimize=True)

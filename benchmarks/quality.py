@@ -6,9 +6,9 @@ Contract: each seed trains judge, autoencoder, diffusion model and GAN with the 
 then each plain model of ``benchmarks.baselines`` for as many seconds as ours took, and measures all
 on the test images under that seed's judge (``benchmarks.train_models``). The plain models train in
 a process of their own, where an operation has all processors: they do not take batches in halves,
-as ours do, and would leave half of the processors idle. Metrics of finished seeds
-are kept in ``--output``, and the same command resumes. Image grids are the first 64 images of a
-seed, none left out.
+as ours do, and would leave half of the processors idle. Metrics of finished seeds are kept in
+``--output``, and the same command resumes. Image grids are the first 64 images of a seed, none left
+out; ``samples-plain.png`` has those of the first seed, ours beside the plain ones.
 """
 
 import concurrent.futures
@@ -30,7 +30,7 @@ from core.processors import THREADS_OF_ONE, use_processors
 if __name__ == "__main__":
     use_processors()  # before TensorFlow is imported below
 
-from benchmarks import baselines, command, tables
+from benchmarks import baselines, command, pictures, tables
 from benchmarks.command import mistakes_exit
 from benchmarks.splits import Splits, read_splits
 from benchmarks.train_models import (
@@ -90,6 +90,7 @@ ROWS = (
     Row("gan", "generate", "FD / floor", True, 2.0, 1.2, "DCGAN"),
     Row("gan", "generate", "Inception Score", False, 9.3, None, "DCGAN"),
 )
+_SAMPLES = {"GAN": "gan", "DCGAN": "DCGAN", "diffusion model": "diffusion", "DDIM": "DDIM"}
 _TITLES = ["model", "metric", "target", "ours", "plain", "seconds, ours", "seconds, plain"]
 
 
@@ -109,6 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
     lines = rows(found, options.profile)
     words = f"{caption(product_gflops())}; profile {options.profile} {' '.join(options.set)}"
     tables.write(folder / "table.md", words, lines)
+    samples = {title: folder / f"seed-{first}" / f"{name}.png" for title, name in _SAMPLES.items()}
+    pictures.row(samples).save(folder / "samples-plain.png", optimize=True)
     tables.show(words, lines, 140)
     return 0
 

@@ -6,6 +6,7 @@ import os
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import baselines, quality
 from benchmarks.train_models import GRAPH, Work
@@ -75,6 +76,8 @@ def test_one_seed_is_trained_measured_and_kept(small_mnist_dir, tmp_path, capsys
     plain = ("DCGAN", "DDIM", "convolutional-denoiser", "convolutional-autoencoder")
     for name in ("gan", "diffusion", *plain):
         assert (folder / "seed-1" / f"{name}.png").is_file()
+    with Image.open(folder / "samples-plain.png") as sheet:
+        assert sheet.width > 4 * 380  # four grids side by side
 
     written = (folder / "seed-1" / "figures.json").stat().st_mtime_ns
     assert quality.main(arguments(small_mnist_dir, folder)) == 0  # nothing is trained again
