@@ -1,10 +1,10 @@
 """Served versions in one small file each, for the demo that is shipped with the project.
 
 Contract: a pack is ``<model>.tar.xz`` and holds ``<model>/<number>/``, a SavedModel that any server
-loads. Its weights are rounded to half precision and still stored as float32: xz takes the zeros and
-the copies away, and unpacking needs nothing but Python. ``lineage.json`` names the digests of the
-version it was made from, and its own. Makes the packs of ``demo/models`` from the served versions,
-and says how far each answer moved:
+loads. Its weights are rounded to half precision and still stored as float32: xz takes the zeros
+away, and unpacking needs nothing but Python. ``lineage.json`` names the digests of the version it
+was made from, and its own. Makes the packs of ``demo/models`` from the served versions, and says
+how far each answer moved:
 
     python -m serving.packed serving_models demo/models
 """
