@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import math
 import resource
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ MIB = 2**20
 _JSON_GROWTH = 16
 # Python's bytes for a list, an object with one key, and any other value in a list.
 _LIST, _OBJECT, _ITEM = 88, 240, 40
+_WIDEST = 16  # bytes of a number, at most: complex128
 _STRING = 32  # bytes that NumPy and TensorFlow take for a string besides its content
 _FILES_LEFT = 256  # for models, logs and libraries, of those that the process may open
 _LEAST_CONNECTIONS, _MOST_CONNECTIONS = 32, 10_000
@@ -203,7 +205,7 @@ def declared(name: str, proto: tensor_pb2.TensorProto) -> tuple[int, tuple[int, 
 
     Raises:
         StatusError: INVALID_ARGUMENT: there is no such type, or the shape is not known, has a
-            negative size or too many dimensions.
+            negative size, too many dimensions, or sizes that no array can have.
     """
     dimensions = proto.tensor_shape.dim
     if len(dimensions) > MOST_DIMENSIONS:
@@ -214,6 +216,9 @@ def declared(name: str, proto: tensor_pb2.TensorProto) -> tuple[int, tuple[int, 
     shape = tuple(dimension.size for dimension in dimensions)
     is_known = proto.dtype in _TYPES and not proto.tensor_shape.unknown_rank
     if not is_known or any(size < 0 for size in shape):
+        raise malformed(name)
+    # NumPy makes no array, not even an empty one, whose other sizes make more bytes than it counts.
+    if 0 in shape and math.prod(filter(None, shape)) * _WIDEST > sys.maxsize:
         raise malformed(name)
     return proto.dtype, shape
 

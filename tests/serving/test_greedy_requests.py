@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import predict_pb2
@@ -303,6 +303,8 @@ def test_numbers_that_ask_for_too_much_are_refused(server, name, value, most):
     values=st.integers(0, 10),
     content=st.none() | st.binary(max_size=40),
 )
+@example(shape=[0, 444_758_427, 2_592_242_069], dtype=FLOAT, values=0, content=None)
+@example(shape=[0, 2**59 - 1], dtype=STRING, values=0, content=None)
 def test_tensors_that_pass_are_small_and_can_be_made(shape, dtype, values, content):
     field = {FLOAT: "float_val", types_pb2.DT_DOUBLE: "double_val", STRING: "string_val"}.get(
         dtype, {INT64: "int64_val", types_pb2.DT_BOOL: "bool_val"}.get(dtype, "int_val")
