@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = f"{caption(product_gflops())}; profile {options.profile} {' '.join(options.set)}"
     tables.write(folder / "table.md", words, lines)
     samples = {title: folder / f"seed-{first}" / f"{name}.png" for title, name in _SAMPLES.items()}
-    pictures.row(samples).save(folder / "samples-plain.png", optimize=True)
+    pictures.row(samples).convert("L").save(folder / "samples-plain.png", optimize=True)
     tables.show(words, lines, 140)
     return 0
 
