@@ -8,7 +8,7 @@ on the test images under that seed's judge (``benchmarks.train_models``). The pl
 a process of their own, where an operation has all processors: they do not take batches in halves,
 as ours do, and would leave half of the processors idle. Metrics of finished seeds are kept in
 ``--output``, and the same command resumes. Image grids are the first 64 images of a seed, none left
-out; ``samples-plain.png`` has those of the first seed, ours beside the plain ones.
+out; ``samples-plain.png`` has those of the first seed, ours next to the plain ones.
 """
 
 import concurrent.futures
